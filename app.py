@@ -1,0 +1,387 @@
+"""Order Totals: exact, real-time totals of what is ordered.
+
+This file is the shell: the routes, the stream handler, the jobs, and every AWS call, written out, because
+Chalice derives the app's IAM policy from the calls that it finds here. What is valid, what is counted and what
+to ask DynamoDB for is decided in chalicelib/, which makes no call at all.
+
+Chalice looks into routes and jobs and the functions that they call, but not into the stream handler. Whatever
+the handler calls is therefore also called by a job.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import quote, unquote
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from chalice.app import BadRequestError, Chalice, ConflictError, DynamoDBEvent, NotFoundError, Request, Response
+
+from chalicelib import instants, jobs, ledger, orders, settlement, stream, tables, totals, transactions
+from chalicelib.settlement import Read, Settlement
+from chalicelib.transactions import Transaction
+
+app = Chalice(app_name="order-totals", configure_logs=False)
+logger = Logger(service="order-totals")  # Also what Chalice logs with, being the logger of the app's name.
+metrics = Metrics(namespace="OrderTotals", service="order-totals")
+
+NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
+ORDERS = NAMES[tables.ORDERS]
+LEDGER = NAMES[tables.LEDGER]
+TOTALS = NAMES[tables.TOTALS]
+STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
+
+# Bounded so that a request that hangs is repeated well within an invocation. A repeated one does no harm:
+# the conditions that all writes carry see to that.
+dynamodb = boto3.client(
+    "dynamodb",
+    config=Config(
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        tcp_keepalive=True,
+    ),
+)
+
+# curl says application/x-www-form-urlencoded of its own accord.
+BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
+# What an invocation keeps in hand for the request under way and for its last log lines.
+RESERVE_SECONDS = 5.0
+SCAN_PAGE_ITEMS = 1000
+
+
+class OutOfTime(Exception):
+    """The invocation ends before its work does: what is done is done, and the rest comes again."""
+
+
+# --- Orders --------------------------------------------------------------------------------------
+
+
+@app.route("/orders", methods=["POST"], content_types=BODY_TYPES)
+def place_order() -> Response:
+    """Places an order; says 200 and changes nothing if it is there already with the same content."""
+    draft = read_draft(orders.PLACING)
+    if isinstance(draft, dict):
+        return refusal(draft)
+    order_id = draft.order_id or orders.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
+    item = orders.to_item(order_id, draft, instants.to_the_millisecond(time.time_ns() // 1_000_000))
+    there = put_new_order(item)
+    if not orders.says_the_same(there, draft):
+        raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
+    path = request().context.get("path", "/orders")  # With the stage's, unlike the request's own.
+    return Response(
+        orders.to_json(there),
+        status_code=201 if there == item else 200,
+        headers={"Location": f"{path.rstrip('/')}/{quote(order_id)}", "Content-Type": "application/json"},
+    )
+
+
+@app.route("/orders/{order_id}", methods=["GET"])
+def show_order(order_id: str) -> dict[str, Any]:
+    """Shows an order, and whether the totals include it."""
+    key = order_key(order_id)
+    item = get_item(ORDERS, key)
+    if item is None:
+        raise no_such_order(key)
+    entry = ledger.entry(key["OrderID"]["S"], get_item(LEDGER, key))
+    return {**orders.to_json(item), **ledger.standing(entry, item)}
+
+
+@app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES)
+def amend_order(order_id: str) -> Response | dict[str, Any]:
+    """Amends an order."""
+    draft = read_draft(orders.AMENDING)
+    if isinstance(draft, dict):
+        return refusal(draft)
+    key = order_key(order_id)
+    item = update_order(key, draft)
+    if item is None:
+        raise no_such_order(key)
+    return orders.to_json(item)
+
+
+@app.route("/orders/{order_id}", methods=["DELETE"])
+def cancel_order(order_id: str) -> Response:
+    """Cancels an order."""
+    key = order_key(order_id)
+    if not delete_order(key):
+        raise no_such_order(key)
+    return Response(None, status_code=204)
+
+
+# --- Totals --------------------------------------------------------------------------------------
+
+
+@app.route("/totals/{product}", methods=["GET"])
+def show_total(product: str) -> dict[str, Any]:
+    """Shows one product's total."""
+    name = path_text(product)
+    # What cannot be a product's name may be none that DynamoDB takes for a key.
+    item = None if orders.problem_with_product(name) else get_item(TOTALS, {"product": {"S": name}})
+    if item is None:
+        raise NotFoundError(f"No product {name} has ever been ordered.")
+    return totals.to_json(item)
+
+
+@app.route("/totals", methods=["GET"])
+def list_totals() -> Response | dict[str, Any]:
+    """Lists totals: page by page, or the largest."""
+    asked = totals.listing(request().query_params)
+    if isinstance(asked, dict):
+        return refusal(asked)
+    if asked.top is not None:
+        return {"totals": [totals.to_json(item) for item in totals.largest(scan_all(TOTALS), asked.top)]}
+    page = scan_page(TOTALS, asked.limit, asked.start)
+    listed = [totals.to_json(item) for item in page["Items"]]
+    return {"totals": listed, "cursor": totals.cursor(page.get("LastEvaluatedKey"))}
+
+
+# --- The stream ----------------------------------------------------------------------------------
+
+
+@app.on_dynamodb_record(stream_arn=STREAM_ARN, name="aggregate", batch_size=1000, starting_position="TRIM_HORIZON")
+def aggregate(event: DynamoDBEvent) -> None:
+    """Counts a batch of stream records. Any error is raised, so that Lambda delivers the batch again."""
+    started = time.monotonic()
+    records = event.to_dict()["Records"]
+    news = stream.by_order(records)
+    work = settlement.of_stream(news)
+    try:
+        settle(work, deadline(event.context))
+    finally:
+        report(work, len(records), stream.oldest_lag_seconds(news, time.time()), time.monotonic() - started)
+
+
+# --- Jobs ----------------------------------------------------------------------------------------
+
+
+@app.lambda_function(name="backfill")
+def backfill(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """Brings the ledger and the counters to what OrdersTable says; call it again with the cursor until done."""
+    progress = jobs.backfill_request(event)
+    end = deadline(context)
+    try:
+        while not progress.done:
+            page = scan_page(ORDERS, jobs.PAGE_ORDERS, progress.start)
+            items = {item["OrderID"]["S"]: item for item in page["Items"]}
+            progress.changed += match_ledger(items, end)
+            progress.add_page(len(items), page.get("LastEvaluatedKey"))
+    except OutOfTime:
+        logger.info("Backfill goes on from its cursor")
+    return progress.to_json()
+
+
+def match_ledger(items: Mapping[str, orders.Item], end: float) -> int:
+    """Brings the ledger to what these items say; returns how many entries it changed."""
+    changed = 0
+    now = int(time.time())
+    open_orders = jobs.differing(read_entries(list(items), end), items, now)
+    while open_orders:
+        entries = read_entries(open_orders, end)  # Before the items, always: see jobs.comparison.
+        current = read_items(tables.ORDERS, open_orders, end)
+        work = jobs.comparison(entries.values(), current, now)
+        settle(work, end)
+        changed += work.counts.applied
+        open_orders = work.stale
+    return changed
+
+
+# --- Settling ------------------------------------------------------------------------------------
+
+
+def settle(work: Settlement, end: float) -> None:
+    """Makes the requests of a settlement until it is done. Raises OutOfTime at `end` (of time.monotonic())."""
+    request = work.next_request()
+    while request is not None:
+        pause(work.pause_seconds, end)
+        if isinstance(request, Read):
+            work.receive_entries(request, read_items(tables.LEDGER, request.order_ids, end))
+        else:
+            work.receive_reasons(request, transact(request))
+        request = work.next_request()
+
+
+def transact(transaction: Transaction) -> Sequence[Mapping[str, Any]]:
+    """Commits a transaction; returns the reasons if it was cancelled, and none if it was not."""
+    now = instants.from_epoch(int(time.time()))
+    try:
+        dynamodb.transact_write_items(TransactItems=transactions.actions(transaction, NAMES, now))
+    except ClientError as error:
+        reasons = transactions.reasons(error.response)
+        if not reasons:
+            raise
+        return reasons
+    return []
+
+
+def pause(longest_seconds: float, end: float) -> None:
+    """Waits a random while, so that those who got into each other's way do not do so again."""
+    seconds = random.uniform(0, longest_seconds)
+    if time.monotonic() + seconds > end:
+        raise OutOfTime
+    if seconds:
+        time.sleep(seconds)
+
+
+def deadline(context: Any) -> float:
+    """The time, of time.monotonic(), at which an invocation should come to its end."""
+    remaining_seconds: float = context.get_remaining_time_in_millis() / 1000
+    return time.monotonic() + remaining_seconds - RESERVE_SECONDS
+
+
+# --- What is told --------------------------------------------------------------------------------
+
+
+def report(work: Settlement, records: int, lag_seconds: float, seconds: float) -> None:
+    """Logs and measures what has become of a batch of stream records, and each order that is not valid."""
+    counts = work.counts
+    for order_id, problems in counts.rejected.items():
+        logger.warning("Order rejected", extra={"orderId": order_id, "problems": problems})
+    figures = {
+        "records": records,
+        "applied": counts.applied,
+        "alreadyCounted": counts.unchanged,
+        "rejected": len(counts.rejected),
+        "transactions": counts.transactions,
+        "conflicts": counts.conflicts,
+    }
+    times = {"milliseconds": round(seconds * 1000), "lagSeconds": round(lag_seconds, 1)}
+    logger.info("Batch", extra={**figures, **times})
+    for name, count in figures.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    metrics.add_metric("milliseconds", MetricUnit.Milliseconds, times["milliseconds"])
+    metrics.add_metric("lagSeconds", MetricUnit.Seconds, times["lagSeconds"])
+    metrics.flush_metrics()
+
+
+# --- Requests and answers over HTTP --------------------------------------------------------------
+
+
+def request() -> Request:
+    """The request that is being answered."""
+    return cast(Request, app.current_request)
+
+
+def read_draft(fields: Sequence[str]) -> orders.Draft | orders.Problems:
+    """What the request's body states of an order, or all that is wrong with it."""
+    try:
+        return orders.draft(cast(bytes, request().raw_body), fields)
+    except orders.Unreadable as error:
+        raise BadRequestError(str(error)) from None
+
+
+def refusal(problems: orders.Problems) -> Response:
+    """A 400 that names every problem by its field."""
+    message = "; ".join(f"{field} {problem}" for field, problem in problems.items())
+    return Response({"Code": "BadRequestError", "Message": message, "problems": problems}, status_code=400)
+
+
+def path_text(segment: str) -> str:
+    """A path's segment as its sender meant it: it arrives percent-encoded, and `+` is a plus there."""
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequestError("The path is not percent-encoded UTF-8.") from None
+
+
+def order_key(segment: str) -> dict[str, Any]:
+    """The key of the order that a path names; also one whose id is not valid may stand in the table."""
+    order_id = path_text(segment)
+    if not orders.can_be_key(order_id):
+        raise no_such_order({"OrderID": {"S": order_id}})
+    return {"OrderID": {"S": order_id}}
+
+
+def no_such_order(key: orders.Item) -> NotFoundError:
+    """The error that says so."""
+    return NotFoundError(f"There is no order {key['OrderID']['S']}.")
+
+
+# --- DynamoDB ------------------------------------------------------------------------------------
+
+
+def get_item(table_name: str, key: orders.Item) -> dict[str, Any] | None:
+    """One item as it is now, or None."""
+    item: dict[str, Any] | None = dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
+    return item
+
+
+def put_new_order(item: orders.Item) -> orders.Item:
+    """Puts an order unless there is one with its id; returns the one that is there then."""
+    try:
+        dynamodb.put_item(
+            TableName=ORDERS,
+            Item=item,
+            ConditionExpression="attribute_not_exists(OrderID)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException as error:
+        there: orders.Item = error.response["Item"]
+        return there
+    return item
+
+
+def update_order(key: orders.Item, draft: orders.Draft) -> orders.Item | None:
+    """Gives an order the content of a draft; returns its new item, or None if there is no such order."""
+    try:
+        answer = dynamodb.update_item(
+            TableName=ORDERS,
+            Key=key,
+            UpdateExpression="SET Product = :product, Quantity = :quantity",
+            ExpressionAttributeValues={":product": {"S": draft.product}, ":quantity": {"N": str(draft.quantity)}},
+            ConditionExpression="attribute_exists(OrderID)",
+            ReturnValues="ALL_NEW",
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return None
+    item: orders.Item = answer["Attributes"]
+    return item
+
+
+def delete_order(key: orders.Item) -> bool:
+    """Deletes an order; returns whether there was one."""
+    answer = dynamodb.delete_item(TableName=ORDERS, Key=key, ReturnValues="ALL_OLD")
+    return "Attributes" in answer
+
+
+def scan_page(table_name: str, limit: int, start: orders.Item | None) -> dict[str, Any]:
+    """A page of at most `limit` of a table's items, after the key `start`: `Items` and perhaps `LastEvaluatedKey`."""
+    after = {} if start is None else {"ExclusiveStartKey": start}
+    page: dict[str, Any] = dynamodb.scan(TableName=table_name, Limit=limit, **after)
+    return page
+
+
+def scan_all(table_name: str) -> Iterator[orders.Item]:
+    """All items of a table, one after another."""
+    page = scan_page(table_name, SCAN_PAGE_ITEMS, None)
+    yield from page["Items"]
+    while "LastEvaluatedKey" in page:
+        page = scan_page(table_name, SCAN_PAGE_ITEMS, page["LastEvaluatedKey"])
+        yield from page["Items"]
+
+
+def read_items(table: str, order_ids: Sequence[str], end: float) -> dict[str, orders.Item]:
+    """The items of these orders as they are now, by order; those that are not there are left out."""
+    items: dict[str, orders.Item] = {}
+    for start in range(0, len(order_ids), settlement.READ_MAX_KEYS):
+        wanted = [{"OrderID": {"S": order_id}} for order_id in order_ids[start : start + settlement.READ_MAX_KEYS]]
+        tries = 0
+        while wanted:
+            pause(settlement.pause_seconds(tries), end)
+            answer = dynamodb.batch_get_item(RequestItems={NAMES[table]: {"Keys": wanted, "ConsistentRead": True}})
+            items.update({item["OrderID"]["S"]: item for item in answer["Responses"][NAMES[table]]})
+            # DynamoDB leaves out what it cannot read at the moment, and answers at most 16 MB at once.
+            wanted = answer["UnprocessedKeys"].get(NAMES[table], {"Keys": []})["Keys"]
+            tries += 1
+    return items
+
+
+def read_entries(order_ids: Sequence[str], end: float) -> dict[str, ledger.Entry]:
+    """The ledger's entries of these orders, also of those that it does not have."""
+    items = read_items(tables.LEDGER, order_ids, end)
+    return {order_id: ledger.entry(order_id, items.get(order_id)) for order_id in order_ids}

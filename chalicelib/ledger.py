@@ -1,0 +1,282 @@
+"""The ledger: what each order has been counted for, and what a stream record does to that.
+
+The laws of this module, which tests/unit/test_ledger.py walks one by one:
+
+1. An entry's contributions are exactly what the counters hold for its order. Whoever changes one changes
+   the other in the same transaction (transactions.py), on the condition that the entry is still the one
+   that the change was made from: its revision, which every write raises by one.
+2. A record that is not newer than the entry changes nothing.
+3. A newer record does what RULES says, and nothing else does anything.
+4. A batch is its records one after another. It makes no difference where a stream is cut into batches.
+5. Nothing is written only if no record of the batch changes anything. Writing also what comes and goes
+   within a batch keeps law 2 true of every record that was delivered: no older one that turns up late,
+   from a retry or an overlapping invocation, can pass for news.
+6. Contributions to the table of a view that this version of the app does not have stay as they are.
+
+Reading the stream's format is not here (stream.py), nor what an order adds (views.py).
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum, StrEnum
+from typing import Any, NamedTuple
+
+from chalicelib import instants, orders, views
+from chalicelib.orders import Item, Problems
+from chalicelib.views import Contributions, Counter
+
+# A stream keeps its records for 24 hours (Developer Guide, "Change data capture for DynamoDB Streams"), and
+# TTL deletes within a few days after the time given. No record that is older than a tombstone outlives it.
+TOMBSTONE_SECONDS = 7 * 24 * 60 * 60
+
+FORMAT = 1
+"""The form of the entries' items; an app that finds a higher one refuses to guess what it means."""
+
+
+class Status(StrEnum):
+    """What an entry says of its order."""
+
+    ABSENT = "absent"  # There is no entry.
+    COUNTED = "counted"
+    REJECTED = "rejected"  # The order is not valid; the entry says why.
+    CANCELLED = "cancelled"  # A tombstone.
+    ARCHIVED = "archived"  # DynamoDB's TTL has taken the order; it was ordered all the same.
+
+
+class Entry(NamedTuple):
+    """An order's ledger entry."""
+
+    order_id: str
+    revision: int = 0  # How often it has been written.
+    version: str = ""  # That of the record it comes from; "" if no record had to do with it yet.
+    status: Status = Status.ABSENT
+    first_seen: str = ""  # When the order's first record was made: the hour of one without `PlacedAt`.
+    contributions: Contributions = {}
+    problems: Problems = {}
+    expires_at: int | None = None  # Epoch seconds.
+
+
+def absent(order_id: str) -> Entry:
+    """The entry of an order that the ledger does not have."""
+    return Entry(order_id)
+
+
+class Record(NamedTuple):
+    """A stream record, as far as the ledger cares."""
+
+    order_id: str
+    version: str  # Orders the records of one order by time, as a plain string (see stream.py).
+    at: int  # When it was made, in epoch seconds.
+    image: Item | None  # The order's item after it; None where it was removed.
+    by_ttl: bool = False  # Whether it was DynamoDB's TTL that removed it.
+    first: bool = False  # Whether the order was not there before it (INSERT).
+
+
+# --- The rules -----------------------------------------------------------------------------------
+
+
+class News(Enum):
+    """What a record says of its order."""
+
+    VALID = "INSERT or MODIFY with a valid order"
+    INVALID = "INSERT or MODIFY with an invalid order"
+    REMOVED = "REMOVE by a person or program"
+    EXPIRED = "REMOVE by DynamoDB's TTL"
+
+
+class Counts(Enum):
+    """Which contributions an entry has after a record."""
+
+    THE_ORDER = "that order's"
+    NOTHING = "none"
+    AS_BEFORE = "unchanged"
+
+
+class Rule(NamedTuple):
+    """What a newer record makes of an entry."""
+
+    status: Status
+    counts: Counts
+    tombstone: bool = False
+
+
+RULES: Mapping[News, Rule] = {
+    News.VALID: Rule(Status.COUNTED, Counts.THE_ORDER),
+    News.INVALID: Rule(Status.REJECTED, Counts.NOTHING),
+    News.REMOVED: Rule(Status.CANCELLED, Counts.NOTHING, tombstone=True),
+    News.EXPIRED: Rule(Status.ARCHIVED, Counts.AS_BEFORE),
+}
+
+_ALIVE = frozenset({Status.COUNTED, Status.REJECTED})
+
+
+def after_all(entry: Entry, records: Iterable[Record]) -> Entry:
+    """An entry after an order's records of one batch, oldest first; the very same one if nothing changes."""
+    for record in records:
+        entry = after(entry, record)
+    return entry
+
+
+def after(entry: Entry, record: Record) -> Entry:
+    """An entry after one record; the very same one if that changes nothing."""
+    if record.version <= entry.version:
+        return entry
+    changed = _told(entry, record.image, record.at, record.by_ttl)
+    return entry if changed is entry else changed._replace(version=record.version)
+
+
+def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
+    """An entry brought to what OrdersTable says, without any record; the very same one if it says so.
+
+    `item` is the order's item, read after the entry was, or None if there is none. `now` is in epoch
+    seconds. The version stays: the records behind the item are still to come or have been lost.
+    """
+    if item is None and entry.status not in _ALIVE:
+        return entry
+    return _told(entry, item, now, by_ttl=False)
+
+
+def _told(entry: Entry, image: Item | None, at: int, by_ttl: bool) -> Entry:
+    """An entry after being told what has become of its order; its revision and version are the old ones."""
+    seen = instants.from_epoch(at)
+    # The earliest counts, since a backfill may have met the order before its first record came.
+    first_seen = min(entry.first_seen, seen) if entry.status in _ALIVE else seen
+    contributions: Contributions = {}
+    problems: Problems = {}
+    if image is None:
+        news = News.EXPIRED if by_ttl else News.REMOVED
+    else:
+        order = orders.from_item(image, first_seen)
+        if isinstance(order, orders.Order):
+            news = News.VALID
+            contributions = views.contributions(order)
+        else:
+            news = News.INVALID
+            problems = order
+    rule = RULES[news]
+    if rule.counts is Counts.AS_BEFORE:
+        contributions = entry.contributions
+    elif entry.contributions:
+        contributions = {**_of_other_versions(entry.contributions), **contributions}
+    if (rule.status, contributions, problems) == (entry.status, entry.contributions, entry.problems):
+        return entry
+    expires_at = at + TOMBSTONE_SECONDS if rule.tombstone else None
+    return Entry(
+        entry.order_id, entry.revision, entry.version, rule.status, first_seen, contributions, problems, expires_at
+    )
+
+
+def _of_other_versions(contributions: Contributions) -> Contributions:
+    """The contributions to tables that no view of this version of the app fills (law 6)."""
+    return {counter: amounts for counter, amounts in contributions.items() if counter.table not in views.VIEWS}
+
+
+# --- Changes -------------------------------------------------------------------------------------
+
+
+class Change(NamedTuple):
+    """An entry to be replaced by another one: a value that transactions.py makes requests of."""
+
+    before: Entry
+    after: Entry  # Its revision is one above that of `before`.
+
+    @property
+    def deltas(self) -> Contributions:
+        """What the counters must move by for law 1."""
+        return deltas(self.before.contributions, self.after.contributions)
+
+
+def change(before: Entry, after: Entry) -> Change | None:
+    """The change from one entry to another, or None if they are the same one."""
+    if after is before:
+        return None
+    return Change(before, after._replace(revision=before.revision + 1))
+
+
+def deltas(before: Contributions, after: Contributions) -> Contributions:
+    """What each counter must move by; one that keeps its amounts is left out."""
+    if not before:
+        return after
+    moved: dict[Counter, dict[str, int]] = {}
+    for counter in {**before, **after}:
+        old, new = before.get(counter, {}), after.get(counter, {})
+        if old != new:
+            moved[counter] = {name: new.get(name, 0) - old.get(name, 0) for name in {**old, **new}}
+    return moved
+
+
+# --- The item, as LedgerTable has it -------------------------------------------------------------
+
+
+class UnknownFormat(Exception):
+    """An entry that a later version of this app has written; only that version can count its order."""
+
+
+def to_item(entry: Entry) -> dict[str, Any]:
+    """An entry as LedgerTable has it; what does not apply to it is left out."""
+    item: dict[str, Any] = {
+        "OrderID": {"S": entry.order_id},
+        "revision": {"N": str(entry.revision)},
+        "status": {"S": entry.status.value},
+        "firstSeen": {"S": entry.first_seen},
+        "format": {"N": str(FORMAT)},
+    }
+    if entry.version:
+        item["version"] = {"S": entry.version}
+    if entry.contributions:
+        item["contributions"] = {"L": [_contribution(*each) for each in entry.contributions.items()]}
+    if entry.problems:
+        item["problems"] = {"M": {field: {"S": problem} for field, problem in entry.problems.items()}}
+    if entry.expires_at is not None:
+        item["expiresAt"] = {"N": str(entry.expires_at)}
+    return item
+
+
+def _contribution(counter: Counter, amounts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "M": {
+            "table": {"S": counter.table},
+            "key": {"L": [{"S": value} for value in counter.key]},
+            "amounts": {"M": {name: {"N": str(amount)} for name, amount in amounts.items()}},
+        }
+    }
+
+
+def entry(order_id: str, item: Item | None) -> Entry:
+    """An order's entry as LedgerTable has it, `item` being None if it has none.
+
+    Raises UnknownFormat if a later version of the app wrote it.
+    """
+    if item is None:
+        return absent(order_id)
+    if int(item["format"]["N"]) > FORMAT:
+        raise UnknownFormat(
+            f"Ledger entry {order_id!r} has format {item['format']['N']}, and this version of the app"
+            f" knows formats up to {FORMAT}: deploy the version that wrote it, or a later one."
+        )
+    contributions = {}
+    for each in item.get("contributions", {"L": []})["L"]:
+        counter = Counter(each["M"]["table"]["S"], tuple(value["S"] for value in each["M"]["key"]["L"]))
+        contributions[counter] = {name: int(amount["N"]) for name, amount in each["M"]["amounts"]["M"].items()}
+    problems = item.get("problems", {"M": {}})["M"]
+    return Entry(
+        order_id,
+        int(item["revision"]["N"]),
+        item.get("version", {"S": ""})["S"],
+        Status(item["status"]["S"]),
+        item["firstSeen"]["S"],
+        contributions,
+        {field: problem["S"] for field, problem in problems.items()},
+        int(item["expiresAt"]["N"]) if "expiresAt" in item else None,
+    )
+
+
+# --- What people are told ------------------------------------------------------------------------
+
+
+def standing(entry: Entry, item: Item) -> dict[str, Any]:
+    """How the totals stand to an order's item: `counted`, and `rejected` with the problems of an invalid one."""
+    order = orders.from_item(item, entry.first_seen)
+    if not isinstance(order, orders.Order):
+        return {"counted": False, "rejected": order}
+    counted = {counter: amounts for counter, amounts in entry.contributions.items() if counter.table in views.VIEWS}
+    return {"counted": entry.status is Status.COUNTED and counted == views.contributions(order)}

@@ -1,0 +1,87 @@
+"""Totals as people read them: AggregateTable's items as JSON, pages of them, and the top of them.
+
+How the items come about is not here: see ledger.py and transactions.py.
+"""
+
+import base64
+import binascii
+import heapq
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chalicelib import orders
+from chalicelib.orders import Item, Problems
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 100
+TOP_MAX = 100
+
+
+def to_json(item: Item) -> dict[str, Any]:
+    """One product's total as the API answers with it."""
+    return {
+        "product": item["product"]["S"],
+        "totalQuantity": int(item["totalQuantity"]["N"]),
+        "orderCount": int(item["orderCount"]["N"]),
+        "updatedAt": item["updatedAt"]["S"],
+    }
+
+
+class Listing:
+    """What a request for many totals asks for: a page of them, or the top."""
+
+    def __init__(self, limit: int, start: dict[str, Any] | None, top: int | None) -> None:
+        self.limit = limit  # Totals a page.
+        self.start = start  # The key after which the page starts.
+        self.top = top  # How many of the largest; None for a page.
+
+
+def listing(query: Mapping[str, str] | None) -> Listing | Problems:
+    """What a query string asks for, or all that is wrong with it."""
+    asked = dict(query or {})
+    problems: Problems = {}
+    limit = _whole("limit", asked.pop("limit", str(LIMIT_DEFAULT)), LIMIT_MAX, problems)
+    top = _whole("top", asked.pop("top"), TOP_MAX, problems) if "top" in asked else None
+    start = None
+    if "cursor" in asked:
+        start = _key_of(asked.pop("cursor"))
+        if start is None:
+            problems["cursor"] = "is none that this API has given: start again without it"
+    if top is not None and query and ("limit" in query or "cursor" in query):
+        problems["top"] = "comes without limit and cursor: it answers at once"
+    for name in asked:
+        problems[name] = "is not a parameter here; the parameters are limit, cursor, top"
+    return problems or Listing(limit, start, top)
+
+
+def _whole(name: str, text: str, largest: int, problems: Problems) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and 1 <= int(text) <= largest:
+        return int(text)
+    problems[name] = f"must be a whole number from 1 to {largest}"
+    return 0
+
+
+def cursor(key: Mapping[str, Any] | None) -> str | None:
+    """The opaque cursor that stands for `LastEvaluatedKey`, None for the end."""
+    if key is None:
+        return None
+    product = key["product"]["S"].encode()
+    return base64.urlsafe_b64encode(zlib.crc32(product).to_bytes(4, "big") + product).decode().rstrip("=")
+
+
+def _key_of(cursor: str) -> dict[str, Any] | None:
+    """The key that a cursor stands for, or None if it is no cursor of this API's."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        product = raw[4:].decode()
+    except (binascii.Error, ValueError):
+        return None
+    if raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big") or orders.problem_with_product(product):
+        return None
+    return {"product": {"S": product}}
+
+
+def largest(items: Iterable[Item], top: int) -> list[Item]:
+    """The `top` items by quantity, ties by name; in memory are never more than these and one."""
+    return heapq.nsmallest(top, items, key=lambda item: (-int(item["totalQuantity"]["N"]), item["product"]["S"]))

@@ -1,0 +1,175 @@
+"""Transactions: changes of the ledger packed together with the counters that they move.
+
+Here are the limits of TransactWriteItems, the form of the request and what the reasons of a cancelled one
+mean. Which changes there are to make is ledger.py's; in which order things are asked for, and what follows
+from an answer, is settlement.py's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from chalicelib import ledger, tables
+from chalicelib.ledger import Change
+from chalicelib.orders import Item
+from chalicelib.views import VIEWS, Amounts, Counter
+
+# API reference, TransactWriteItems: up to 100 actions, no two on one item, 4 MB together. A hundred ledger
+# entries stay below 1 MB, since a product has at most 1,024 bytes.
+ACTIONS_MAX = 100
+
+REVISION = "revision"
+"""A counter's attribute that every change raises, so that an audit can tell whether it has been changed."""
+
+BUSY_CODES = frozenset(
+    {
+        # Reasons of a cancelled transaction (API reference, TransactionCanceledException) ...
+        "TransactionConflict",
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+        # ... and of a request refused as a whole (API reference, TransactWriteItems, "Errors").
+        "TransactionInProgressException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "InternalServerError",
+    }
+)
+"""The same request may well succeed a moment later."""
+
+_CONDITION_FAILED = "ConditionalCheckFailed"
+
+
+class Transaction(NamedTuple):
+    """Changes of the ledger and the sum of their deltas by counter: one TransactWriteItems request."""
+
+    changes: Sequence[Change]
+    moves: Mapping[Counter, Amounts]
+
+
+class Outcome(NamedTuple):
+    """What the reasons of a cancelled transaction say."""
+
+    refused: Mapping[str, Item | None]  # The entries that are others than assumed, by order, as they are.
+    busy: bool
+    invalid: str | None  # Why DynamoDB will never take it.
+
+
+def pack(changes: Iterable[Change]) -> list[Transaction]:
+    """Few transactions for many changes: those that move the same counters come together.
+
+    n new orders of one product take ceil(n / (ACTIONS_MAX - counters of one order)) transactions.
+    """
+    groups: dict[tuple[Counter, ...], list[tuple[Change, Mapping[Counter, Amounts]]]] = {}
+    for change in changes:
+        deltas = change.deltas
+        groups.setdefault(tuple(deltas), []).append((change, deltas))
+    transactions = []
+    open_changes: list[Change] = []
+    open_moves: dict[Counter, dict[str, int]] = {}
+    for counters in sorted(groups):
+        for change, deltas in groups[counters]:
+            further = sum(counter not in open_moves for counter in counters)
+            if len(open_changes) + len(open_moves) + 1 + further > ACTIONS_MAX:
+                transactions.append(Transaction(open_changes, open_moves))
+                open_changes, open_moves = [], {}
+            open_changes.append(change)
+            _add(open_moves, deltas)
+    if open_changes:
+        transactions.append(Transaction(open_changes, open_moves))
+    return transactions
+
+
+def _add(moves: dict[Counter, dict[str, int]], deltas: Mapping[Counter, Amounts]) -> None:
+    for counter, amounts in deltas.items():
+        sums = moves.setdefault(counter, {})
+        for name, amount in amounts.items():
+            sums[name] = sums.get(name, 0) + amount
+
+
+def halves(transaction: Transaction) -> list[Transaction]:
+    """The same changes in two transactions, so that one that is refused for good is found."""
+    middle = len(transaction.changes) // 2
+    return [*pack(transaction.changes[:middle]), *pack(transaction.changes[middle:])]
+
+
+# --- The request ---------------------------------------------------------------------------------
+
+
+def actions(transaction: Transaction, names: Mapping[str, str], now: str) -> list[dict[str, Any]]:
+    """The `TransactItems`: the ledger's entries in the order of the changes, then the counters.
+
+    `names` has the tables' names by their logical ones; `now` is an instant.
+    """
+    ledger_name = names[tables.LEDGER]
+    puts = [{"Put": _put(change, ledger_name)} for change in transaction.changes]
+    updates = [
+        {"Update": _update(counter, amounts, names[counter.table], now)}
+        for counter, amounts in transaction.moves.items()
+    ]
+    return puts + updates
+
+
+def _put(change: Change, ledger_name: str) -> dict[str, Any]:
+    put: dict[str, Any] = {
+        "TableName": ledger_name,
+        "Item": ledger.to_item(change.after),
+        # Law 1: only over the very entry that the change was made from.
+        "ConditionExpression": "attribute_not_exists(OrderID)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if change.before.revision:
+        put["ConditionExpression"] = "revision = :seen"
+        put["ExpressionAttributeValues"] = {":seen": {"N": str(change.before.revision)}}
+    return put
+
+
+def _update(counter: Counter, amounts: Amounts, table_name: str, now: str) -> dict[str, Any]:
+    view = VIEWS[counter.table]
+    # By placeholders: DynamoDB has some 570 reserved words, `total`, `day` and `hour` among them.
+    names = {"#revision": REVISION}
+    values = {":one": {"N": "1"}}
+    additions = ["#revision :one"]
+    for index, (name, amount) in enumerate(amounts.items()):
+        names[f"#{index}"] = name
+        values[f":{index}"] = {"N": str(amount)}
+        additions.append(f"#{index} :{index}")
+    expression = f"ADD {', '.join(additions)}"
+    if view.stamp:
+        names["#stamp"] = view.stamp
+        values[":now"] = {"S": now}
+        expression = f"SET #stamp = :now {expression}"
+    return {
+        "TableName": table_name,
+        "Key": {name: {"S": value} for name, value in zip(view.key, counter.key, strict=True)},
+        "UpdateExpression": expression,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+# --- The answer ----------------------------------------------------------------------------------
+
+
+def outcome(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> Outcome:
+    """What `CancellationReasons` say; they stand in the order of the actions."""
+    refused = {
+        change.before.order_id: reason.get("Item")
+        for change, reason in zip(transaction.changes, reasons, strict=False)  # The rest is of counters.
+        if reason["Code"] == _CONDITION_FAILED
+    }
+    codes = {reason["Code"] for reason in reasons} - {"None", _CONDITION_FAILED}
+    invalid = [reason for reason in reasons if reason["Code"] in codes - BUSY_CODES]
+    return Outcome(
+        refused,
+        busy=bool(codes & BUSY_CODES),
+        invalid=f"{invalid[0]['Code']}: {invalid[0].get('Message', '')}" if invalid else None,
+    )
+
+
+def reasons(response: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Why a request was refused, from the error's response; none if it is not for a settlement to deal with."""
+    code = response["Error"]["Code"]
+    if code == "TransactionCanceledException":
+        listed: Sequence[Mapping[str, Any]] = response["CancellationReasons"]
+        return listed
+    return [{"Code": code}] if code in BUSY_CODES else []
