@@ -1,0 +1,91 @@
+"""`make package STAGE=prod`: the whole app as one SAM template and one zip, in build/prod/.
+
+What stands in the template beyond what Chalice writes is in template.py.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from infrastructure import chalice_config, template
+from infrastructure.tables import StreamView
+
+PROJECT = Path(__file__).resolve().parent.parent
+TEMPLATE = "sam.json"
+CODE = "deployment.zip"
+
+
+class PackageError(Exception):
+    """Chalice could not package the app; the message is what it said."""
+
+
+def package(
+    stage: str,
+    folder: Path,
+    *,
+    project: Path = PROJECT,
+    stream: StreamView = "NEW_AND_OLD_IMAGES",
+) -> Path:
+    """Packages the app in `project` into `folder`, whose old content goes; returns the template's path."""
+    settings = chalice_config.stage_settings(chalice_config.load(project), stage)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    merge = folder / "merge.json"
+    additions = template.additions(stage, stream=stream, log_groups="log_retention_in_days" in settings)
+    merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
+    _chalice(project, "package", "--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve()))
+    merge.unlink()
+    return folder / TEMPLATE
+
+
+def read(template_file: Path) -> dict[str, Any]:
+    """A packaged template."""
+    packaged: dict[str, Any] = json.loads(template_file.read_text(encoding="utf-8"))
+    return packaged
+
+
+def _chalice(project: Path, *arguments: str) -> None:
+    # Importing the app makes a client, which wants a region, though packaging calls no service.
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", "from chalice.cli import main; main()", *arguments],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise PackageError(f"chalice {arguments[0]} failed:\n{done.stdout.strip()}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="make package", description="Writes the app's SAM template and code.")
+    parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
+    stage = parser.parse_args(arguments).stage
+    folder = PROJECT / "build" / stage
+    try:
+        written = package(stage, folder)
+    except (PackageError, chalice_config.ConfigError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(
+        f"""{written.relative_to(PROJECT)} and {CODE} are written. To deploy them:
+
+  aws cloudformation package --template-file {written.relative_to(PROJECT)} \\
+      --s3-bucket YOUR-BUCKET --output-template-file build/{stage}/packaged.yaml
+  aws cloudformation deploy --template-file build/{stage}/packaged.yaml --stack-name order-totals-{stage} \\
+      --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"""
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""`make local`: the whole app on this machine, until Ctrl-C.
+
+The environment says how: HTTP_PORT (8000) and AWS_PORT (4566), and DATA, a folder in which to keep the state;
+without it every start is a fresh one.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from infrastructure.chalice_config import ConfigError
+from infrastructure.package import PackageError, package
+from localcloud import guide
+from localcloud.chalice_local import ChaliceLocal
+from localcloud.emulator import Emulator
+from localcloud.servers import PROJECT, PortTaken, ServerError, answers, require_free
+from localcloud.stack import DeployError, FunctionError, Stack, deploy
+
+STAGE = "local"
+HTTP_PORT = 8000
+AWS_PORT = 4566
+POLL_SECONDS = 0.5
+# A write that was made at the last moment is counted before the emulator, which forgets its streams, goes.
+DRAIN_SECONDS = 1.5
+EXPECTED = (PackageError, ConfigError, ServerError, DeployError, FunctionError)
+
+
+class Stop(Exception):
+    """Ctrl-C, SIGTERM, or the terminal is closed."""
+
+
+class Settings:
+    """What the environment says. Raises ValueError, with a message for its reader."""
+
+    def __init__(self) -> None:
+        self.http_port = _port("HTTP_PORT", HTTP_PORT)
+        self.aws_port = _port("AWS_PORT", AWS_PORT)
+        self.data = Path(os.environ["DATA"]).expanduser() if os.environ.get("DATA") else None
+        if self.http_port == self.aws_port:
+            raise ValueError(f"HTTP_PORT and AWS_PORT are both {self.http_port}: give one of them another port")
+
+
+class LocalCloud:
+    """The three parts of it and their lives: the emulator, the stack in it, `chalice local` beside it."""
+
+    def __init__(self, settings: Settings, build: Path) -> None:
+        self._settings = settings
+        self._build = build
+        with _step(f"Starting the emulator of AWS on port {settings.aws_port}"):
+            self._emulator = Emulator(settings.aws_port, settings.data)
+        try:
+            self.stack = self._deploy()
+            self._routes = self._serve_routes()
+            if settings.data:
+                self._catch_up()
+        except BaseException:
+            self._emulator.stop()
+            raise
+
+    @property
+    def sound(self) -> bool:
+        """Whether all of it runs."""
+        return self._emulator.running and self._routes.running
+
+    @property
+    def url(self) -> str:
+        """The URL of the routes."""
+        return f"http://localhost:{self._settings.http_port}"
+
+    def renew(self) -> None:
+        """Takes up changes in the source. What is wrong with them is said, and the old code runs on."""
+        try:
+            self.stack = self._deploy()
+            self._routes.stop()
+            self._routes = self._serve_routes()
+        except EXPECTED as error:
+            print(f"{error}\nMend it and save: it is tried again then.", flush=True)
+
+    def stop(self) -> None:
+        """Stops all of it."""
+        with _step("Stopping"):
+            self._routes.stop()
+            if self._settings.data:
+                time.sleep(DRAIN_SECONDS)
+            self._emulator.stop()
+
+    def _deploy(self) -> Stack:
+        with _step("Packaging the app (chalice package)"):
+            package(STAGE, self._build)
+        with _step("Deploying it to the emulator (CloudFormation)"):
+            stack = deploy(self._emulator, self._build)
+            answers(f"{stack.api_url}/totals")  # Also the first start of the function, which takes longest.
+        return stack
+
+    def _serve_routes(self) -> ChaliceLocal:
+        with _step(f"Starting chalice local on port {self._settings.http_port}"):
+            return ChaliceLocal(self._emulator, self._settings.http_port, stage=STAGE)
+
+    def _catch_up(self) -> None:
+        """Counts what the stream may not have delivered before the last stop."""
+        with _step(f"Bringing the totals of {self._settings.data} up to date (backfill)"):
+            answer = self.stack.invoke("Backfill")
+            while answer.get("cursor"):
+                answer = self.stack.invoke("Backfill", {"cursor": answer["cursor"]})
+
+
+def main() -> int:
+    """Runs it; returns the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    build = Path(tempfile.mkdtemp(prefix="order-totals-build-"))
+    try:
+        settings = Settings()
+        require_free(settings.aws_port)
+        require_free(settings.http_port)
+        run(settings, build)
+    except Stop:
+        pass
+    except PortTaken as error:
+        name = "AWS_PORT" if error.port == settings.aws_port else "HTTP_PORT"
+        print(f"{error} Stop that one, or take another port: make local {name}={error.port + 1}", file=sys.stderr)
+        return 1
+    except (ValueError, *EXPECTED) as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+    return 0
+
+
+def run(settings: Settings, build: Path) -> None:
+    """Starts it and follows the stream handler's log until Ctrl-C."""
+    cloud = LocalCloud(settings, build)
+    try:
+        print(guide.text(cloud.url, cloud.stack, settings.data), flush=True)
+        lines = new_lines(cloud)
+        edited = source_time()
+        while cloud.sound:
+            for line in next(lines):
+                print(line, flush=True)
+            if edited != (edited := source_time()):
+                print("The source has changed.", flush=True)
+                cloud.renew()
+            time.sleep(POLL_SECONDS)
+        raise ServerError("A part of it has stopped by itself.")
+    finally:
+        _ignore_signals()
+        cloud.stop()
+
+
+def new_lines(cloud: LocalCloud) -> Iterator[list[str]]:
+    """The stream handler's log lines, without metrics and platform lines, since the last call."""
+    shown: set[str] = set()
+    since_ms = int(time.time() * 1000)
+    while True:
+        asked_ms = int(time.time() * 1000)
+        events = cloud.stack.log_events("Aggregate", since_ms)
+        yield [event.message for event in events if event.stream not in shown and guide.worth_showing(event.message)]
+        shown = {event.stream for event in events}
+        # Lines appear a little after the time that they bear.
+        since_ms = max(since_ms, asked_ms - 10_000)
+
+
+def source_time() -> float:
+    """When the app's source, or its configuration, was last changed."""
+    files = [PROJECT / "app.py", PROJECT / "requirements.txt", *(PROJECT / "chalicelib").rglob("*.*")]
+    times = [0.0]
+    for file in files:
+        if "__pycache__" not in file.parts:
+            with contextlib.suppress(OSError):  # An editor is just replacing it.
+                times.append(file.stat().st_mtime)
+    return max(times)
+
+
+@contextlib.contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Says what is done, and how long it took."""
+    print(f"{what} ...", end="", flush=True)
+    started = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        print(flush=True)
+        raise
+    print(f" {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _port(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ValueError(f"{variable}={text} is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stop
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
