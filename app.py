@@ -305,10 +305,9 @@ def no_such_order(key: orders.Item) -> NotFoundError:
 # --- DynamoDB ------------------------------------------------------------------------------------
 
 
-def get_item(table_name: str, key: orders.Item) -> dict[str, Any] | None:
+def get_item(table_name: str, key: orders.Item) -> orders.Item | None:
     """One item as it is now, or None."""
-    item: dict[str, Any] | None = dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
-    return item
+    return dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
 
 
 def put_new_order(item: orders.Item) -> orders.Item:
@@ -321,8 +320,7 @@ def put_new_order(item: orders.Item) -> orders.Item:
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except dynamodb.exceptions.ConditionalCheckFailedException as error:
-        there: orders.Item = error.response["Item"]
-        return there
+        return cast(orders.Item, error.response.get("Item"))
     return item
 
 
@@ -339,8 +337,7 @@ def update_order(key: orders.Item, draft: orders.Draft) -> orders.Item | None:
         )
     except dynamodb.exceptions.ConditionalCheckFailedException:
         return None
-    item: orders.Item = answer["Attributes"]
-    return item
+    return answer["Attributes"]
 
 
 def delete_order(key: orders.Item) -> bool:
@@ -349,11 +346,11 @@ def delete_order(key: orders.Item) -> bool:
     return "Attributes" in answer
 
 
-def scan_page(table_name: str, limit: int, start: orders.Item | None) -> dict[str, Any]:
+def scan_page(table_name: str, limit: int, start: orders.Item | None) -> Mapping[str, Any]:
     """A page of at most `limit` of a table's items, after the key `start`: `Items` and perhaps `LastEvaluatedKey`."""
-    after = {} if start is None else {"ExclusiveStartKey": start}
-    page: dict[str, Any] = dynamodb.scan(TableName=table_name, Limit=limit, **after)
-    return page
+    if start is None:
+        return dynamodb.scan(TableName=table_name, Limit=limit)
+    return dynamodb.scan(TableName=table_name, Limit=limit, ExclusiveStartKey=start)
 
 
 def scan_all(table_name: str) -> Iterator[orders.Item]:
@@ -369,7 +366,9 @@ def read_items(table: str, order_ids: Sequence[str], end: float) -> dict[str, or
     """The items of these orders as they are now, by order; those that are not there are left out."""
     items: dict[str, orders.Item] = {}
     for start in range(0, len(order_ids), settlement.READ_MAX_KEYS):
-        wanted = [{"OrderID": {"S": order_id}} for order_id in order_ids[start : start + settlement.READ_MAX_KEYS]]
+        wanted: list[Any] = [
+            {"OrderID": {"S": order_id}} for order_id in order_ids[start : start + settlement.READ_MAX_KEYS]
+        ]
         tries = 0
         while wanted:
             pause(settlement.pause_seconds(tries), end)

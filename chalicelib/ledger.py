@@ -18,6 +18,7 @@ Reading the stream's format is not here (stream.py), nor what an order adds (vie
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chalicelib import instants, orders, views
@@ -50,8 +51,8 @@ class Entry(NamedTuple):
     version: str = ""  # That of the record it comes from; "" if no record had to do with it yet.
     status: Status = Status.ABSENT
     first_seen: str = ""  # When the order's first record was made: the hour of one without `PlacedAt`.
-    contributions: Contributions = {}
-    problems: Problems = {}
+    contributions: Contributions = MappingProxyType({})
+    problems: Mapping[str, str] = MappingProxyType({})
     expires_at: int | None = None  # Epoch seconds.
 
 

@@ -53,9 +53,7 @@ class Unreadable(ValueError):
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ORDER_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{ORDER_ID_MAX_CHARACTERS}}}")
 
-_PRODUCT_RULE = (
-    f"must be a non-blank string of at most {PRODUCT_MAX_BYTES} UTF-8 bytes without control characters"
-)
+_PRODUCT_RULE = f"must be a non-blank string of at most {PRODUCT_MAX_BYTES} UTF-8 bytes without control characters"
 _QUANTITY_RULE = f"must be a whole number from 1 to {QUANTITY_MAX}"
 _ORDER_ID_RULE = f"must be 1 to {ORDER_ID_MAX_CHARACTERS} characters of A-Z a-z 0-9 . _ : -"
 
@@ -135,9 +133,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if len(body) > BODY_MAX_BYTES:
         raise Unreadable(f"The body is larger than {BODY_MAX_BYTES} bytes.")
     try:
-        value = json.loads(
-            body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object_without_repeats
-        )
+        value = json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object_without_repeats)
     except UnicodeDecodeError:
         raise Unreadable("The body is not UTF-8.") from None
     except RecursionError:
@@ -224,10 +220,10 @@ def _whole_number(digits: str | None) -> int | None:
         return int(digits)
     try:
         number = Decimal(digits)
+        # Bounded first: int() of a number such as 1E+125 would be a long one for nothing.
+        return int(number) if abs(number) <= QUANTITY_MAX and number == number.to_integral_value() else None
     except InvalidOperation:
         return None
-    # Bounded first: int() of a number such as 1E+125 would be a long one for nothing.
-    return int(number) if abs(number) <= QUANTITY_MAX and number == number.to_integral_value() else None
 
 
 def can_be_key(order_id: str) -> bool:

@@ -64,7 +64,7 @@ class Settlement:
         plan: Callable[[Entry], Entry | None],
         *,
         known: Iterable[Entry] = (),
-        assumed_new: Iterable[str] = (),
+        assumed_new: Sequence[str] = (),
         unread: Iterable[str] = (),
     ) -> None:
         """`plan` answers with the entry that is to follow one, the very same one if it may stay, or None.
@@ -74,9 +74,9 @@ class Settlement:
         self.counts = Counts()
         self.stale: list[str] = []
         self._plan = plan
-        self._assumed_new = set(assumed_new)
         self._entries = {entry.order_id: entry for entry in known}
-        self._entries.update((order_id, ledger.absent(order_id)) for order_id in self._assumed_new)
+        self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
+        self._assumed_new = set(assumed_new)
         self._unread = deque(unread)
         self._transactions: deque[Transaction] = deque()
         self._uncountable: dict[str, str] = {}

@@ -95,7 +95,7 @@ def halves(transaction: Transaction) -> list[Transaction]:
 # --- The request ---------------------------------------------------------------------------------
 
 
-def actions(transaction: Transaction, names: Mapping[str, str], now: str) -> list[dict[str, Any]]:
+def actions(transaction: Transaction, names: Mapping[str, str], now: str) -> list[Any]:
     """The `TransactItems`: the ledger's entries in the order of the changes, then the counters.
 
     `names` has the tables' names by their logical ones; `now` is an instant.

@@ -1,0 +1,138 @@
+"""A DynamoDB small enough to see through, for tests of the core: just what its own requests use.
+
+What the real service answers is not proven here; that is done against an emulator (tests/proof, tests/e2e).
+"""
+
+import copy
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chalicelib import instants, ledger, settlement, stream, tables
+from chalicelib.settlement import Read, Settlement
+from chalicelib.transactions import Transaction, actions
+
+NAMES = {table: table for table in tables.KEYS}
+NOW = 1_795_000_000  # Epoch seconds.
+
+
+class Crash(Exception):
+    """The invocation ends here."""
+
+
+class Dynamo:
+    """Tables in memory, with conditional transactions; counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[tuple[str, ...], dict[str, Any]]] = {table: {} for table in tables.KEYS}
+        self.transactions = 0
+        self.reads = 0
+        self.write_units = 0
+        # Called before each transaction; may change things, or answer with reasons in its place.
+        self.before_transaction: Callable[[], Sequence[dict[str, Any]] | None] = lambda: None
+        self.after_transaction: Callable[[], None] = lambda: None
+
+    def read(self, table: str, order_ids: Sequence[str]) -> dict[str, Any]:
+        """BatchGetItem."""
+        assert 1 <= len(order_ids) <= 100
+        assert len(set(order_ids)) == len(order_ids)
+        self.reads += 1
+        found = {order_id: self.tables[table].get((order_id,)) for order_id in order_ids}
+        return {order_id: copy.deepcopy(item) for order_id, item in found.items() if item is not None}
+
+    def transact(self, wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """TransactWriteItems; answers with the cancellation reasons."""
+        self.transactions += 1
+        instead = self.before_transaction()
+        if instead is not None:
+            return instead
+        assert 1 <= len(wanted) <= 100
+        places = [self._place(action) for action in wanted]
+        assert len(set(places)) == len(places), "two actions on one item"
+        self.write_units += 2 * len(wanted)  # All items here are below 1 KB.
+        reasons = [self._reason(action, place) for action, place in zip(wanted, places, strict=True)]
+        if any(reason["Code"] != "None" for reason in reasons):
+            return reasons
+        for action, (table, key) in zip(wanted, places, strict=True):
+            if "Put" in action:
+                self.tables[table][key] = copy.deepcopy(action["Put"]["Item"])
+            else:
+                self._add(self.tables[table].setdefault(key, dict(action["Update"]["Key"])), action["Update"])
+        self.after_transaction()
+        return []
+
+    def _place(self, action: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+        (request,) = action.values()
+        holder = request["Item"] if "Put" in action else request["Key"]
+        return request["TableName"], tuple(holder[name]["S"] for name in tables.KEYS[request["TableName"]])
+
+    def _reason(self, action: dict[str, Any], place: tuple[str, tuple[str, ...]]) -> dict[str, Any]:
+        table, key = place
+        there = self.tables[table].get(key)
+        condition = action.get("Put", {}).get("ConditionExpression")
+        holds = {
+            None: lambda: True,
+            "attribute_not_exists(OrderID)": lambda: there is None,
+            "revision = :seen": lambda: (
+                there is not None and there["revision"] == action["Put"]["ExpressionAttributeValues"][":seen"]
+            ),
+        }[condition]()
+        if holds:
+            return {"Code": "None"}
+        assert action["Put"]["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+        return {"Code": "ConditionalCheckFailed"} | ({"Item": copy.deepcopy(there)} if there else {})
+
+    @staticmethod
+    def _add(item: dict[str, Any], update: dict[str, Any]) -> None:
+        names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
+        sets, _, adds = update["UpdateExpression"].rpartition("ADD ")
+        for name, value in re.findall(r"(#\w+) = (:\w+)", sets):
+            item[names[name]] = values[value]
+        for name, value in re.findall(r"(#\w+) (:\w+)", adds):
+            old = int(item.get(names[name], {"N": "0"})["N"])
+            item[names[name]] = {"N": str(old + int(values[value]["N"]))}
+
+    # --- What tests look at ----------------------------------------------------------------------
+
+    def counters(self) -> dict[tuple[str, tuple[str, ...]], dict[str, int]]:
+        """All counters that are not zero, without what is not counted in them."""
+        counters = {}
+        for table in tables.KEYS:
+            if table in (tables.ORDERS, tables.LEDGER):
+                continue
+            for key, item in self.tables[table].items():
+                amounts = {name: int(value["N"]) for name, value in item.items() if name != "revision" and "N" in value}
+                if any(amounts.values()):
+                    counters[table, key] = {name: amount for name, amount in amounts.items() if amount}
+        return counters
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Quantity and number of orders by product, as AggregateTable has them."""
+        return {
+            product: (int(item["totalQuantity"]["N"]), int(item["orderCount"]["N"]))
+            for (product,), item in self.tables[tables.TOTALS].items()
+        }
+
+    def entry(self, order_id: str) -> ledger.Entry:
+        """An order's ledger entry."""
+        return ledger.entry(order_id, self.tables[tables.LEDGER].get((order_id,)))
+
+
+def settle(work: Settlement, dynamo: Dynamo, most_requests: int = 10_000) -> Settlement:
+    """Makes a settlement's requests of `dynamo` until it is done, as app.py does of the real one."""
+    for _ in range(most_requests):
+        request = work.next_request()
+        if request is None:
+            return work
+        if isinstance(request, Read):
+            work.receive_entries(request, dynamo.read(tables.LEDGER, request.order_ids))
+        else:
+            assert isinstance(request, Transaction)
+            reasons = dynamo.transact(actions(request, NAMES, instants.from_epoch(NOW)))
+            work.receive_reasons(request, reasons)
+    raise AssertionError("the settlement does not come to an end")
+
+
+def deliver(records: Sequence[dict[str, Any]], dynamo: Dynamo) -> Settlement:
+    """Has a batch of stream records settled."""
+    return settle(settlement.of_stream(stream.by_order(records)), dynamo)

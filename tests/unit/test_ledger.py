@@ -1,0 +1,337 @@
+"""The laws of chalicelib/ledger.py, one by one, and its table of rules, row by row."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib import instants, ledger, orders, stream, views
+from chalicelib.ledger import RULES, Counts, Entry, News, Record, Status, UnknownFormat, absent, after
+from chalicelib.views import Counter
+from tests.doubles import Dynamo, deliver
+from tests.streams import STARTED, TTL, Stream, every_way, item
+
+NOTEBOOK = Counter("AggregateTable", ("Notebook",))
+PEN = Counter("AggregateTable", ("Pen",))
+FIVE = {"totalQuantity": 5, "orderCount": 1}
+
+
+def record(number: int, image: dict[str, Any] | None, *, by_ttl: bool = False) -> Record:
+    return Record("o", f"2026/{number:040}", STARTED + number, image, by_ttl, first=False)
+
+
+NEWS_AS_RECORDS = {
+    News.VALID: record(9, item("o", "Pen", 2)),
+    News.INVALID: record(9, item("o", "Pen", 0)),
+    News.REMOVED: record(9, None),
+    News.EXPIRED: record(9, None, by_ttl=True),
+}
+
+
+def entries_to_start_from() -> dict[str, Entry]:
+    valid, invalid = record(1, item("o")), record(1, item("o", quantity="five"))
+    counted = after(absent("o"), valid)
+    return {
+        "absent": absent("o"),
+        "counted": counted,
+        "rejected": after(absent("o"), invalid),
+        "cancelled": after(counted, record(2, None)),
+        "archived": after(counted, record(2, None, by_ttl=True)),
+    }
+
+
+# --- The table of rules --------------------------------------------------------------------------
+
+
+def test_every_kind_of_news_has_a_rule():
+    assert set(RULES) == set(News) == set(NEWS_AS_RECORDS)
+
+
+@pytest.mark.parametrize("before", entries_to_start_from().values(), ids=entries_to_start_from().keys())
+@pytest.mark.parametrize("news", News, ids=lambda news: news.name)
+def test_a_newer_record_does_what_its_rule_says(news: News, before: Entry):
+    rule = RULES[news]
+    told = after(before, NEWS_AS_RECORDS[news])
+    if told is before:  # Nothing to write is only where there is nothing to change.
+        assert before.status is rule.status
+        assert rule.counts is not Counts.THE_ORDER
+        return
+    assert told.status is rule.status
+    expected = {
+        Counts.THE_ORDER: views.contributions(orders.Order("o", "Pen", 2, told.first_seen)),
+        Counts.NOTHING: {},
+        Counts.AS_BEFORE: before.contributions,
+    }
+    assert told.contributions == expected[rule.counts]
+    assert (told.expires_at is not None) == rule.tombstone
+    assert told.version == NEWS_AS_RECORDS[news].version
+
+
+def test_a_tombstone_is_kept_for_seven_days():
+    tombstone = after(absent("o"), record(3, None))
+    assert tombstone.expires_at == STARTED + 3 + 7 * 24 * 60 * 60
+
+
+def test_a_rejected_order_says_why():
+    rejected = after(absent("o"), record(1, item("o", "", 0)))
+    assert set(rejected.problems) == {"product", "quantity"}
+
+
+# --- Law 1 and law 2 -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [4, 5])
+@pytest.mark.parametrize("news", News, ids=lambda news: news.name)
+def test_a_record_that_is_not_newer_changes_nothing(news: News, number: int):
+    before = after(absent("o"), record(5, item("o")))
+    assert after(before, NEWS_AS_RECORDS[news]._replace(version=record(number, None).version)) is before
+
+
+def test_each_change_raises_the_revision_by_one():
+    first = ledger.change(absent("o"), after(absent("o"), record(1, item("o"))))
+    assert first is not None
+    assert first.after.revision == 1
+    second = ledger.change(first.after, ledger.after_all(first.after, [record(2, item("o", "Pen")), record(3, None)]))
+    assert second is not None
+    assert second.after.revision == 2
+
+
+# --- Deltas --------------------------------------------------------------------------------------
+
+
+def test_a_changed_quantity_moves_by_the_difference():
+    assert ledger.deltas({NOTEBOOK: FIVE}, {NOTEBOOK: {"totalQuantity": 7, "orderCount": 1}}) == {
+        NOTEBOOK: {"totalQuantity": 2, "orderCount": 0}
+    }
+
+
+def test_a_changed_product_moves_the_quantity_from_one_to_the_other():
+    assert ledger.deltas({NOTEBOOK: FIVE}, {PEN: FIVE}) == {
+        NOTEBOOK: {"totalQuantity": -5, "orderCount": -1},
+        PEN: FIVE,
+    }
+
+
+def test_a_counter_that_keeps_its_amounts_is_left_alone():
+    assert ledger.deltas({NOTEBOOK: FIVE, PEN: FIVE}, {NOTEBOOK: FIVE}) == {
+        PEN: {"totalQuantity": -5, "orderCount": -1}
+    }
+
+
+# --- Law 4: it makes no difference where a stream is cut ------------------------------------------
+
+
+def story(*steps: tuple[str, Any], view_type: str = "NEW_AND_OLD_IMAGES") -> Stream:
+    """A stream on which the steps have been done to orders; one that cannot be done is left out."""
+    told = Stream(view_type=view_type)
+    for action, subject in steps:
+        if action == "put":
+            if told.items.get(subject["OrderID"]["S"]) != subject:  # A write that changes nothing has no record.
+                told.put(subject)
+        elif subject in told.items:
+            told.remove(subject, by_ttl=action == "expire")
+    return told
+
+
+STORIES: dict[str, list[tuple[str, Any]]] = {
+    "placed": [("put", item("a"))],
+    "amended": [("put", item("a")), ("put", item("a", quantity=7))],
+    "there and back": [("put", item("a")), ("put", item("a", quantity=7)), ("put", item("a"))],
+    "moved": [("put", item("a")), ("put", item("a", "Pen")), ("put", item("b"))],
+    "cancelled": [("put", item("a")), ("remove", "a")],
+    "placed anew": [("put", item("a")), ("remove", "a"), ("put", item("a", "Pen", 3))],
+    "archived": [("put", item("a")), ("expire", "a")],
+    "archived, then placed anew": [("put", item("a")), ("expire", "a"), ("put", item("a", "Pen", 3))],
+    "invalid, then mended": [("put", item("a", "", 5)), ("put", item("a"))],
+    "made invalid": [("put", item("a")), ("put", item("a", quantity=-1)), ("put", item("b", "Pen"))],
+    "invalid and archived": [("put", item("a", quantity="5")), ("expire", "a")],
+    "something else of it changed": [("put", item("a")), ("put", item("a", Note={"S": "soon"}))],
+    "two of one product": [("put", item("a")), ("put", item("b")), ("remove", "a")],
+}
+
+
+@pytest.mark.parametrize("view_type", ["NEW_AND_OLD_IMAGES", "NEW_IMAGE"])
+@pytest.mark.parametrize("steps", STORIES.values(), ids=STORIES.keys())
+def test_a_story_comes_to_the_same_however_it_is_delivered(steps: list[tuple[str, Any]], view_type: str):
+    told = story(*steps, view_type=view_type)
+    assert_every_way_comes_to_the_same(told)
+
+
+PRODUCTS = st.sampled_from(["Notebook", "Pen", "Étui"])
+STEPS = st.one_of(
+    st.tuples(
+        st.just("put"),
+        st.builds(item, st.sampled_from("abc"), PRODUCTS | st.just(""), st.sampled_from([1, 2, 1000, 0, "2"])),
+    ),
+    st.tuples(st.sampled_from(["remove", "expire"]), st.sampled_from("abc")),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEPS, max_size=7), st.sampled_from(["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]))
+def test_any_story_comes_to_the_same_however_it_is_delivered(steps: list[tuple[str, Any]], view_type: str):
+    assert_every_way_comes_to_the_same(story(*steps, view_type=view_type))
+
+
+def assert_every_way_comes_to_the_same(told: Stream) -> None:
+    expected = None
+    for way, batches in every_way(told.records):
+        dynamo = Dynamo()
+        for batch in batches:
+            deliver(batch, dynamo)
+        told_of = {order_id: item for (order_id,), item in dynamo.tables["LedgerTable"].items()}
+        result = (
+            dynamo.counters(),
+            {o: (e["status"], e.get("contributions"), e.get("problems")) for o, e in told_of.items()},
+        )
+        expected = expected or result
+        assert result == expected, way
+        assert dynamo.counters() == sums_of_the_ledger(dynamo), way
+    assert expected is None or expected[0] == what_a_person_would_count(told)
+
+
+def sums_of_the_ledger(dynamo: Dynamo) -> dict[Any, dict[str, int]]:
+    sums: dict[Any, dict[str, int]] = {}
+    for (order_id,) in dynamo.tables["LedgerTable"]:
+        for counter, amounts in dynamo.entry(order_id).contributions.items():
+            for name, amount in amounts.items():
+                held = sums.setdefault((counter.table, counter.key), {})
+                held[name] = held.get(name, 0) + amount
+    return sums
+
+
+def what_a_person_would_count(told: Stream) -> dict[Any, dict[str, int]]:
+    """The counters by another way: the orders that are there, and those that were when TTL took them."""
+    there: dict[str, Any] = {}
+    seen: dict[str, str] = {}
+    for each in told.records:
+        order_id, change = each["dynamodb"]["Keys"]["OrderID"]["S"], each["dynamodb"]
+        if each["eventName"] == "INSERT":
+            seen[order_id] = instants.from_epoch(change["ApproximateCreationDateTime"])
+        if "NewImage" in change:
+            there[order_id] = change["NewImage"]
+        elif each.get("userIdentity") != TTL:
+            there.pop(order_id, None)
+    counted: dict[Any, dict[str, int]] = {}
+    for order_id, image in there.items():
+        product, quantity = image["Product"].get("S"), int(image["Quantity"].get("N", "0"))
+        if not product or quantity < 1:
+            continue
+        order = orders.Order(order_id, product, quantity, seen[order_id])
+        for counter, amounts in views.contributions(order).items():
+            held = counted.setdefault((counter.table, counter.key), {})
+            for name, amount in amounts.items():
+                held[name] = held.get(name, 0) + amount
+    return counted
+
+
+# --- Law 5: what comes and goes within a batch is written too -------------------------------------
+
+
+def test_an_older_record_that_turns_up_late_is_no_news_though_the_batch_ended_where_it_began():
+    told = story(*STORIES["there and back"])
+    dynamo = Dynamo()
+    deliver(told.records[:1], dynamo)
+    deliver(told.records[1:], dynamo)
+    deliver([told.records[1]], dynamo)  # An overlapping invocation had got no further, and is late.
+    assert dynamo.totals() == {"Notebook": (5, 1)}
+
+
+def test_a_record_that_leaves_the_contributions_as_they_were_writes_nothing():
+    told = story(*STORIES["something else of it changed"])
+    dynamo = Dynamo()
+    deliver(told.records[:1], dynamo)
+    work = deliver(told.records[1:], dynamo)
+    assert work.counts.transactions == 0
+    assert work.counts.unchanged == 1
+
+
+def test_a_cancelled_order_that_was_never_counted_leaves_a_tombstone_against_its_older_records():
+    told = story(*STORIES["cancelled"])
+    dynamo = Dynamo()
+    deliver(told.records, dynamo)
+    deliver(told.records[:1], dynamo)
+    assert dynamo.totals() == {}
+    assert dynamo.entry("a").status is Status.CANCELLED
+
+
+# --- Law 6: views that this version of the app does not have --------------------------------------
+
+
+def test_contributions_to_a_table_without_a_view_stay_through_everything():
+    elsewhere = Counter("RetiredTable", ("x",))
+    counted = after(absent("o"), record(1, item("o")))
+    counted = counted._replace(contributions={**counted.contributions, elsewhere: {"n": 1}})
+    for news in News:
+        told = after(counted, NEWS_AS_RECORDS[news])
+        assert told.contributions[elsewhere] == {"n": 1}
+        assert elsewhere not in ledger.deltas(counted.contributions, told.contributions)
+
+
+# --- Streams that follow one another -------------------------------------------------------------
+
+
+def test_a_stream_switched_on_again_goes_on_from_the_old_one_whatever_its_sequence_numbers():
+    first, second = Stream("2026-11-23T10:00:00.000"), Stream("2026-11-23T11:00:00.000")
+    first.put(item("other"))
+    first.put(item("a"))
+    second.items = dict(first.items)
+    second.put(item("a", quantity=7))  # The first number of its stream, below the one that placed the order.
+    dynamo = Dynamo()
+    for batch in ([first.records[1]], second.records, [first.records[1]]):
+        deliver(batch, dynamo)
+    assert dynamo.totals() == {"Notebook": (7, 1)}
+
+
+def test_sequence_numbers_are_compared_as_numbers():
+    assert stream.version("arn/stream/x", "9") < stream.version("arn/stream/x", "10")
+
+
+# --- As the item says: without records ------------------------------------------------------------
+
+
+def test_an_item_says_what_its_newest_record_would():
+    for before in entries_to_start_from().values():
+        by_record = after(before, record(9, item("o", "Pen", 2)))
+        by_item = ledger.as_item_says(before, item("o", "Pen", 2), STARTED + 9)
+        assert by_item == by_record._replace(version=before.version)
+
+
+def test_an_entry_that_agrees_with_its_item_stays_the_very_same():
+    counted = entries_to_start_from()["counted"]
+    assert ledger.as_item_says(counted, item("o"), STARTED + 99) is counted
+
+
+def test_the_hour_that_a_backfill_assumed_gives_way_to_that_of_the_first_record():
+    backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED + 5000)
+    assert after(backfilled, record(1, item("o", quantity=6))).first_seen == instants.from_epoch(STARTED + 1)
+
+
+# --- The item ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", entries_to_start_from().values(), ids=entries_to_start_from().keys())
+def test_an_entry_survives_being_an_item(entry: Entry):
+    assert ledger.entry("o", ledger.to_item(entry)) == entry or entry.status is Status.ABSENT
+    assert ledger.entry("o", None) == absent("o")
+
+
+def test_an_entry_of_a_later_format_is_not_guessed_at():
+    later = {**ledger.to_item(entries_to_start_from()["counted"]), "format": {"N": "2"}}
+    with pytest.raises(UnknownFormat, match="format 2"):
+        ledger.entry("o", later)
+
+
+# --- What people are told ------------------------------------------------------------------------
+
+
+def test_an_order_counts_as_counted_when_the_ledger_has_what_its_item_says():
+    counted = entries_to_start_from()["counted"]
+    assert ledger.standing(counted, item("o")) == {"counted": True}
+    assert ledger.standing(counted, item("o", quantity=6)) == {"counted": False}
+    assert ledger.standing(absent("o"), item("o")) == {"counted": False}
+    assert ledger.standing(absent("o"), item("o", quantity=0)) == {
+        "counted": False,
+        "rejected": {"quantity": "must be a whole number from 1 to 1000000000"},
+    }

@@ -1,0 +1,222 @@
+"""The laws of chalicelib/settlement.py, and what a batch costs: in requests and write units, which are exact."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from chalicelib import ledger, settlement, stream, views
+from chalicelib.ledger import Status
+from chalicelib.settlement import Settlement, Uncountable
+from chalicelib.transactions import ACTIONS_MAX, REVISION
+from tests.doubles import Crash, Dynamo, deliver, settle
+from tests.streams import Stream, item
+
+COUNTERS_OF_ONE_ORDER = len(views.VIEWS)
+ORDERS_A_TRANSACTION = ACTIONS_MAX - COUNTERS_OF_ONE_ORDER
+CONFLICT = {"Code": "TransactionConflict"}
+NONE = {"Code": "None"}
+
+
+def new_orders(number: int, products: int = 1) -> Stream:
+    placed = Stream()
+    placed.started -= placed.started % 3600  # All within an hour, also those of a long stream.
+    for index in range(number):
+        record = placed.put(item(f"o{index}", f"Product {index % products}"))
+        record["dynamodb"]["ApproximateCreationDateTime"] = placed.started
+    return placed
+
+
+# --- What a batch costs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, ORDERS_A_TRANSACTION, ORDERS_A_TRANSACTION + 1, 1000])
+def test_new_orders_of_one_product_take_few_transactions_and_no_read(number: int):
+    dynamo = Dynamo()
+    deliver(new_orders(number).records, dynamo)
+    assert dynamo.transactions == math.ceil(number / ORDERS_A_TRANSACTION)
+    assert dynamo.reads == 0
+    assert dynamo.totals() == {"Product 0": (5 * number, number)}
+
+
+def test_a_transaction_takes_as_many_orders_of_ten_products_as_fit():
+    fitting = ACTIONS_MAX - 10 * COUNTERS_OF_ONE_ORDER
+    dynamo = Dynamo()
+    deliver(new_orders(fitting, products=10).records, dynamo)
+    assert dynamo.transactions == 1
+
+
+def test_a_thousand_new_orders_of_ten_products_cost_at_most_2_3_write_units_each():
+    dynamo = Dynamo()
+    deliver(new_orders(1000, products=10).records, dynamo)
+    assert dynamo.write_units / 1000 <= 2.3
+
+
+def test_a_redelivered_batch_changes_nothing_and_is_soon_read_instead_of_tried():
+    dynamo, placed = Dynamo(), new_orders(1000, products=10)
+    deliver(placed.records, dynamo)
+    before, transactions = dynamo.tables, dynamo.transactions
+    work = deliver(placed.records, dynamo)
+    assert dynamo.tables == before
+    assert dynamo.transactions == transactions + 1
+    assert dynamo.reads <= math.ceil(1000 / 100)
+    assert (work.counts.applied, work.counts.unchanged) == (0, 1000)
+
+
+def test_what_is_not_new_is_read_a_hundred_at_a_time():
+    dynamo, placed = Dynamo(), new_orders(250)
+    deliver(placed.records, dynamo)
+    amended = [placed.put(item(f"o{index}", "Product 0", 6)) for index in range(250)]
+    deliver(amended, dynamo)
+    assert dynamo.reads == 3
+    assert dynamo.totals() == {"Product 0": (6 * 250, 250)}
+
+
+# --- Law 2: refused ------------------------------------------------------------------------------
+
+
+def test_a_change_that_another_one_overtook_is_planned_again_from_what_is_there():
+    dynamo, placed = Dynamo(), new_orders(3)
+    newer = placed.put(item("o1", "Product 0", 100))
+
+    def overtake() -> None:
+        dynamo.before_transaction = lambda: None
+        deliver([newer], dynamo)
+
+    dynamo.before_transaction = overtake
+    deliver(placed.records[:3], dynamo)
+    assert dynamo.totals() == {"Product 0": (5 + 100 + 5, 3)}
+
+
+def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
+    dynamo, placed = Dynamo(), new_orders(1)
+    deliver([*placed.records, placed.remove("o0")], dynamo)
+    again = placed.put(item("o0", "Product 0"))
+    work = settlement.of_stream(stream.by_order([{**again, "eventName": "MODIFY"}]))
+    request = work.next_request()
+    assert isinstance(request, settlement.Read)
+    work.receive_entries(request, dynamo.read("LedgerTable", request.order_ids))
+    dynamo.tables["LedgerTable"].clear()  # As TTL does it to a tombstone.
+    settle(work, dynamo)
+    assert dynamo.totals() == {"Product 0": (5, 1)}
+
+
+# --- Law 3: busy ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        [NONE, CONFLICT],
+        [{"Code": "ThrottlingError"}, NONE],
+        [NONE, {"Code": "ProvisionedThroughputExceeded"}],
+        [{"Code": "TransactionInProgressException"}],  # Of a request that was refused as a whole.
+    ],
+    ids=lambda reasons: "/".join(reason["Code"] for reason in reasons),
+)
+def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
+    dynamo = Dynamo()
+    work = settlement.of_stream(stream.by_order(new_orders(1).records))
+    pauses = []
+
+    def refuse() -> Sequence[dict[str, Any]] | None:
+        pauses.append(work.pause_seconds)
+        return reasons if len(pauses) <= 12 else None
+
+    dynamo.before_transaction = refuse
+    settle(work, dynamo)
+    assert pauses[0] == 0
+    assert pauses == sorted(pauses)
+    assert pauses[1] < pauses[2] < pauses[3]
+    assert pauses[-1] <= 1
+    assert work.counts.conflicts == 12
+    assert work.pause_seconds == 0
+    assert dynamo.totals() == {"Product 0": (5, 1)}
+
+
+def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
+    dynamo, placed = Dynamo(), new_orders(2)
+    deliver(placed.records[:1], dynamo)
+    answers: list[Sequence[dict[str, Any]] | None] = [
+        [{"Code": "ConditionalCheckFailed", "Item": ledger.to_item(dynamo.entry("o0"))}, CONFLICT, NONE]
+    ]
+    dynamo.before_transaction = lambda: answers.pop() if answers else None
+    deliver(placed.records, dynamo)
+    assert dynamo.totals() == {"Product 0": (10, 2)}
+
+
+# --- Law 4: what will never be taken -------------------------------------------------------------
+
+
+def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others():
+    dynamo = Dynamo()
+    placed = new_orders(30, products=3)
+
+    real = dynamo.transact
+
+    def transact(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        bad = [action.get("Update", {}).get("Key", {}).get("product") == {"S": "Product 1"} for action in wanted]
+        if any(bad):
+            return [{"Code": "ValidationError", "Message": "wrong type"} if it else NONE for it in bad]
+        return real(wanted)
+
+    dynamo.transact = transact  # type: ignore[method-assign]
+    with pytest.raises(Uncountable, match=r"o1.*wrong type"):
+        deliver(placed.records, dynamo)
+    assert dynamo.totals() == {"Product 0": (50, 10), "Product 2": (50, 10)}
+
+
+# --- Crashes and lost answers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("crash_at", range(1, 5))
+@pytest.mark.parametrize("when", ["before_transaction", "after_transaction"])
+def test_a_crash_around_any_request_is_made_good_by_the_next_delivery(when: str, crash_at: int):
+    dynamo, placed = Dynamo(), new_orders(3 * ORDERS_A_TRANSACTION)
+
+    def crash() -> None:
+        if dynamo.transactions == crash_at:
+            raise Crash
+
+    setattr(dynamo, when, crash)
+    if crash_at <= 3:
+        with pytest.raises(Crash):
+            deliver(placed.records, dynamo)
+    setattr(dynamo, when, lambda: None)
+    deliver(placed.records, dynamo)
+    assert dynamo.totals() == {"Product 0": (5 * len(placed.records), len(placed.records))}
+
+
+# --- Law 5: the end, and what has been counted ----------------------------------------------------
+
+
+def test_rejected_orders_are_named_once():
+    dynamo, placed = Dynamo(), Stream()
+    placed.put(item("good"))
+    placed.put(item("bad", quantity=0))
+    work = deliver(placed.records, dynamo)
+    assert list(work.counts.rejected) == ["bad"]
+    assert deliver(placed.records, dynamo).counts.rejected == {}
+    assert dynamo.entry("bad").status is Status.REJECTED
+    assert dynamo.totals() == {"Notebook": (5, 1)}
+
+
+def test_an_order_about_which_nothing_can_be_said_ends_stale():
+    work = Settlement(lambda entry: None, known=[ledger.absent("o")])
+    assert work.next_request() is None
+    assert work.stale == ["o"]
+
+
+def test_each_change_of_a_counter_raises_its_revision():
+    dynamo, placed = Dynamo(), new_orders(1)
+    deliver(placed.records, dynamo)
+    deliver([placed.put(item("o0", "Product 0", 6))], dynamo)
+    assert dynamo.tables["AggregateTable"]["Product 0",][REVISION] == {"N": "2"}
+
+
+def test_two_changes_that_cancel_each_other_out_raise_the_revision_all_the_same():
+    dynamo, placed = Dynamo(), new_orders(2)
+    deliver(placed.records, dynamo)
+    deliver([placed.put(item("o0", "Product 0", 4)), placed.put(item("o1", "Product 0", 6))], dynamo)
+    assert dynamo.tables["AggregateTable"]["Product 0",][REVISION] == {"N": "2"}

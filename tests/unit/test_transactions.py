@@ -1,0 +1,97 @@
+"""Packing, the form of the requests, and what the reasons of a cancelled one mean."""
+
+from chalicelib import ledger, transactions
+from chalicelib.ledger import Change, Entry, Status
+from chalicelib.transactions import ACTIONS_MAX, Transaction
+from chalicelib.views import Counter
+from tests.doubles import NAMES
+
+NOW = "2026-11-23T10:00:00Z"
+
+
+def counted(order_id: str, *products: str) -> Change:
+    contributions = {Counter("AggregateTable", (p,)): {"totalQuantity": 1, "orderCount": 1} for p in products}
+    return Change(Entry(order_id), Entry(order_id, 1, "v", Status.COUNTED, NOW, contributions))
+
+
+def test_no_transaction_has_too_many_actions_and_none_is_lost():
+    changes = [counted(f"o{n}", *(f"P{(n * k) % 37}" for k in range(1, 1 + n % 4))) for n in range(700)]
+    packed = transactions.pack(changes)
+    assert all(len(t.changes) + len(t.moves) <= ACTIONS_MAX for t in packed)
+    assert sorted(c.after.order_id for t in packed for c in t.changes) == sorted(c.after.order_id for c in changes)
+    for transaction in packed:
+        expected: dict[Counter, int] = {}
+        for change in transaction.changes:
+            for counter in change.deltas:
+                expected[counter] = expected.get(counter, 0) + 1
+        assert {counter: amounts["orderCount"] for counter, amounts in transaction.moves.items()} == expected
+
+
+def test_orders_of_one_product_come_together():
+    mixed = [counted(f"o{n}", f"P{n % 2}") for n in range(2 * (ACTIONS_MAX - 2))]
+    assert len(transactions.pack(mixed)) == 2
+
+
+def test_a_change_that_moves_no_counter_is_packed_too():
+    tombstone = Change(Entry("o"), Entry("o", 1, "v", Status.CANCELLED, NOW, expires_at=1))
+    (transaction,) = transactions.pack([tombstone])
+    assert transaction == Transaction([tombstone], {})
+
+
+def test_a_transaction_says_it_all_to_dynamodb():
+    first = counted("o", "Pen")
+    second = Change(first.after, Entry("o", 2, "v2", Status.COUNTED, NOW, {}, {}))
+    assert transactions.actions(transactions.pack([first])[0], {**NAMES, "LedgerTable": "L"}, NOW) == [
+        {
+            "Put": {
+                "TableName": "L",
+                "Item": ledger.to_item(first.after),
+                "ConditionExpression": "attribute_not_exists(OrderID)",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        },
+        {
+            "Update": {
+                "TableName": "AggregateTable",
+                "Key": {"product": {"S": "Pen"}},
+                "UpdateExpression": "SET #stamp = :now ADD #revision :one, #0 :0, #1 :1",
+                "ExpressionAttributeNames": {
+                    "#stamp": "updatedAt",
+                    "#revision": "revision",
+                    "#0": "totalQuantity",
+                    "#1": "orderCount",
+                },
+                "ExpressionAttributeValues": {
+                    ":now": {"S": NOW},
+                    ":one": {"N": "1"},
+                    ":0": {"N": "1"},
+                    ":1": {"N": "1"},
+                },
+            }
+        },
+    ]
+    put = transactions.actions(transactions.pack([second])[0], NAMES, NOW)[0]["Put"]
+    assert put["ConditionExpression"] == "revision = :seen"
+    assert put["ExpressionAttributeValues"] == {":seen": {"N": "1"}}
+
+
+def test_a_refused_change_is_told_with_the_entry_that_is_there():
+    (transaction,) = transactions.pack([counted("a", "Pen"), counted("b", "Pen")])
+    there = {"OrderID": {"S": "b"}}
+    outcome = transactions.outcome(
+        transaction, [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Item": there}, {"Code": "None"}]
+    )
+    assert outcome == ({"b": there}, False, None)
+
+
+def test_what_dynamodb_will_never_take_is_told_with_its_reason():
+    (transaction,) = transactions.pack([counted("a", "Pen")])
+    outcome = transactions.outcome(transaction, [{"Code": "None"}, {"Code": "ValidationError", "Message": "no"}])
+    assert outcome == ({}, False, "ValidationError: no")
+
+
+def test_errors_that_are_not_for_a_settlement_to_deal_with_have_no_reasons():
+    assert transactions.reasons({"Error": {"Code": "AccessDeniedException"}}) == []
+    assert transactions.reasons({"Error": {"Code": "ThrottlingException"}}) == [{"Code": "ThrottlingException"}]
+    cancelled = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [{"Code": "None"}]}
+    assert transactions.reasons(cancelled) == [{"Code": "None"}]
