@@ -104,5 +104,5 @@ def failure_queue(stage: str) -> dict[str, Any]:
 
 
 def api_log_group() -> dict[str, Any]:
-    """Mends the API handler's log group, which Chalice 1.34 names after a function ApiHandler that it calls APIHandler."""
+    """Mends the API handler's log group: Chalice 1.34 names it after an ApiHandler, and calls that APIHandler."""
     return {"Properties": {"LogGroupName": {"Fn::Sub": "/aws/lambda/${APIHandler}"}}}

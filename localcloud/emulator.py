@@ -56,7 +56,8 @@ class Emulator(Server):
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root user, the same each time."""
         if service not in self._clients:
-            self._clients[service] = boto3.client(service, endpoint_url=self.endpoint_url, **root_access())
+            make: Any = boto3.client  # Its type knows services by literal names only.
+            self._clients[service] = make(service, endpoint_url=self.endpoint_url, **root_access())
         return self._clients[service]
 
     def worker_pids(self, function_name: str = "") -> list[int]:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from localcloud.emulator import REGION, ROOT_KEY, ROOT_SECRET
+from localcloud.emulator import REGION, ROOT_KEY, ROOT_SECRET, root_environment
 from localcloud.stack import Stack
 
 PLATFORM_LINES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
@@ -13,6 +13,7 @@ def text(url: str, stack: Stack, data: Path | None) -> str:
     """What is ready and what to try."""
     aws = stack.emulator.endpoint_url
     orders, totals = stack.tables["OrdersTable"], stack.tables["AggregateTable"]
+    variables = " ".join(f"{name}={value}" for name, value in root_environment(aws).items())
     order = {"OrderID": {"S": "order-1"}, "Product": {"S": "Notebook"}, "Quantity": {"N": "5"}}
     return f"""
 Ready. State: {f"kept in {data}" if data else "fresh, and gone at the end (DATA=folder keeps it)"}
@@ -38,7 +39,7 @@ Write an order into the table directly, and read the total from its table:
 
 Or with the AWS CLI, and so with boto3 and all that reads these variables:
 
-  export AWS_ENDPOINT_URL={aws} AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID={ROOT_KEY} AWS_SECRET_ACCESS_KEY={ROOT_SECRET}
+  export {variables}
   aws dynamodb scan --table-name {totals}
 
 Call a job:

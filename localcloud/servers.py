@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 HOST = "127.0.0.1"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -42,11 +42,11 @@ class Server:
         self.port = port
         require_free(port)
         self.folder = Path(tempfile.mkdtemp(prefix=f"order-totals-{name}-"))
-        self.output: IO[str] = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
+        self._output = (self.folder / "output.txt").open("w+", encoding="utf-8", errors="replace")
         self._guard = subprocess.Popen(
             [sys.executable, str(GUARD), str(self.folder), *command],
             stdin=subprocess.PIPE,
-            stdout=self.output,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
             env={**environment, "TMPDIR": str(self.folder), "PYTHONUNBUFFERED": "1"},
             cwd=cwd,
@@ -76,8 +76,8 @@ class Server:
 
     def last_output(self) -> str:
         """The last lines that it printed."""
-        self.output.seek(0)
-        return "".join(self.output.readlines()[-LAST_LINES:]).rstrip()
+        self._output.seek(0)
+        return "".join(self._output.readlines()[-LAST_LINES:]).rstrip()
 
     def stop(self) -> None:
         """Stops it and all that it has started, and waits for that. Does nothing if it is stopped already."""
@@ -86,7 +86,7 @@ class Server:
         if self._guard.stdin:
             self._guard.stdin.close()
         self._guard.wait(STOP_SECONDS)
-        self.output.close()
+        self._output.close()
 
 
 def require_free(port: int) -> None:
