@@ -5,7 +5,7 @@ Chalice derives the app's IAM policy from the calls that it finds here. What is 
 to ask DynamoDB for is decided in chalicelib/, which makes no call at all.
 
 Chalice looks into routes and jobs and the functions that they call, but not into the stream handler. Whatever
-the handler calls is therefore also called by a job.
+the handler calls is therefore also called by a job, or is an action that a route needs in any case.
 """
 
 import os
@@ -19,21 +19,35 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import BadRequestError, Chalice, ConflictError, DynamoDBEvent, NotFoundError, Request, Response
 
-from chalicelib import instants, jobs, ledger, orders, settlement, stream, tables, totals, transactions
+from chalicelib import (
+    freshness,
+    instants,
+    jobs,
+    ledger,
+    orders,
+    settlement,
+    stream,
+    tables,
+    totals,
+    transactions,
+    trend,
+)
 from chalicelib.settlement import Read, Settlement
 from chalicelib.transactions import Transaction
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 logger = Logger(service="order-totals")  # Also what Chalice logs with, being the logger of the app's name.
 metrics = Metrics(namespace="OrderTotals", service="order-totals")
+pace = freshness.Pace()  # Of what this container writes of the stream's lag.
 
 NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
 ORDERS = NAMES[tables.ORDERS]
 LEDGER = NAMES[tables.LEDGER]
 TOTALS = NAMES[tables.TOTALS]
+TREND = NAMES[tables.TREND]
 STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
 
 # Bounded so that a request that hangs is repeated well within an invocation. A repeated one does no harm:
@@ -50,8 +64,9 @@ dynamodb = boto3.client(
 
 # curl says application/x-www-form-urlencoded of its own accord.
 BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
-# What an invocation keeps in hand for the request under way and for its last log lines.
-RESERVE_SECONDS = 5.0
+# What an invocation keeps in hand for the request under way and for its last log lines: so much of its time ...
+RESERVE_SHARE = 0.1
+RESERVE_MAX_SECONDS = 5.0  # ... and no more than this.
 SCAN_PAGE_ITEMS = 1000
 
 
@@ -111,7 +126,7 @@ def cancel_order(order_id: str) -> Response:
     key = order_key(order_id)
     if not delete_order(key):
         raise no_such_order(key)
-    return Response(None, status_code=204)
+    return Response("", status_code=204)
 
 
 # --- Totals --------------------------------------------------------------------------------------
@@ -120,12 +135,7 @@ def cancel_order(order_id: str) -> Response:
 @app.route("/totals/{product}", methods=["GET"])
 def show_total(product: str) -> dict[str, Any]:
     """Shows one product's total."""
-    name = path_text(product)
-    # What cannot be a product's name may be none that DynamoDB takes for a key.
-    item = None if orders.problem_with_product(name) else get_item(TOTALS, {"product": {"S": name}})
-    if item is None:
-        raise NotFoundError(f"No product {name} has ever been ordered.")
-    return totals.to_json(item)
+    return totals.to_json(existing_total(path_text(product)))
 
 
 @app.route("/totals", methods=["GET"])
@@ -134,11 +144,34 @@ def list_totals() -> Response | dict[str, Any]:
     asked = totals.listing(request().query_params)
     if isinstance(asked, dict):
         return refusal(asked)
+    lag = freshness.to_json(get_item(TREND, freshness.KEY))
     if asked.top is not None:
-        return {"totals": [totals.to_json(item) for item in totals.largest(scan_all(TOTALS), asked.top)]}
+        largest = totals.largest(scan_all(TOTALS), asked.top)
+        return {"totals": [totals.to_json(item) for item in largest], "freshness": lag}
     page = scan_page(TOTALS, asked.limit, asked.start)
     listed = [totals.to_json(item) for item in page["Items"]]
-    return {"totals": listed, "cursor": totals.cursor(page.get("LastEvaluatedKey"))}
+    return {"totals": listed, "cursor": totals.cursor(page.get("LastEvaluatedKey")), "freshness": lag}
+
+
+@app.route("/totals/{product}/trend", methods=["GET"])
+def show_trend(product: str) -> Response | dict[str, Any]:
+    """Shows what was ordered of a product by day and hour."""
+    count = trend.days_asked(request().query_params)
+    if isinstance(count, dict):
+        return refusal(count)
+    name = path_text(product)
+    existing_total(name)
+    days = trend.days_until(instants.from_epoch(int(time.time()))[:10], count)
+    return trend.to_json(name, days, query_days(name, days[0], days[-1]))
+
+
+def existing_total(product: str) -> orders.Item:
+    """The item of a product's total; an error that is answered with 404 if it was never ordered."""
+    # What cannot be a product's name may be none that DynamoDB takes for a key.
+    item = None if orders.problem_with_product(product) else get_item(TOTALS, {"product": {"S": product}})
+    if item is None:
+        raise NotFoundError(f"No product {product} has ever been ordered.")
+    return item
 
 
 # --- The stream ----------------------------------------------------------------------------------
@@ -154,7 +187,9 @@ def aggregate(event: DynamoDBEvent) -> None:
     try:
         settle(work, deadline(event.context))
     finally:
-        report(work, len(records), stream.oldest_lag_seconds(news, time.time()), time.monotonic() - started)
+        lag_seconds = stream.oldest_lag_seconds(news, time.time())
+        report(work, len(records), lag_seconds, time.monotonic() - started)
+        note_freshness(lag_seconds)
 
 
 # --- Jobs ----------------------------------------------------------------------------------------
@@ -231,7 +266,7 @@ def pause(longest_seconds: float, end: float) -> None:
 def deadline(context: Any) -> float:
     """The time, of time.monotonic(), at which an invocation should come to its end."""
     remaining_seconds: float = context.get_remaining_time_in_millis() / 1000
-    return time.monotonic() + remaining_seconds - RESERVE_SECONDS
+    return time.monotonic() + remaining_seconds - min(RESERVE_MAX_SECONDS, RESERVE_SHARE * remaining_seconds)
 
 
 # --- What is told --------------------------------------------------------------------------------
@@ -257,6 +292,19 @@ def report(work: Settlement, records: int, lag_seconds: float, seconds: float) -
     metrics.add_metric("milliseconds", MetricUnit.Milliseconds, times["milliseconds"])
     metrics.add_metric("lagSeconds", MetricUnit.Seconds, times["lagSeconds"])
     metrics.flush_metrics()
+
+
+def note_freshness(lag_seconds: float) -> None:
+    """Keeps for the readers of totals how far the stream is behind; also, and above all, when it is stuck."""
+    if not pace.is_due(time.monotonic(), lag_seconds):
+        return
+    try:
+        dynamodb.put_item(TableName=TREND, Item=freshness.to_item(lag_seconds, instants.from_epoch(int(time.time()))))
+    except (ClientError, BotoCoreError):
+        # The batch has been counted or raises already: not for this is it to be delivered again.
+        logger.exception("Freshness not noted")
+        metrics.add_metric("freshnessNotNoted", MetricUnit.Count, 1)
+        metrics.flush_metrics()
 
 
 # --- Requests and answers over HTTP --------------------------------------------------------------
@@ -360,6 +408,17 @@ def scan_all(table_name: str) -> Iterator[orders.Item]:
     while "LastEvaluatedKey" in page:
         page = scan_page(table_name, SCAN_PAGE_ITEMS, page["LastEvaluatedKey"])
         yield from page["Items"]
+
+
+def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
+    """A product's items of the days from `first` to `last`; at most trend.DAYS_MAX, so that one page has all."""
+    return dynamodb.query(
+        TableName=TREND,
+        KeyConditionExpression="#product = :product AND #day BETWEEN :first AND :last",
+        ExpressionAttributeNames={"#product": "product", "#day": "day"},
+        ExpressionAttributeValues={":product": {"S": product}, ":first": {"S": first}, ":last": {"S": last}},
+        ConsistentRead=True,
+    )["Items"]
 
 
 def read_items(table: str, order_ids: Sequence[str], end: float) -> dict[str, orders.Item]:

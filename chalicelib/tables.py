@@ -11,6 +11,7 @@ from chalicelib.views import VIEWS
 ORDERS = "OrdersTable"
 LEDGER = "LedgerTable"
 TOTALS = "AggregateTable"
+TREND = "TrendTable"
 
 LEDGER_TTL = "expiresAt"
 """The ledger's TTL attribute: epoch seconds, on tombstones alone."""

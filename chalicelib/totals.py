@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chalicelib import orders
+from chalicelib import orders, parameters
 from chalicelib.orders import Item, Problems
 
 LIMIT_DEFAULT = 50
@@ -39,27 +39,17 @@ class Listing:
 
 def listing(query: Mapping[str, str] | None) -> Listing | Problems:
     """What a query string asks for, or all that is wrong with it."""
-    asked = dict(query or {})
+    asked = query or {}
     problems: Problems = {}
-    limit = _whole("limit", asked.pop("limit", str(LIMIT_DEFAULT)), LIMIT_MAX, problems)
-    top = _whole("top", asked.pop("top"), TOP_MAX, problems) if "top" in asked else None
-    start = None
-    if "cursor" in asked:
-        start = _key_of(asked.pop("cursor"))
-        if start is None:
-            problems["cursor"] = "is none that this API has given: start again without it"
-    if top is not None and query and ("limit" in query or "cursor" in query):
+    limit = parameters.whole(asked, "limit", LIMIT_DEFAULT, LIMIT_MAX, problems)
+    top = parameters.whole(asked, "top", TOP_MAX, TOP_MAX, problems) if "top" in asked else None
+    start = _key_of(asked["cursor"]) if "cursor" in asked else None
+    if "cursor" in asked and start is None:
+        problems["cursor"] = "is none that this API has given: start again without it"
+    if top is not None and ("limit" in asked or "cursor" in asked):
         problems["top"] = "comes without limit and cursor: it answers at once"
-    for name in asked:
-        problems[name] = "is not a parameter here; the parameters are limit, cursor, top"
+    parameters.refuse_others(asked, ["limit", "cursor", "top"], problems)
     return problems or Listing(limit, start, top)
-
-
-def _whole(name: str, text: str, largest: int, problems: Problems) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and 1 <= int(text) <= largest:
-        return int(text)
-    problems[name] = f"must be a whole number from 1 to {largest}"
-    return 0
 
 
 def cursor(key: Mapping[str, Any] | None) -> str | None:

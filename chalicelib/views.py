@@ -62,6 +62,13 @@ def totals(order: Order) -> tuple[tuple[str, ...], Amounts]:
     return (order.product,), {"totalQuantity": order.quantity, "orderCount": 1}
 
 
+@view("TrendTable", key=("product", "day"))
+def trend(order: Order) -> tuple[tuple[str, ...], Amounts]:
+    """How much of a product is ordered on a day, and in which of its hours, UTC."""
+    day, hour = order.placed_at[:10], order.placed_at[11:13]
+    return (order.product, day), {"total": order.quantity, f"h{hour}": order.quantity}
+
+
 def contributions(order: Order) -> Contributions:
     """What an order should have added, over all views."""
     added = {}

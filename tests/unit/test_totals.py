@@ -64,7 +64,7 @@ def test_the_top_answers_at_once_and_so_has_no_pages():
 
 
 def test_parameters_that_are_not_there_are_refused():
-    assert asked(size="3") == {"size": "is not a parameter here; the parameters are limit, cursor, top"}
+    assert asked(size="3") == {"size": "is not a parameter here; there is limit, cursor, top"}
 
 
 def test_the_top_is_by_quantity_and_ties_by_name():
