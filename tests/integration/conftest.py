@@ -1,0 +1,47 @@
+"""The app in this process, on moto's tables: fast, but neither concurrent nor checked against the policy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from chalice.test import Client
+from moto import mock_aws
+
+from infrastructure import tables
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """moto's DynamoDB with the stage local's tables."""
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        for table in tables.all_tables("local"):
+            client.create_table(**tables.create_parameters(table))
+        yield client
+
+
+@pytest.fixture
+def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """app.py, its requests going to `dynamodb`."""
+    import app
+
+    monkeypatch.setattr(app, "dynamodb", dynamodb)
+    return app
+
+
+@pytest.fixture
+def client(shell: Any) -> Iterator[Client]:
+    """Chalice's test client for the app."""
+    with Client(shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
+        yield client

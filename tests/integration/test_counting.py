@@ -1,0 +1,174 @@
+"""Orders counted by the app's own stream handler and backfill, and read over HTTP; and what is logged."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.streams import Stream, item
+
+NAMES = [
+    "Notebook", "A5 notebook", "C++", "a/b", "50% off", "%2F", 'say "hi"', "it's", "<img onerror=x>", "naïve",
+    "筆記本", "📓", "a;b", "?x=1&y#z", ".", "..", "a" * 1024,
+]  # fmt: skip
+
+
+def deliver(client: Any, records: list[dict[str, Any]]) -> None:
+    client.lambda_.invoke("aggregate", {"Records": records})
+
+
+def written(dynamodb: Any, *orders: dict[str, Any]) -> Stream:
+    """Orders written into OrdersTable directly, and the stream of it."""
+    told = Stream()
+    for order in orders:
+        dynamodb.put_item(TableName="OrdersTable", Item=order)
+        told.put(order)
+    return told
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:20])
+def test_a_product_of_any_name_is_counted_and_found(client, dynamodb, name):
+    told = written(dynamodb, item("o", name))
+    path = f"/totals/{quote(name, safe='')}"
+    assert client.http.get(path).status_code == 404
+    deliver(client, told.records)
+    answer = client.http.get(path)
+    assert answer.status_code == 200
+    total = answer.json_body
+    assert total.pop("updatedAt").endswith("Z")
+    assert total == {"product": name, "totalQuantity": 5, "orderCount": 1}
+    assert client.http.get("/orders/o").json_body["counted"] is True
+
+
+@pytest.mark.parametrize("name", ["%20", "%00", "x" * 1025, "a%0Ab"])
+def test_what_can_be_no_products_name_is_not_found(client, name):
+    assert client.http.get(f"/totals/{name}").status_code == 404
+
+
+def test_the_aggregate_is_there_to_be_read_directly(client, dynamodb):
+    deliver(client, written(dynamodb, item("order-1")).records)
+    there = dynamodb.get_item(TableName="AggregateTable", Key={"product": {"S": "Notebook"}})["Item"]
+    assert there["totalQuantity"] == {"N": "5"}
+    assert there["orderCount"] == {"N": "1"}
+    assert there["updatedAt"]["S"]
+
+
+def test_totals_are_listed_page_by_page_and_by_size(client, dynamodb):
+    told = written(dynamodb, *(item(f"o{n}", f"P{n}", n + 1) for n in range(7)))
+    deliver(client, told.records)
+    found, query = [], "?limit=3"
+    while query:
+        page = client.http.get(f"/totals{query}").json_body
+        found += [total["product"] for total in page["totals"]]
+        query = f"?limit=3&cursor={page['cursor']}" if page["cursor"] else ""
+    assert sorted(found) == [f"P{n}" for n in range(7)]
+    top = client.http.get("/totals?top=2").json_body["totals"]
+    assert [(total["product"], total["totalQuantity"]) for total in top] == [("P6", 7), ("P5", 6)]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "top=101", "cursor=x", "top=1&limit=1", "colour=red"])
+def test_a_wrong_query_is_refused_by_its_parameters_name(client, query):
+    answer = client.http.get(f"/totals?{query}")
+    assert answer.status_code == 400
+    assert list(answer.json_body["problems"]) == [query.partition("=")[0]]
+
+
+# --- Logs and metrics ----------------------------------------------------------------------------
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    lines = [vars(record) for record in caplog.records if record.name == "order-totals"]
+    caplog.clear()
+    return lines
+
+
+def test_a_batch_is_logged_in_one_line_and_each_rejected_order_once(client, dynamodb, caplog, capsys):
+    told = written(dynamodb, item("good"), item("bad", quantity=0), item("good", quantity=6))
+    deliver(client, told.records)
+    rejected, batch = logged(caplog)
+    expected = {"records": 3, "applied": 2, "alreadyCounted": 0, "rejected": 1, "transactions": 1, "conflicts": 0}
+    assert batch["message"] == "Batch"
+    assert expected.items() <= batch.items()
+    assert batch["lagSeconds"] > 0
+    assert "milliseconds" in batch
+    assert (rejected["message"], rejected["orderId"], list(rejected["problems"])) == (
+        "Order rejected",
+        "bad",
+        ["quantity"],
+    )
+
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert len(metrics) == 1
+    assert {name: [float(count)] for name, count in expected.items()}.items() <= metrics[0].items()
+    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "OrderTotals"
+
+    deliver(client, told.records)
+    (again,) = logged(caplog)  # The order that was rejected is not named anew.
+    assert (again["message"], again["alreadyCounted"]) == ("Batch", 2)
+
+
+def test_an_error_is_raised_so_that_the_batch_comes_again(client, shell, dynamodb, monkeypatch):
+    told = written(dynamodb, item("o"))
+    dynamodb.delete_table(TableName="AggregateTable")
+    with pytest.raises(Exception, match="ResourceNotFound|ValidationException|not found"):
+        deliver(client, told.records)
+
+
+def test_an_invocation_that_runs_out_of_time_says_so_and_does_not_start_what_it_cannot_end(
+    client, shell, dynamodb, monkeypatch
+):
+    monkeypatch.setattr(shell, "RESERVE_SHARE", 1)
+    with pytest.raises(shell.OutOfTime):
+        deliver(client, written(dynamodb, item("o")).records)
+    assert dynamodb.scan(TableName="LedgerTable")["Items"] == []
+
+
+# --- Backfill ------------------------------------------------------------------------------------
+
+
+def backfill(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]:
+    return client.lambda_.invoke("backfill", event or {}).payload
+
+
+def test_a_backfill_counts_what_no_stream_told_of_and_a_second_one_writes_nothing(client, dynamodb, shell, monkeypatch):
+    monkeypatch.setattr("chalicelib.jobs.PAGE_ORDERS", 40)
+    written(dynamodb, *(item(f"o{n}", f"P{n % 3}", n + 1) for n in range(100)), item("bad", quantity=0))
+    assert backfill(client) == {"done": True, "cursor": None, "orders": 101, "changed": 101}
+    totals = client.http.get("/totals").json_body["totals"]
+    assert sum(total["totalQuantity"] for total in totals) == sum(range(1, 101))
+    monkeypatch.setattr(dynamodb, "transact_write_items", None)
+    assert backfill(client) == {"done": True, "cursor": None, "orders": 101, "changed": 0}
+
+
+def test_the_stream_finds_nothing_left_to_do_after_a_backfill(client, dynamodb, caplog):
+    told = written(dynamodb, item("a", PlacedAt={"S": "2026-11-23T10:00:00Z"}), item("bad", "Pen", 0))
+    backfill(client)
+    caplog.clear()
+    deliver(client, told.records)
+    (batch,) = logged(caplog)
+    assert (batch["applied"], batch["alreadyCounted"]) == (0, 2)
+
+
+def test_a_backfill_short_of_time_goes_on_from_its_cursor(client, dynamodb, shell, monkeypatch):
+    monkeypatch.setattr("chalicelib.jobs.PAGE_ORDERS", 10)
+    written(dynamodb, *(item(f"o{n}") for n in range(25)))
+    real, pages = shell.scan_page, []
+
+    def scan_page(*request: Any) -> Any:
+        pages.append(request)
+        if len(pages) % 2 == 0:
+            raise shell.OutOfTime
+        return real(*request)
+
+    monkeypatch.setattr(shell, "scan_page", scan_page)
+    answers = [backfill(client)]
+    while not answers[-1]["done"]:
+        answers.append(backfill(client, {"cursor": answers[-1]["cursor"]}))
+    assert [answer["orders"] for answer in answers] == [10, 10, 5]
+    assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 125
+
+
+def test_a_backfill_refuses_what_it_does_not_know(client):
+    with pytest.raises(Exception, match="cursor"):
+        backfill(client, {"from": "o"})
