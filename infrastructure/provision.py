@@ -99,8 +99,8 @@ class Provisioner:
         view = there.get("StreamSpecification", {}).get("StreamViewType")
         if self._table.stream and view and view not in GOOD_VIEWS:
             raise ProvisionError(
-                f"{self._table.name} has a stream of {view}, which lacks the new image. Others may read it, so it stays "
-                "as it is: switch it off, if you may, and run this again."
+                f"{self._table.name} has a stream of {view}, which lacks the new image. Others may read it, so it "
+                "stays as it is: switch it off, if you may, and run this again."
             )
 
     def _mend(self, there: "TableDescriptionTypeDef") -> None:

@@ -29,7 +29,7 @@ AWS_PORT = 4566
 POLL_SECONDS = 0.5
 # A write that was made at the last moment is counted before the emulator, which forgets its streams, goes.
 DRAIN_SECONDS = 1.5
-EXPECTED = (PackageError, ConfigError, ServerError, DeployError, FunctionError)
+EXPECTED = (PackageError, ConfigError, ServerError, DeployError, FunctionError, OSError)
 
 
 class Stop(Exception):
@@ -43,6 +43,8 @@ class Settings:
         self.http_port = _port("HTTP_PORT", HTTP_PORT)
         self.aws_port = _port("AWS_PORT", AWS_PORT)
         self.data = Path(os.environ["DATA"]).expanduser() if os.environ.get("DATA") else None
+        if self.data and self.data.exists() and not self.data.is_dir():
+            raise ValueError(f"DATA={self.data} is a file: give a folder, which is made if it is not there")
         if self.http_port == self.aws_port:
             raise ValueError(f"HTTP_PORT and AWS_PORT are both {self.http_port}: give one of them another port")
 
@@ -51,8 +53,10 @@ class LocalCloud:
     """The three parts of it and their lives: the emulator, the stack in it, `chalice local` beside it."""
 
     def __init__(self, settings: Settings, build: Path) -> None:
+        """Starts it. Raises what EXPECTED names."""
         self._settings = settings
         self._build = build
+        self._routes: ChaliceLocal | None = None
         with _step(f"Starting the emulator of AWS on port {settings.aws_port}"):
             self._emulator = Emulator(settings.aws_port, settings.data)
         try:
@@ -61,24 +65,31 @@ class LocalCloud:
             if settings.data:
                 self._catch_up()
         except BaseException:
-            self._emulator.stop()
+            self._stop_servers()
             raise
-
-    @property
-    def sound(self) -> bool:
-        """Whether all of it runs."""
-        return self._emulator.running and self._routes.running
 
     @property
     def url(self) -> str:
         """The URL of the routes."""
         return f"http://localhost:{self._settings.http_port}"
 
+    def check(self) -> None:
+        """Raises ServerError if a part of it has ended by itself. Routes that an edit has broken may be missing."""
+        for server in (self._emulator, self._routes):
+            if server and not server.running:
+                raise ServerError(f"{server.name} has stopped:\n{server.last_output()}")
+
+    def route_output(self) -> list[str]:
+        """What `chalice local` has printed since the last call."""
+        return self._routes.new_output() if self._routes else []
+
     def renew(self) -> None:
-        """Takes up changes in the source. What is wrong with them is said, and the old code runs on."""
+        """Takes up changes in the source. What is wrong with them is said, and the old code runs on if it can."""
         try:
             self.stack = self._deploy()
-            self._routes.stop()
+            if self._routes:
+                self._routes.stop()
+                self._routes = None
             self._routes = self._serve_routes()
         except EXPECTED as error:
             print(f"{error}\nMend it and save: it is tried again then.", flush=True)
@@ -86,10 +97,14 @@ class LocalCloud:
     def stop(self) -> None:
         """Stops all of it."""
         with _step("Stopping"):
-            self._routes.stop()
             if self._settings.data:
                 time.sleep(DRAIN_SECONDS)
-            self._emulator.stop()
+            self._stop_servers()
+
+    def _stop_servers(self) -> None:
+        if self._routes:
+            self._routes.stop()
+        self._emulator.stop()
 
     def _deploy(self) -> Stack:
         with _step("Packaging the app (chalice package)"):
@@ -142,14 +157,14 @@ def run(settings: Settings, build: Path) -> None:
         print(guide.text(cloud.url, cloud.stack, settings.data), flush=True)
         lines = new_lines(cloud)
         edited = source_time()
-        while cloud.sound:
-            for line in next(lines):
+        while True:
+            for line in [*next(lines), *filter(guide.worth_showing, cloud.route_output())]:
                 print(line, flush=True)
+            cloud.check()
             if edited != (edited := source_time()):
                 print("The source has changed.", flush=True)
                 cloud.renew()
             time.sleep(POLL_SECONDS)
-        raise ServerError("A part of it has stopped by itself.")
     finally:
         _ignore_signals()
         cloud.stop()

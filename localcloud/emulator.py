@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from localcloud.servers import HOST, PROJECT, Server, clean_environment, free_port
+from localcloud.servers import HOST, PROJECT, Server, ServerError, clean_environment, free_port
 
 REGION = "us-east-1"
 # What ministack takes for the account's root user. Everybody else is subject to IAM.
@@ -101,10 +101,14 @@ def forget_stream_positions(state: Path) -> None:
     would be taken for read. Without a position a mapping begins with the stream's first record.
     """
     saved = state / "lambda.json"
-    if saved.exists():
+    if not saved.exists():
+        return
+    try:
         content = json.loads(saved.read_text(encoding="utf-8"))
         content["payload"]["dynamodb_stream_positions"] = {}
-        saved.write_text(json.dumps(content), encoding="utf-8")
+    except (ValueError, TypeError, KeyError):
+        raise ServerError(f"{saved} is not a state that an emulator has saved: take another folder.") from None
+    saved.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _command_line(process: Path) -> bytes:

@@ -18,7 +18,7 @@ import sys
 import time
 from types import FrameType
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 30.0
 """How long the command has to end by itself; the emulator saves its state in this time."""
 CHILDREN_GRACE_SECONDS = 1.0
 """How long those that the command has started have, after it has ended."""

@@ -1,12 +1,15 @@
 """What `make local` says to its reader: what is ready, what to try, which log lines are worth a look."""
 
 import json
+import re
 from pathlib import Path
 
 from localcloud.emulator import REGION, ROOT_KEY, ROOT_SECRET, root_environment
 from localcloud.stack import Stack
 
 PLATFORM_LINES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
+# How `chalice local` logs a request: 127.0.0.1 - - [23/Nov/2026 18:29:20] "GET /totals HTTP/1.1" 200 -
+REQUEST_LINE = re.compile(r'\S+ - - \[[^]]+\] ".*" \d{3} -')
 
 
 def text(url: str, stack: Stack, data: Path | None) -> str:
@@ -60,5 +63,6 @@ def dynamodb_curl(endpoint_url: str, operation: str, request: dict[str, object])
 
 
 def worth_showing(line: str) -> bool:
-    """Whether a log line is the app's own and not the platform's, nor a metric."""
-    return bool(line.strip()) and not line.startswith(PLATFORM_LINES) and '"_aws":' not in line
+    """Whether a log line is the app's own: not the platform's, no metric, no request that somebody has just made."""
+    told = line.startswith(PLATFORM_LINES) or '"_aws":' in line or REQUEST_LINE.fullmatch(line)
+    return bool(line.strip()) and not told

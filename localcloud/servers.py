@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 PROJECT = Path(__file__).resolve().parent.parent
 GUARD = Path(__file__).with_name("guard.py")
 POLL_SECONDS = 0.05
-STOP_SECONDS = 15.0
+STOP_SECONDS = 40.0  # More than the guard takes at the most.
 LAST_LINES = 25
 
 
@@ -42,16 +42,20 @@ class Server:
         self.port = port
         require_free(port)
         self.folder = Path(tempfile.mkdtemp(prefix=f"order-totals-{name}-"))
-        self._output = (self.folder / "output.txt").open("w+", encoding="utf-8", errors="replace")
-        self._guard = subprocess.Popen(
-            [sys.executable, str(GUARD), str(self.folder), *command],
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            env={**environment, "TMPDIR": str(self.folder), "PYTHONUNBUFFERED": "1"},
-            cwd=cwd,
-            start_new_session=True,
-        )
+        printed = self.folder / "output.txt"
+        with printed.open("ab") as output:
+            self._guard = subprocess.Popen(
+                [sys.executable, str(GUARD), str(self.folder), *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**environment, "TMPDIR": str(self.folder), "PYTHONUNBUFFERED": "1"},
+                cwd=cwd,
+                start_new_session=True,
+            )
+        # Stays readable when the guard has removed the folder.
+        self._output = printed.open("rb")
+        self._read = 0  # How much of it `new_output` has returned.
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +81,14 @@ class Server:
     def last_output(self) -> str:
         """The last lines that it printed."""
         self._output.seek(0)
-        return "".join(self._output.readlines()[-LAST_LINES:]).rstrip()
+        return b"".join(self._output.readlines()[-LAST_LINES:]).decode(errors="replace").rstrip()
+
+    def new_output(self) -> list[str]:
+        """The lines that it has printed since the last call."""
+        self._output.seek(self._read)
+        whole, newline, _ = self._output.read().rpartition(b"\n")
+        self._read += len(whole + newline)
+        return whole.decode(errors="replace").splitlines()
 
     def stop(self) -> None:
         """Stops it and all that it has started, and waits for that. Does nothing if it is stopped already."""

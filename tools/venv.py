@@ -46,18 +46,13 @@ def venv_package() -> str:
 def install(python: Path, requirements: str) -> int:
     """Installs the requirements; returns pip's exit status."""
     started = time.monotonic()
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--progress-bar",
-        "off",
-    ]
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off", "-r", requirements]
     pip = subprocess.Popen(
-        [*command, "-r", requirements], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        [python, "-m", "pip", "install", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
     assert pip.stdout
     output = show_progress(pip.stdout)
