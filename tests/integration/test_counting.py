@@ -111,7 +111,7 @@ def test_a_batch_is_logged_in_one_line_and_each_rejected_order_once(client, dyna
 def test_an_error_is_raised_so_that_the_batch_comes_again(client, shell, dynamodb, monkeypatch):
     told = written(dynamodb, item("o"))
     dynamodb.delete_table(TableName="AggregateTable")
-    with pytest.raises(Exception, match="ResourceNotFound|ValidationException|not found"):
+    with pytest.raises(Exception, match=r"ResourceNotFound|ValidationException|not found"):
         deliver(client, told.records)
 
 
