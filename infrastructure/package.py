@@ -53,7 +53,7 @@ def _chalice(project: Path, *arguments: str) -> None:
     # Importing the app makes a client, which wants a region, though packaging calls no service.
     environment = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ}
     done = subprocess.run(
-        [sys.executable, "-c", "from chalice.cli import main; main()", *arguments],
+        [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
         cwd=project,
         env=environment,
         stdout=subprocess.PIPE,

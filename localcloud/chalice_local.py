@@ -30,7 +30,7 @@ class ChaliceLocal(Server):
         self.url = f"http://{HOST}:{port}"
         environment = {**clean_environment(), **root_environment(emulator.endpoint_url), **(variables or {})}
         command = [
-            *(sys.executable, "-c", "from chalice.cli import main; main()"),
+            *(sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())"),
             *("local", "--stage", stage, "--host", HOST, "--port", str(port)),
             "--no-autoreload",  # Which watches every file of the folder, .venv and all.
         ]

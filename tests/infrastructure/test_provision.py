@@ -1,0 +1,191 @@
+"""infrastructure/provision.py: tables made, mended, and told to Chalice; nothing weakened, nothing done twice."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib import tables
+from infrastructure.chalice_config import ConfigError
+from infrastructure.provision import ProvisionError, provision
+
+ROLE_TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]}
+
+
+class Account:
+    """An account in moto, and a checkout to provision it from."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.dynamodb = boto3.client("dynamodb", "us-east-1")
+        self.functions = boto3.client("lambda", "us-east-1")
+        self.said: list[str] = []
+
+    def provision(self, stage: str) -> str:
+        self.said.clear()
+        return provision(stage, self.dynamodb, self.functions, self.project, self.said.append)
+
+    def table(self, name: str) -> Any:
+        return self.dynamodb.describe_table(TableName=name)["Table"]
+
+    def ttl(self, name: str) -> Any:
+        return self.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+
+    def recovery(self, name: str) -> str:
+        backups = self.dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+        return backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
+
+    def plain_table(self, name: str, key: str, **more: Any) -> None:
+        self.dynamodb.create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+            **more,
+        )
+
+    def stream_function(self, name: str, stream_arn: str) -> None:
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("app.py", "def aggregate(event, context): pass")
+        roles = boto3.client("iam", "us-east-1")
+        role = roles.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(ROLE_TRUST))["Role"]["Arn"]
+        self.functions.create_function(
+            FunctionName=name,
+            Runtime="python3.11",
+            Role=role,
+            Handler="app.aggregate",
+            Code={"ZipFile": code.getvalue()},
+        )
+        self.functions.create_event_source_mapping(
+            FunctionName=name, EventSourceArn=stream_arn, StartingPosition="TRIM_HORIZON"
+        )
+
+    def mappings(self, name: str) -> list[str]:
+        listed = self.functions.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]
+        return [each["EventSourceArn"] for each in listed]
+
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads((self.project / ".chalice" / "config.json").read_text())
+        return config
+
+
+@pytest.fixture
+def account(project: Path) -> Iterator[Account]:
+    with mock_aws():
+        yield Account(project)
+
+
+def test_it_makes_all_tables_with_stream_and_expiry(account: Account):
+    arn = account.provision("dev")
+    assert set(account.dynamodb.list_tables()["TableNames"]) == set(tables.KEYS)
+    assert account.table("OrdersTable")["LatestStreamArn"] == arn
+    assert account.table("OrdersTable")["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
+    assert account.ttl("LedgerTable") == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expiresAt"}
+    assert account.recovery("OrdersTable") == "ENABLED"
+    assert not account.table("OrdersTable")["DeletionProtectionEnabled"]
+
+
+def test_production_gets_its_own_names_and_all_protection(account: Account):
+    account.provision("prod")
+    assert set(account.dynamodb.list_tables()["TableNames"]) == {f"{name}-prod" for name in tables.KEYS}
+    assert account.table("LedgerTable-prod")["DeletionProtectionEnabled"]
+    assert account.table("LedgerTable-prod")["SSEDescription"]["SSEType"] == "KMS"
+
+
+def test_chalice_is_told_tables_and_stream_and_nothing_else_changes_in_its_file(account: Account):
+    before = account.config()
+    arn = account.provision("prod")
+    after = account.config()
+    told = after["stages"]["prod"].pop("environment_variables")
+    assert told == {tables.variable(name): f"{name}-prod" for name in tables.KEYS} | {"ORDERS_STREAM_ARN": arn}
+    assert after == before
+    assert list(after) == list(before)
+    assert (account.project / ".chalice" / "config.json").read_text().startswith('{\n  "version": "2.0",\n')
+
+
+def test_a_second_time_it_changes_nothing_and_says_nothing(account: Account):
+    account.provision("prod")
+    text = (account.project / ".chalice" / "config.json").read_bytes()
+    account.provision("prod")
+    assert account.said == []
+    assert (account.project / ".chalice" / "config.json").read_bytes() == text
+
+
+def test_it_mends_tables_that_somebody_made_by_hand(account: Account):
+    account.plain_table("OrdersTable-prod", "OrderID")
+    account.plain_table("LedgerTable-prod", "OrderID")
+    account.dynamodb.put_item(TableName="OrdersTable-prod", Item={"OrderID": {"S": "o"}})
+    arn = account.provision("prod")
+    assert arn
+    assert account.table("OrdersTable-prod")["LatestStreamArn"] == arn
+    assert account.table("OrdersTable-prod")["DeletionProtectionEnabled"]
+    assert account.ttl("LedgerTable-prod")["AttributeName"] == "expiresAt"
+    assert account.recovery("LedgerTable-prod") == "ENABLED"
+    assert account.table("OrdersTable-prod")["ItemCount"] == 1
+
+
+def test_it_takes_no_protection_away(account: Account):
+    account.plain_table("OrdersTable", "OrderID", DeletionProtectionEnabled=True)
+    account.provision("dev")
+    assert account.table("OrdersTable")["DeletionProtectionEnabled"]
+
+
+def test_a_stream_of_new_images_alone_is_left_as_it_is(account: Account):
+    stream = {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
+    account.plain_table("OrdersTable", "OrderID", StreamSpecification=stream)
+    before = account.table("OrdersTable")["LatestStreamArn"]
+    assert account.provision("dev") == before
+
+
+@pytest.mark.parametrize("view", ["KEYS_ONLY", "OLD_IMAGE"])
+def test_a_stream_without_new_images_is_refused_and_left_to_its_readers(account: Account, view: str):
+    account.plain_table("OrdersTable", "OrderID", StreamSpecification={"StreamEnabled": True, "StreamViewType": view})
+    with pytest.raises(ProvisionError, match=f"stream of {view}"):
+        account.provision("dev")
+    assert account.table("OrdersTable")["StreamSpecification"]["StreamViewType"] == view
+
+
+def test_a_table_with_another_key_is_refused(account: Account):
+    account.plain_table("OrdersTable", "id")
+    with pytest.raises(ProvisionError, match=r"OrdersTable is there with another key \(id; needed: OrderID\)"):
+        account.provision("dev")
+
+
+def test_a_ledger_that_expires_by_another_attribute_is_refused(account: Account):
+    account.plain_table("LedgerTable", "OrderID")
+    account.dynamodb.update_time_to_live(
+        TableName="LedgerTable", TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": True}
+    )
+    with pytest.raises(ProvisionError, match="expires items by ttl, and should by expiresAt"):
+        account.provision("dev")
+
+
+def test_a_mapping_to_a_stream_that_is_no_more_is_deleted(account: Account):
+    old = account.provision("dev")
+    account.stream_function("order-totals-dev-aggregate", old)
+    account.dynamodb.delete_table(TableName="OrdersTable")
+    new = account.provision("dev")
+    assert new != old
+    assert account.mappings("order-totals-dev-aggregate") == []
+    assert account.config()["stages"]["dev"]["environment_variables"]["ORDERS_STREAM_ARN"] == new
+    assert any(old in line and "deleted" in line for line in account.said)
+
+
+def test_a_mapping_to_the_current_stream_stays(account: Account):
+    arn = account.provision("dev")
+    account.stream_function("order-totals-dev-aggregate", arn)
+    account.provision("dev")
+    assert account.mappings("order-totals-dev-aggregate") == [arn]
+
+
+def test_an_unknown_stage_is_refused_before_anything_is_made(account: Account):
+    with pytest.raises(ConfigError, match="no stage porduction"):
+        account.provision("porduction")
+    assert account.dynamodb.list_tables()["TableNames"] == []
