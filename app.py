@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
@@ -23,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import BadRequestError, Chalice, ConflictError, DynamoDBEvent, NotFoundError, Request, Response
 
 from chalicelib import (
+    dashboard,
     freshness,
     instants,
     jobs,
@@ -172,6 +174,18 @@ def existing_total(product: str) -> orders.Item:
     if item is None:
         raise NotFoundError(f"No product {product} has ever been ordered.")
     return item
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+FOLDER = Path(__file__).with_name("chalicelib") / "dashboard"
+PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES])
+
+
+@app.route("/", methods=["GET"])
+def show_dashboard() -> Response:
+    """Shows the dashboard."""
+    return Response(PAGE.body, headers=dict(PAGE.headers))
 
 
 # --- The stream ----------------------------------------------------------------------------------

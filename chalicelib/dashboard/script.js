@@ -1,0 +1,481 @@
+// The dashboard: asks the API next to which it is served, and draws what it answers. Whatever comes from
+// outside is put in as text, never as markup.
+
+const EVERY_MS = 1000;          // From one look at the totals to the next.
+const TREND_EVERY_MS = 5000;    // Sooner when the product's total has changed.
+const SLOWEST_MS = 15000;       // Between two tries while the API cannot be reached.
+const BEHIND_SECONDS = 5;
+const FEW = 10, MANY = 100;     // Products shown.
+const PLACED_SHOWN = 5;
+
+// Also where the address has no slash at its end, as /api of a deployed stage.
+const BASE = location.pathname.replace(/\/?$/, "/");
+const $ = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", {notation: "compact", maximumFractionDigits: 1});
+const counted = (n, one, many) => `${number.format(n)} ${n === 1 ? one : many}`;
+
+// --- The API -------------------------------------------------------------------------------------
+
+class Failure extends Error {
+  constructor(message, status, problems) {
+    super(message);
+    this.status = status;       // 0 where there was no answer.
+    this.problems = problems || {};
+  }
+}
+
+async function call(path, method = "GET", body = undefined) {
+  const options = {method, cache: "no-store", signal: AbortSignal.timeout(20000)};
+  if (body) {
+    options.headers = {"Content-Type": "application/json"};
+    options.body = JSON.stringify(body);
+  }
+  let answer, content;
+  try {
+    answer = await fetch(BASE + path, options);
+    content = await answer.json();
+  } catch (error) {
+    if (answer?.ok === false) throw new Failure(`The API answered with an error (${answer.status}).`, answer.status);
+    throw new Failure("The API cannot be reached.", 0);
+  }
+  if (answer.ok) return content;
+  throw new Failure(content.Message || content.message || `The API answered with an error (${answer.status}).`,
+                    answer.status, content.problems);
+}
+
+// --- Elements ------------------------------------------------------------------------------------
+
+function make(name, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+
+function draw(name, attributes, text) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function say(id, text) {
+  const element = $(id);
+  element.hidden = !text;
+  if (element.textContent !== text) element.textContent = text;   // Else a screen reader says it again.
+}
+
+// --- Keeping up ----------------------------------------------------------------------------------
+
+let selected = fromAddress();
+let shown = FEW;
+let failures = 0;
+let hurry = () => {};
+
+async function keepUp() {
+  for (;;) {
+    if (document.hidden) await new Promise((resume) => document.addEventListener("visibilitychange", resume, {once: true}));
+    const started = performance.now();
+    try {
+      await look();
+      failures = 0;
+      say("alert", "");
+    } catch (error) {
+      failures += 1;
+      setStatus("lost", "Not up to date");
+      say("alert", `${error.message} What is shown may be out of date; trying again …`);
+      if (!(error instanceof Failure)) console.error(error);
+    }
+    // An API that takes long is asked less often.
+    const took = performance.now() - started;
+    await rest(failures ? Math.min(SLOWEST_MS, EVERY_MS * 2 ** failures) : Math.max(EVERY_MS, 3 * took));
+  }
+}
+
+function rest(milliseconds) {
+  return new Promise((resume) => {
+    const timer = setTimeout(resume, milliseconds);
+    hurry = () => { clearTimeout(timer); resume(); };
+  });
+}
+
+async function look() {
+  const {totals, freshness} = await call(`totals?top=${shown}`);
+  showFreshness(freshness);
+  showTotals(totals);
+  if (selected === null && totals.length) selected = totals[0].product;
+  markSelected();
+  await lookAtTrend(totals.find((total) => total.product === selected));
+}
+
+function showFreshness(freshness) {
+  if (!freshness) return setStatus("live", "Live");
+  const {lagSeconds, measuredAt} = freshness;
+  const lag = lagSeconds < 1 ? "less than 1 s" : lagSeconds < 60 ? `${Math.round(lagSeconds)} s`
+    : lagSeconds < 5400 ? `${Math.round(lagSeconds / 60)} min` : `${Math.round(lagSeconds / 3600)} h`;
+  const at = new Date(measuredAt);
+  const today = at.toDateString() === new Date().toDateString();
+  const when = today ? at.toLocaleTimeString() : at.toLocaleString();
+  setStatus(lagSeconds < BEHIND_SECONDS ? "live" : "behind", `Live · ${lag} behind at ${when}`);
+}
+
+function setStatus(state, text) {
+  $("status").dataset.state = state;
+  say("status-text", text);
+}
+
+// --- Totals --------------------------------------------------------------------------------------
+
+const rows = new Map();   // By product.
+
+function showTotals(totals) {
+  const largest = Math.max(1, ...totals.map((total) => total.totalQuantity));
+  const names = new Set(totals.map((total) => total.product));
+  for (const [product, row] of rows) {
+    if (!names.has(product)) { row.item.remove(); rows.delete(product); }
+  }
+  const focused = document.activeElement;
+  let place = $("bars").firstElementChild;
+  for (const total of totals) {
+    if (!rows.has(total.product)) rows.set(total.product, makeRow(total));
+    const row = rows.get(total.product);
+    fillRow(row, total, largest);
+    if (row.item === place) place = place.nextElementSibling;
+    else $("bars").insertBefore(row.item, place);
+  }
+  if (focused !== document.activeElement) focused.focus({preventScroll: true});   // Lost by being moved.
+  $("empty").hidden = totals.length > 0;
+  $("more").hidden = totals.length < FEW;
+  showKnown(totals);
+}
+
+function makeRow({product, totalQuantity}) {
+  const row = {
+    total: totalQuantity,
+    gain: make("span", {ariaHidden: "true"}),
+    quantity: make("b"),
+    count: make("span", {className: "count"}),
+    bar: make("span", {className: "bar"}),
+  };
+  const button = make("button", {type: "button", onclick: () => select(product)},
+    make("bdi", {className: "name", title: product, textContent: product}),
+    make("span", {className: "amount"}, row.gain, row.quantity, " ", row.count),
+    make("span", {className: "track", ariaHidden: "true"}, row.bar));
+  row.button = button;
+  row.item = make("li", {}, button);
+  row.item.dataset.product = product;
+  return row;
+}
+
+function fillRow(row, {totalQuantity, orderCount}, largest) {
+  const gained = totalQuantity - row.total;
+  if (gained) {
+    row.gain.className = "";
+    void row.gain.offsetWidth;   // So that the animation starts anew.
+    row.gain.className = "gain";
+    row.gain.textContent = `${gained > 0 ? "+" : "−"}${number.format(Math.abs(gained))}`;
+  }
+  row.total = totalQuantity;
+  row.quantity.textContent = number.format(totalQuantity);
+  row.count.textContent = counted(orderCount, "order", "orders");
+  row.bar.style.setProperty("--share", totalQuantity / largest);
+  row.bar.toggleAttribute("data-none", totalQuantity === 0);
+}
+
+function showKnown(totals) {
+  const known = $("known");
+  if ([...known.children].map((option) => option.value).join("\n") === totals.map((total) => total.product).join("\n")) return;
+  known.replaceChildren(...totals.map((total) => make("option", {value: total.product})));
+}
+
+$("more").onclick = () => {
+  shown = shown === FEW ? MANY : FEW;
+  $("more").textContent = shown === FEW ? `Show ${MANY}` : `Show ${FEW}`;
+  $("more").ariaExpanded = String(shown === MANY);
+  hurry();
+};
+
+// --- Which product -------------------------------------------------------------------------------
+
+function fromAddress() {
+  const encoded = location.hash.match(/^#product=(.+)/)?.[1];
+  try { return encoded ? decodeURIComponent(encoded) : null; } catch { return null; }
+}
+
+function select(product) {
+  selected = product;
+  history.replaceState(null, "", `#product=${encodeURIComponent(product)}`);
+  markSelected();
+  seen = null;
+  lookAtTrend().catch(() => hurry());
+  if ($("trend").getBoundingClientRect().top > innerHeight * .8) $("trend").scrollIntoView({block: "start"});
+}
+
+function markSelected() {
+  for (const [product, row] of rows) row.button.ariaPressed = String(product === selected);
+}
+
+addEventListener("hashchange", () => {
+  const product = fromAddress();
+  if (product !== null) select(product);
+});
+
+// --- The trend -----------------------------------------------------------------------------------
+
+let trend = null;     // As the API answered last.
+let seen = null;      // What that answer was about and when it came.
+let marked = null;    // The cell that is looked at: {day, hour}, hour being null for the whole day.
+
+const daysAsked = () => Number($("days").querySelector(":checked").value);
+
+async function lookAtTrend(total) {
+  if (selected === null) return;
+  const about = JSON.stringify([selected, daysAsked(), total?.totalQuantity, total?.orderCount]);
+  if (seen && seen.about === about && performance.now() - seen.at < TREND_EVERY_MS) return;
+  const product = selected, days = daysAsked();
+  try {
+    const answer = await call(`totals/${encodeURIComponent(product)}/trend?days=${days}`);
+    if (product !== selected || days !== daysAsked()) return;   // Meanwhile something else was asked for.
+    if (trend?.product !== product || trend.days.length !== days) marked = null;
+    trend = answer;
+    say("trend-problem", "");
+    showTrend();
+  } catch (failure) {
+    if (failure.status !== 404 && failure.status !== 400) throw failure;
+    if (product !== selected) return;
+    trend = null;
+    $("trend-title").textContent = product;
+    say("trend-problem", failure.message);
+    say("trend-sum", "");
+  }
+  $("trend").hidden = false;
+  $("chart-frame").hidden = trend === null;
+  if (trend) drawChart();
+  seen = {about, at: performance.now()};
+}
+
+$("days").onchange = () => { seen = null; lookAtTrend().catch(() => hurry()); };
+
+function showTrend() {
+  $("trend-title").textContent = trend.product;
+  const count = trend.days.length;
+  $("trend-sum").hidden = false;
+  $("trend-sum").replaceChildren(make("b", {textContent: number.format(trend.total)}), `ordered in the last ${count} days`);
+  $("chart").ariaLabel = `${trend.product} by day and hour, ${number.format(trend.total)} in ${count} days.`
+    + " The arrow keys go through days and hours.";
+  if ($("numbers").open) showTable();
+}
+
+const dayName = new Intl.DateTimeFormat("en", {weekday: "short", day: "numeric", month: "short", timeZone: "UTC"});
+const dayShort = new Intl.DateTimeFormat("en", {day: "numeric", month: "short", timeZone: "UTC"});
+const hourName = (hour) => `${String(hour).padStart(2, "0")}:00–${String(hour + 1).padStart(2, "0")}:00`;
+
+// The days as columns, and below each its 24 hours from top to bottom.
+const LEFT = 34, TOP = 16, DAYS_HEIGHT = 96, GAP = 22, HOUR_HEIGHT = 8, BOTTOM = 6;
+const HOURS_TOP = TOP + DAYS_HEIGHT + GAP;
+const HEIGHT = HOURS_TOP + 24 * HOUR_HEIGHT + BOTTOM;
+
+function drawChart() {
+  const width = Math.max(240, $("chart").clientWidth);
+  const column = (width - LEFT) / trend.days.length;
+  const inner = Math.max(1.5, column - (column > 12 ? 3 : 1));
+  const most = Math.max(1, ...trend.days.map((day) => day.total));
+  const mostInHour = Math.max(1, ...trend.days.flatMap((day) => day.hours));
+  const now = new Date().toISOString();
+  const parts = [];
+  const text = (x, y, content, anchor = "middle") => parts.push(draw("text", {x, y, "text-anchor": anchor}, content));
+
+  text(LEFT - 8, TOP + 4, short.format(most), "end");
+  text(LEFT - 8, TOP + DAYS_HEIGHT, "0", "end");
+  for (const y of [TOP, TOP + DAYS_HEIGHT]) parts.push(draw("path", {class: "rule", d: `M${LEFT} ${y + .5}H${width}`}));
+  for (const hour of [0, 6, 12, 18]) text(LEFT - 8, HOURS_TOP + hour * HOUR_HEIGHT + 8, String(hour).padStart(2, "0"), "end");
+
+  const labelled = Math.ceil(52 / column);   // So many columns to one label.
+  trend.days.forEach((day, index) => {
+    const x = LEFT + index * column;
+    const height = day.total ? Math.max(2, day.total / most * DAYS_HEIGHT) : 0;
+    if (height) parts.push(draw("rect", {class: "some", x, width: inner, y: TOP + DAYS_HEIGHT - height, height, rx: Math.min(3, inner / 3)}));
+    if ((trend.days.length - 1 - index) % labelled === 0) {
+      const middle = Math.min(x + inner / 2, width - 20);
+      if (middle - 20 > LEFT - 14) text(middle, TOP + DAYS_HEIGHT + 15, dayShort.format(new Date(day.day)));
+    }
+    day.hours.forEach((quantity, hour) => {
+      const y = HOURS_TOP + hour * HOUR_HEIGHT;
+      const still = `${day.day}T${String(hour).padStart(2, "0")}` > now;   // To come.
+      if (still && !quantity) return;
+      const cell = {class: quantity ? "some" : "none", x, y, width: inner, height: HOUR_HEIGHT - 1.5, rx: Math.min(1.5, inner / 3)};
+      // By the square root: areas that are seen to be of different sizes, down to the small ones.
+      if (quantity) cell["fill-opacity"] = (.2 + .8 * Math.sqrt(quantity / mostInHour)).toFixed(3);
+      parts.push(draw("rect", cell));
+    });
+  });
+  $("chart").setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+  $("chart").style.height = `${HEIGHT}px`;
+  mark = draw("rect", {class: "mark", rx: 3, visibility: "hidden"});
+  $("chart").replaceChildren(...parts, mark);
+  showMark(column, inner);
+}
+
+let mark = null;
+
+function showMark(column, inner) {
+  if (marked === null) {
+    say("readout", busiest());
+    return;
+  }
+  const x = LEFT + marked.day * column - 1.5, whole = marked.hour === null;
+  const y = whole ? TOP - 1.5 : HOURS_TOP + marked.hour * HOUR_HEIGHT - 1.5;
+  const height = whole ? DAYS_HEIGHT + 3 : HOUR_HEIGHT + 1.5;
+  for (const [key, value] of Object.entries({x, y, width: inner + 3, height, visibility: "visible"})) mark.setAttribute(key, value);
+  const day = trend.days[marked.day];
+  const name = dayName.format(new Date(day.day));
+  say("readout", whole ? `${name}: ${number.format(day.total)}`
+    : `${name}, ${hourName(marked.hour)}: ${number.format(day.hours[marked.hour])} of the day’s ${number.format(day.total)}`);
+}
+
+function busiest() {
+  let most = {quantity: 0};
+  for (const day of trend.days) day.hours.forEach((quantity, hour) => {
+    if (quantity >= most.quantity) most = {quantity, day, hour};
+  });
+  const today = `Today: ${number.format(trend.days.at(-1).total)}.`;
+  if (!most.quantity) return today;
+  return `${today} Busiest hour: ${dayName.format(new Date(most.day.day))}, ${hourName(most.hour)}, with ${number.format(most.quantity)}.`;
+}
+
+function point(cell) {
+  marked = cell;
+  if (trend) drawChart();
+}
+
+$("chart").onpointermove = $("chart").onpointerdown = (event) => {
+  if (!trend) return;
+  const box = $("chart").getBoundingClientRect();
+  const x = event.clientX - box.left - LEFT, y = event.clientY - box.top;
+  const day = Math.floor(x / ((box.width - LEFT) / trend.days.length));
+  const hour = y < HOURS_TOP ? null : Math.floor((y - HOURS_TOP) / HOUR_HEIGHT);
+  if (day < 0 || day >= trend.days.length || hour > 23) return;
+  if (marked?.day !== day || marked?.hour !== hour) point({day, hour});
+};
+$("chart").onpointerleave = () => { if (document.activeElement !== $("chart")) point(null); };
+$("chart").onblur = () => point(null);
+$("chart").onkeydown = (event) => {
+  if (!trend || event.altKey || event.ctrlKey || event.metaKey) return;
+  const last = trend.days.length - 1;
+  const {day, hour} = marked ?? {day: last + (event.key === "ArrowLeft" ? 1 : 0), hour: null};
+  const steps = {
+    ArrowLeft: () => ({day: Math.max(0, day - 1), hour}),
+    ArrowRight: () => ({day: Math.min(last, day + 1), hour}),
+    ArrowDown: () => ({day, hour: hour === null ? 0 : Math.min(23, hour + 1)}),
+    ArrowUp: () => ({day, hour: hour ? hour - 1 : null}),
+    Home: () => ({day: 0, hour}),
+    End: () => ({day: last, hour}),
+  };
+  if (event.key === "Escape") point(null);
+  if (!steps[event.key]) return;
+  event.preventDefault();
+  const to = steps[event.key]();
+  point({day: Math.min(last, to.day), hour: to.hour});
+};
+new ResizeObserver(() => { if (trend && !$("chart-frame").hidden) drawChart(); }).observe($("chart-frame"));
+
+function showTable() {
+  const hours = [...Array(24).keys()].map((hour) => make("th", {scope: "col", textContent: String(hour).padStart(2, "0")}));
+  const head = make("tr", {}, make("th", {scope: "col", textContent: "Day"}), make("th", {scope: "col", textContent: "Total"}), ...hours);
+  const lines = trend.days.toReversed().map((day) => make("tr", {},
+    make("th", {scope: "row", textContent: day.day}),
+    ...[day.total, ...day.hours].map((quantity) => {
+      const cell = make("td", {textContent: number.format(quantity)});
+      cell.toggleAttribute("data-none", !quantity);
+      return cell;
+    })));
+  $("table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines));
+}
+$("numbers").ontoggle = () => { if ($("numbers").open && trend) showTable(); };
+
+// --- Placing an order ----------------------------------------------------------------------------
+
+let attempt = null;   // What was sent last without an answer that settles it.
+let placing = false;
+
+function makeOrderId() {
+  const random = [...crypto.getRandomValues(new Uint8Array(10))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `web-${Date.now().toString(36)}-${random}`;
+}
+
+$("form").onsubmit = async (event) => {
+  event.preventDefault();
+  if (placing) return;
+  const product = $("product").value;
+  const typed = $("quantity").value.trim();
+  const quantity = /^\d+$/.test(typed) ? Number(typed) : typed;   // The API says what is wrong with it.
+  const content = JSON.stringify([product, quantity]);
+  // Sent again after a lost answer it is the same order, and so placed once.
+  if (attempt?.content !== content) attempt = {content, orderId: makeOrderId()};
+  setPlacing(true);
+  try {
+    const order = await call("orders", "POST", {product, quantity, orderId: attempt.orderId});
+    attempt = null;
+    showProblems({});
+    follow(order);
+    $("product").select();
+  } catch (failure) {
+    if (failure.status >= 400 && failure.status < 500) attempt = null;
+    showProblems(failure.problems, failure.status ? failure.message
+      : `${failure.message} Press again to be sure: the order is placed once at most.`);
+  }
+  setPlacing(false);
+};
+
+function setPlacing(now) {
+  placing = now;
+  $("place").ariaDisabled = String(now);
+}
+
+function showProblems(problems, message = "") {
+  let first = null;
+  for (const name of ["product", "quantity"]) {
+    const label = name[0].toUpperCase() + name.slice(1);
+    say(`${name}-problem`, problems[name] ? `${label} ${problems[name]}.` : "");
+    $(name).ariaInvalid = String(Boolean(problems[name]));
+    if (problems[name]) first ??= $(name);
+  }
+  say("form-problem", first ? "" : message);
+  first?.focus();
+}
+
+async function follow({orderId, product, quantity}) {
+  const standing = make("span", {className: "standing", textContent: "placed, being counted …"});
+  const line = make("li", {}, make("span", {}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), standing);
+  $("placed").prepend(line);
+  while ($("placed").children.length > PLACED_SHOWN) $("placed").lastElementChild.remove();
+  const started = performance.now();
+  const end = (state, text) => { standing.dataset.state = state; standing.textContent = text; hurry(); };
+  for (let tries = 0; line.isConnected; tries += 1) {
+    await new Promise((resume) => setTimeout(resume, tries < 25 ? 200 : 2000));
+    try {
+      const order = await call(`orders/${encodeURIComponent(orderId)}`);
+      if (order.counted) return end("counted", `counted after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      if (order.rejected) return end("failed", "changed meanwhile, and no longer valid");
+    } catch (failure) {
+      if (failure.status === 404) return end("failed", "cancelled meanwhile");
+    }
+  }
+}
+
+// --- The rest ------------------------------------------------------------------------------------
+
+$("description").href = `${BASE}openapi.json`;
+$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders' -d '{"product": "Notebook", "quantity": 5}'`;
+$("copy").onclick = async () => {
+  try {
+    await navigator.clipboard.writeText($("curl").textContent);
+    $("copy").textContent = "Copied";
+  } catch {   // Not over plain HTTP, except on one's own machine.
+    getSelection().selectAllChildren($("curl"));
+    $("copy").textContent = "Selected";
+  }
+  setTimeout(() => { $("copy").textContent = "Copy"; }, 2000);
+};
+
+keepUp();
