@@ -128,7 +128,8 @@ def test_an_invocation_that_runs_out_of_time_says_so_and_does_not_start_what_it_
 
 
 def backfill(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]:
-    return client.lambda_.invoke("backfill", event or {}).payload
+    answer: dict[str, Any] = client.lambda_.invoke("backfill", event or {}).payload
+    return answer
 
 
 def test_a_backfill_counts_what_no_stream_told_of_and_a_second_one_writes_nothing(client, dynamodb, shell, monkeypatch):

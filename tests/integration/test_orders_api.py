@@ -22,7 +22,8 @@ def place(client: Any, product: str = "Notebook", quantity: int = 5, **more: Any
 
 
 def items(dynamodb: Any, table: str = "OrdersTable") -> list[dict[str, Any]]:
-    return dynamodb.scan(TableName=table)["Items"]
+    found: list[dict[str, Any]] = dynamodb.scan(TableName=table)["Items"]
+    return found
 
 
 # --- Placing -------------------------------------------------------------------------------------
@@ -105,22 +106,22 @@ BAD_BODIES = {
 }
 
 
-@pytest.mark.parametrize("method_path", ["POST /orders", "PUT /orders/o"])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/orders"), ("PUT", "/orders/o")])
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: repr(body[:20]))
-def test_what_is_no_json_object_is_refused_and_nothing_is_written(client, dynamodb, body, method_path):
+def test_what_is_no_json_object_is_refused_and_nothing_is_written(client, dynamodb, body, method, path):
     place(client, orderId="o")
     before = items(dynamodb)
-    answer = send(client, *method_path.split(), body)
+    answer = send(client, method, path, body)
     assert answer.status_code == 400
     assert BAD_BODIES[body] in answer.json_body["Message"]
     assert items(dynamodb) == before
 
 
-@pytest.mark.parametrize("method_path", ["POST /orders", "PUT /orders/o"])
-def test_all_that_is_wrong_is_said_by_field_and_nothing_is_written(client, dynamodb, method_path):
+@pytest.mark.parametrize(("method", "path"), [("POST", "/orders"), ("PUT", "/orders/o")])
+def test_all_that_is_wrong_is_said_by_field_and_nothing_is_written(client, dynamodb, method, path):
     place(client, orderId="o")
     before = items(dynamodb)
-    answer = send(client, *method_path.split(), {"product": " ", "quantity": "5", "color": 1})
+    answer = send(client, method, path, {"product": " ", "quantity": "5", "color": 1})
     assert answer.status_code == 400
     assert answer.json_body["Code"] == "BadRequestError"
     assert set(answer.json_body["problems"]) == {"product", "quantity", "color"}
