@@ -1,0 +1,314 @@
+"""The local cloud itself: servers that cannot be left behind, deployments, and `make local` as a whole."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.emulator import Emulator
+from localcloud.servers import HOST, PROJECT, PortTaken, Server, ServerError, clean_environment, free_port
+from localcloud.stack import DeployError, FunctionError, Stack, deploy
+from tests.e2e.http import Api
+
+STOP_SECONDS = 60
+
+
+def processes(mark: str) -> list[str]:
+    """The command lines of running processes that have this text in them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if mark in line and int(process.name) != os.getpid():
+                found.append(line)
+    return found
+
+
+# --- Servers -------------------------------------------------------------------------------------
+
+# Serves, and has a child of its own that would sleep on.
+PARENT = """
+import http.server, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[2]])
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def start(mark: str) -> Server:
+    port = free_port()
+    server = Server("test", port, [sys.executable, "-c", PARENT, str(port), mark], clean_environment(), PROJECT)
+    server.wait(f"http://{HOST}:{port}/")
+    return server
+
+
+def test_stopping_a_server_stops_what_it_has_started_and_clears_its_folder(unique: str):
+    server = start(unique)
+    assert len(processes(unique)) == 3  # The guard, the server and its child.
+    server.stop()
+    assert processes(unique) == []
+    assert not server.folder.exists()
+    server.stop()
+
+
+def test_a_server_does_not_outlive_one_who_is_killed_without_warning(unique: str, eventually: Callable[..., Any]):
+    asker = f"from tests.e2e.test_localcloud import start; import time; start({unique!r}); print('up', flush=True); "
+    asking = subprocess.Popen(
+        [sys.executable, "-c", asker + "time.sleep(600)"], stdout=subprocess.PIPE, cwd=PROJECT, text=True
+    )
+    assert asking.stdout
+    assert asking.stdout.readline() == "up\n"
+    asking.kill()
+    asking.wait()
+    asking.stdout.close()
+    assert eventually(lambda: processes(unique), []) == []
+
+
+def test_a_server_that_ends_at_once_is_reported_with_what_it_said():
+    command = [sys.executable, "-c", "raise SystemExit('no such luck')"]
+    server = Server("test", free_port(), command, clean_environment(), PROJECT)
+    with server, pytest.raises(ServerError, match="no such luck"):
+        server.wait(f"http://{HOST}:{server.port}/")
+
+
+def test_a_server_is_not_started_on_a_port_that_is_taken(taken: int):
+    with pytest.raises(PortTaken, match=f"Port {taken} "):
+        Emulator(taken)
+
+
+def test_servers_know_nothing_of_a_real_account(monkeypatch: pytest.MonkeyPatch):
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "PYTHONPATH", "LAMBDA_EXECUTOR"):
+        monkeypatch.setenv(name, "x")
+    left = clean_environment()
+    assert {name for name in left if name.startswith(("AWS_", "PYTHON", "LAMBDA_"))} == {
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+    }
+    assert left["AWS_CONFIG_FILE"] == left["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
+    assert left["PATH"] == os.environ["PATH"]
+
+
+# --- Deployments ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own_emulator() -> Iterator[Emulator]:
+    """An emulator of its own, in which tests may deploy what they like."""
+    with Emulator() as running:
+        yield running
+
+
+def test_the_generated_policy_is_enforced_and_a_second_deployment_replaces_the_first(
+    own_emulator: Emulator, build: Path
+):
+    def without_scan(template: dict[str, Any]) -> None:
+        policy = template["Resources"]["DefaultRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+        policy["Statement"][0]["Action"].remove("dynamodb:Scan")
+
+    with pytest.raises(FunctionError, match="not authorized to perform: dynamodb:Scan"):
+        deploy(own_emulator, build, change=without_scan).invoke("Backfill")
+    assert deploy(own_emulator, build).invoke("Backfill")["done"] is True
+
+
+def test_a_batch_that_keeps_failing_goes_to_the_failure_queue_and_a_backfill_counts_it(
+    own_emulator: Emulator, build: Path, unique: str, eventually: Callable[..., Any]
+):
+    def without_ledger(template: dict[str, Any]) -> None:
+        template["Globals"]["Function"]["Environment"]["Variables"]["LEDGER_TABLE"] = "NoTable"
+        event = template["Resources"]["Aggregate"]["Properties"]["Events"]["AggregateDynamodbEventSource"]
+        event["Properties"]["MaximumRecordAgeInSeconds"] = 1  # The emulator gives up by age alone.
+
+    stack = deploy(own_emulator, build, change=without_ledger)
+    item = {"OrderID": {"S": unique}, "Product": {"S": unique}, "Quantity": {"N": "5"}}
+    own_emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=item)
+    queue = stack.resources["FailureQueue"]
+    given_up = own_emulator.client("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
+    assert '"batchSize": 1' in given_up[0]["Body"]
+
+    mended = deploy(own_emulator, build)
+    assert Api(mended.api_url).get(f"/totals/{unique}").status == 404
+    mended.invoke("Backfill")
+    assert Api(mended.api_url).get(f"/totals/{unique}").json["totalQuantity"] == 5
+
+
+def test_services_get_their_paths_as_ever(own_emulator: Emulator):
+    storage = own_emulator.client("s3")
+    storage.create_bucket(Bucket="paths")
+    storage.put_object(Bucket="paths", Key="a b/%2F/ü", Body=b"here")
+    assert [each["Key"] for each in storage.list_objects_v2(Bucket="paths")["Contents"]] == ["a b/%2F/ü"]
+    assert storage.get_object(Bucket="paths", Key="a b/%2F/ü")["Body"].read() == b"here"
+
+
+def test_what_cloudformation_refuses_is_said(own_emulator: Emulator, build: Path):
+    def nonsense(template: dict[str, Any]) -> None:
+        template["Resources"]["Nonsense"] = {"Type": "AWS::No::Such", "Properties": {}}
+
+    with pytest.raises(DeployError, match=r"Nonsense|AWS::No::Such"):
+        deploy(own_emulator, build, "nonsense", change=nonsense)
+
+
+def test_a_killed_worker_loses_no_order(
+    stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any], api_url: str
+):
+    def place(number: int) -> None:
+        item = {"OrderID": {"S": f"{unique}-{number}"}, "Product": {"S": unique}, "Quantity": {"N": "1"}}
+        dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item=item)
+
+    def counted() -> Any:
+        return Api(api_url).get(f"/totals/{unique}").json.get("totalQuantity")
+
+    place(1)
+    assert eventually(counted, 1) == 1
+    assert stack.emulator.kill_workers(stack.functions["Aggregate"]) == 1
+    place(2)
+    assert eventually(counted, 2) == 2
+
+
+# --- The whole of it -----------------------------------------------------------------------------
+
+
+class MakeLocal:
+    """A run of what `make local` runs, on free ports."""
+
+    def __init__(self, **environment: str) -> None:
+        self.http_port, self.aws_port = free_port(), free_port()
+        ports = {"HTTP_PORT": str(self.http_port), "AWS_PORT": str(self.aws_port)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "localcloud"],
+            cwd=PROJECT,
+            env={**os.environ, **ports, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+
+    def wait_until_ready(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.output += line
+            if "Ctrl-C stops everything" in line:
+                return
+        pytest.fail(self.output)
+
+    def end(self, number: int) -> int:
+        """Sends a signal; returns the exit status. Fails if anything is left that listens or runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        self.output += self._process.communicate(timeout=STOP_SECONDS)[0]
+        return self._process.returncode
+
+    def left_behind(self) -> list[str]:
+        return processes(f"--port {self.http_port} ") + [
+            str(port) for port in (self.http_port, self.aws_port) if listens(port)
+        ]
+
+    @property
+    def api(self) -> Api:
+        return Api(f"http://{HOST}:{self.http_port}")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+@contextlib.contextmanager
+def make_local(**environment: str) -> Iterator[MakeLocal]:
+    run = MakeLocal(**environment)
+    try:
+        run.wait_until_ready()
+        yield run
+    finally:
+        run.end(signal.SIGTERM)
+
+
+def test_all_that_it_says_to_try_works_and_it_leaves_nothing_behind(eventually: Callable[..., Any]):
+    with make_local() as run:
+        tries = re.findall(r"^  (curl .*)$", run.output, re.MULTILINE)
+        assert len(tries) == 6
+        for line in tries if shutil.which("curl") else []:
+            # Each place or write is followed by a look at the total, which is there within two seconds.
+            end = time.monotonic() + 10
+            while True:
+                answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+                if "NotFound" not in answer or time.monotonic() > end:
+                    break
+            assert "Notebook" in answer or answer == "{}"
+        if not tries or not shutil.which("curl"):
+            run.api.post("/orders", {"product": "Notebook", "quantity": 15})
+        total = eventually(lambda: run.api.get("/totals/Notebook").json["totalQuantity"], 15)
+        assert total == 15
+        time.sleep(1.5)  # Until it has looked for log lines again.
+        assert run.end(signal.SIGINT) == 0
+        assert '"message":"Batch"' in run.output
+        assert run.left_behind() == []
+
+
+def test_with_a_folder_for_it_orders_and_totals_are_there_again_and_counting_goes_on(
+    tmp_path: Path, eventually: Callable[..., Any]
+):
+    def total(run: MakeLocal) -> Any:
+        return run.api.get("/totals/Notebook").json.get("totalQuantity")
+
+    with make_local(DATA=str(tmp_path / "data")) as run:
+        for number in (1, 2, 3):
+            run.api.post("/orders", {"orderId": f"first-{number}", "product": "Notebook", "quantity": 5})
+        assert eventually(lambda: total(run), 15) == 15
+        assert run.end(signal.SIGTERM) == 0
+    with make_local(DATA=str(tmp_path / "data")) as run:
+        assert total(run) == 15
+        # The very first new record already: the emulator's own idea of where it was would skip three.
+        run.api.post("/orders", {"product": "Notebook", "quantity": 1})
+        assert eventually(lambda: total(run), 16) == 16
+        assert run.api.get("/orders/first-1").json["counted"] is True
+
+
+def test_killed_without_warning_it_leaves_nothing_behind_all_the_same(eventually: Callable[..., Any]):
+    with make_local() as run:
+        run.end(signal.SIGKILL)
+        assert eventually(run.left_behind, []) == []
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PORT", "AWS_PORT"])
+def test_a_port_that_is_taken_is_named_before_anything_starts(variable: str, taken: int):
+    run = MakeLocal(**{variable: str(taken)})
+    assert run.end(0) == 1
+    assert run.output == (
+        f"Port {taken} on {HOST} is taken by another program. Stop that one, or take another port: "
+        f"make local {variable}={taken + 1}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"HTTP_PORT": "eighty"}, "HTTP_PORT=eighty is not a port"),
+        ({"AWS_PORT": "70000"}, "AWS_PORT=70000 is not a port"),
+        ({"HTTP_PORT": "9000", "AWS_PORT": "9000"}, "are both 9000"),
+        ({"DATA": __file__}, "is a file: give a folder"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(environment: dict[str, str], said: str):
+    run = MakeLocal(**environment)
+    assert run.end(0) == 1
+    assert said in run.output
+    assert "Traceback" not in run.output
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        yield listener.getsockname()[1]

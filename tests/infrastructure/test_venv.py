@@ -1,0 +1,43 @@
+"""tools/venv.py: setting up on a bare machine, with progress, whatever pip has to say."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import venv
+
+
+def test_it_counts_what_pip_collects_and_passes_over_its_warnings(capsys: pytest.CaptureFixture[str]):
+    lines = [
+        "WARNING: Location 'file:///nowhere' is ignored: it is neither a file nor a directory.\n",
+        "Collecting pytest==9.2.0 (from -r requirements-dev.txt (line 3))\n",
+        "  Downloading pytest-9.2.0-py3-none-any.whl (1.1 MB)\n",
+        "Installing collected packages: a, b, c\n",
+    ]
+    assert venv.show_progress(lines) == [line.rstrip() for line in lines]
+    assert capsys.readouterr().out.splitlines() == [
+        "Installing: 1 packages collected (pytest==9.2.0)",
+        "Installing: 3 packages",
+    ]
+
+
+def test_a_failure_shows_what_pip_said_and_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert venv.install(Path(sys.executable), str(tmp_path / "none.txt")) != 0
+    said = capsys.readouterr().out
+    assert "No such file" in said
+    assert "pip could not install" in said
+
+
+def test_an_old_python_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 0, "final", 0))
+    assert venv.main(tmp_path / "venv", "requirements-dev.txt") == 1
+    assert "make PYTHON=python3.11" in capsys.readouterr().out
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_virtualenv_that_does_not_run_is_none(tmp_path: Path):
+    assert not venv.works(tmp_path / "bin" / "python")
+    assert venv.works(Path(sys.executable))
