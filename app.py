@@ -29,6 +29,7 @@ from chalicelib import (
     instants,
     jobs,
     ledger,
+    openapi,
     orders,
     settlement,
     stream,
@@ -176,7 +177,7 @@ def existing_total(product: str) -> orders.Item:
     return item
 
 
-# --- The page ------------------------------------------------------------------------------------
+# --- About ---------------------------------------------------------------------------------------
 
 FOLDER = Path(__file__).with_name("chalicelib") / "dashboard"
 PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES])
@@ -186,6 +187,13 @@ PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in 
 def show_dashboard() -> Response:
     """Shows the dashboard."""
     return Response(PAGE.body, headers=dict(PAGE.headers))
+
+
+@app.route("/openapi.json", methods=["GET"])
+def show_description() -> dict[str, Any]:
+    """Shows the API's description."""
+    path = request().context.get("path", "")  # With the stage's, unlike the request's own.
+    return openapi.document(path.removesuffix("/openapi.json") or "/")
 
 
 # --- The stream ----------------------------------------------------------------------------------

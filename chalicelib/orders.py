@@ -50,8 +50,12 @@ class Unreadable(ValueError):
 
 # --- The rules: each answers what is wrong with a value, or None ---------------------------------
 
-_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
-_ORDER_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{ORDER_ID_MAX_CHARACTERS}}}")
+# As regular expressions have them between brackets; openapi.py puts them into the API's description.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"
+ORDER_ID_CHARACTERS = r"A-Za-z0-9._:\-"
+
+_CONTROL_CHARACTER = re.compile(f"[{CONTROL_CHARACTERS}]")
+_ORDER_ID = re.compile(f"[{ORDER_ID_CHARACTERS}]{{1,{ORDER_ID_MAX_CHARACTERS}}}")
 
 _PRODUCT_RULE = f"must be a non-blank string of at most {PRODUCT_MAX_BYTES} UTF-8 bytes without control characters"
 _QUANTITY_RULE = f"must be a whole number from 1 to {QUANTITY_MAX}"

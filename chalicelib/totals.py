@@ -17,6 +17,8 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 TOP_MAX = 100
 
+BAD_CURSOR = "is none that this API has given: start again without it"
+
 
 def to_json(item: Item) -> dict[str, Any]:
     """One product's total as the API answers with it."""
@@ -45,7 +47,7 @@ def listing(query: Mapping[str, str] | None) -> Listing | Problems:
     top = parameters.whole(asked, "top", TOP_MAX, TOP_MAX, problems) if "top" in asked else None
     start = _key_of(asked["cursor"]) if "cursor" in asked else None
     if "cursor" in asked and start is None:
-        problems["cursor"] = "is none that this API has given: start again without it"
+        problems["cursor"] = BAD_CURSOR
     if top is not None and ("limit" in asked or "cursor" in asked):
         problems["top"] = "comes without limit and cursor: it answers at once"
     parameters.refuse_others(asked, ["limit", "cursor", "top"], problems)
