@@ -111,12 +111,12 @@ async function look() {
 function showFreshness(freshness) {
   if (!freshness) return setStatus("live", "Live");
   const {lagSeconds, measuredAt} = freshness;
-  const lag = lagSeconds < 1 ? "less than 1 s" : lagSeconds < 60 ? `${Math.round(lagSeconds)} s`
+  const lag = lagSeconds < 1 ? "under 1 s" : lagSeconds < 60 ? `${Math.round(lagSeconds)} s`
     : lagSeconds < 5400 ? `${Math.round(lagSeconds / 60)} min` : `${Math.round(lagSeconds / 3600)} h`;
   const at = new Date(measuredAt);
   const today = at.toDateString() === new Date().toDateString();
   const when = today ? at.toLocaleTimeString() : at.toLocaleString();
-  setStatus(lagSeconds < BEHIND_SECONDS ? "live" : "behind", `Live · ${lag} behind at ${when}`);
+  setStatus(lagSeconds < BEHIND_SECONDS ? "live" : "behind", `Live · ${lag} behind (measured ${when})`);
 }
 
 function setStatus(state, text) {
@@ -275,60 +275,73 @@ const LEFT = 34, TOP = 16, DAYS_HEIGHT = 96, GAP = 22, HOUR_HEIGHT = 8, BOTTOM =
 const HOURS_TOP = TOP + DAYS_HEIGHT + GAP;
 const HEIGHT = HOURS_TOP + 24 * HOUR_HEIGHT + BOTTOM;
 
+let geometry = null;   // Of the chart as it is drawn: the columns' distance and width, the mark.
+
 function drawChart() {
   const width = Math.max(240, $("chart").clientWidth);
-  const column = (width - LEFT) / trend.days.length;
-  const inner = Math.max(1.5, column - (column > 12 ? 3 : 1));
-  const most = Math.max(1, ...trend.days.map((day) => day.total));
-  const mostInHour = Math.max(1, ...trend.days.flatMap((day) => day.hours));
-  const now = new Date().toISOString();
-  const parts = [];
-  const text = (x, y, content, anchor = "middle") => parts.push(draw("text", {x, y, "text-anchor": anchor}, content));
-
-  text(LEFT - 8, TOP + 4, short.format(most), "end");
-  text(LEFT - 8, TOP + DAYS_HEIGHT, "0", "end");
-  for (const y of [TOP, TOP + DAYS_HEIGHT]) parts.push(draw("path", {class: "rule", d: `M${LEFT} ${y + .5}H${width}`}));
-  for (const hour of [0, 6, 12, 18]) text(LEFT - 8, HOURS_TOP + hour * HOUR_HEIGHT + 8, String(hour).padStart(2, "0"), "end");
-
-  const labelled = Math.ceil(52 / column);   // So many columns to one label.
-  trend.days.forEach((day, index) => {
-    const x = LEFT + index * column;
-    const height = day.total ? Math.max(2, day.total / most * DAYS_HEIGHT) : 0;
-    if (height) parts.push(draw("rect", {class: "some", x, width: inner, y: TOP + DAYS_HEIGHT - height, height, rx: Math.min(3, inner / 3)}));
-    if ((trend.days.length - 1 - index) % labelled === 0) {
-      const middle = Math.min(x + inner / 2, width - 20);
-      if (middle - 20 > LEFT - 14) text(middle, TOP + DAYS_HEIGHT + 15, dayShort.format(new Date(day.day)));
-    }
-    day.hours.forEach((quantity, hour) => {
-      const y = HOURS_TOP + hour * HOUR_HEIGHT;
-      const still = `${day.day}T${String(hour).padStart(2, "0")}` > now;   // To come.
-      if (still && !quantity) return;
-      const cell = {class: quantity ? "some" : "none", x, y, width: inner, height: HOUR_HEIGHT - 1.5, rx: Math.min(1.5, inner / 3)};
-      // By the square root: areas that are seen to be of different sizes, down to the small ones.
-      if (quantity) cell["fill-opacity"] = (.2 + .8 * Math.sqrt(quantity / mostInHour)).toFixed(3);
-      parts.push(draw("rect", cell));
-    });
-  });
+  const gap = (width - LEFT) / trend.days.length > 12 ? 3 : 1;
+  const column = (width - LEFT + gap) / trend.days.length, inner = column - gap;
+  const mark = draw("rect", {class: "mark", rx: 3});
+  geometry = {column, inner, mark};
   $("chart").setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   $("chart").style.height = `${HEIGHT}px`;
-  mark = draw("rect", {class: "mark", rx: 3, visibility: "hidden"});
-  $("chart").replaceChildren(...parts, mark);
-  showMark(column, inner);
+  $("chart").replaceChildren(...axes(width), ...bars(), ...cells(), mark);
+  showMark();
 }
 
-let mark = null;
-
-function showMark(column, inner) {
-  if (marked === null) {
-    say("readout", busiest());
-    return;
+function axes(width) {
+  const {column, inner} = geometry;
+  const most = Math.max(1, ...trend.days.map((day) => day.total));
+  const text = (x, y, content, anchor = "end") => draw("text", {x, y, "text-anchor": anchor}, content);
+  const parts = [text(LEFT - 8, TOP + 4, short.format(most)), text(LEFT - 8, TOP + DAYS_HEIGHT, "0")];
+  for (const y of [TOP, TOP + DAYS_HEIGHT]) parts.push(draw("path", {class: "rule", d: `M${LEFT} ${y + .5}H${width}`}));
+  for (const hour of [0, 6, 12, 18]) parts.push(text(LEFT - 8, HOURS_TOP + hour * HOUR_HEIGHT + 8, String(hour).padStart(2, "0")));
+  const labelled = Math.ceil(64 / column);   // So many columns to one label, counted from today.
+  for (let index = trend.days.length - 1; index >= 0; index -= labelled) {
+    const middle = Math.min(LEFT + index * column + inner / 2, width - 20);
+    if (middle > LEFT + 6) parts.push(text(middle, TOP + DAYS_HEIGHT + 15, dayShort.format(new Date(trend.days[index].day)), "middle"));
   }
-  const x = LEFT + marked.day * column - 1.5, whole = marked.hour === null;
-  const y = whole ? TOP - 1.5 : HOURS_TOP + marked.hour * HOUR_HEIGHT - 1.5;
-  const height = whole ? DAYS_HEIGHT + 3 : HOUR_HEIGHT + 1.5;
-  for (const [key, value] of Object.entries({x, y, width: inner + 3, height, visibility: "visible"})) mark.setAttribute(key, value);
-  const day = trend.days[marked.day];
-  const name = dayName.format(new Date(day.day));
+  return parts;
+}
+
+function bars() {
+  const {column, inner} = geometry;
+  const most = Math.max(1, ...trend.days.map((day) => day.total));
+  return trend.days.flatMap(({total}, index) => {
+    const height = Math.max(2, total / most * DAYS_HEIGHT);
+    const bar = {class: "some", x: LEFT + index * column, width: inner, y: TOP + DAYS_HEIGHT - height, height, rx: Math.min(3, inner / 3)};
+    return total > 0 ? [draw("rect", bar)] : [];
+  });
+}
+
+function cells() {
+  const {column, inner} = geometry;
+  const most = Math.max(1, ...trend.days.flatMap((day) => day.hours));
+  const now = new Date().toISOString(), height = HOUR_HEIGHT - 1.5;
+  const filled = [];
+  let none = "";
+  trend.days.forEach(({day, hours}, index) => hours.forEach((quantity, hour) => {
+    const x = LEFT + index * column, y = HOURS_TOP + hour * HOUR_HEIGHT;
+    const toCome = `${day}T${String(hour).padStart(2, "0")}` > now;
+    if (quantity > 0) {
+      // By the square root, so that small quantities are still seen to differ.
+      const opacity = (.2 + .8 * Math.sqrt(quantity / most)).toFixed(3);
+      filled.push(draw("rect", {class: "some", x, y, width: inner, height, rx: Math.min(1.5, inner / 3), "fill-opacity": opacity}));
+    } else if (!toCome) none += `M${x} ${y}h${inner}v${height}h${-inner}z`;
+  }));
+  return [draw("path", {class: "none", d: none}), ...filled];
+}
+
+function showMark() {
+  const {column, inner, mark} = geometry;
+  mark.setAttribute("visibility", marked ? "visible" : "hidden");
+  if (!marked) return say("readout", busiest());
+  const day = trend.days[marked.day], name = dayName.format(new Date(day.day)), whole = marked.hour === null;
+  const place = {
+    x: LEFT + marked.day * column - 1.5, width: inner + 3,
+    y: (whole ? TOP : HOURS_TOP + marked.hour * HOUR_HEIGHT) - 1.5, height: whole ? DAYS_HEIGHT + 3 : HOUR_HEIGHT + 1.5,
+  };
+  for (const [key, value] of Object.entries(place)) mark.setAttribute(key, value);
   say("readout", whole ? `${name}: ${number.format(day.total)}`
     : `${name}, ${hourName(marked.hour)}: ${number.format(day.hours[marked.hour])} of the day’s ${number.format(day.total)}`);
 }
@@ -345,14 +358,14 @@ function busiest() {
 
 function point(cell) {
   marked = cell;
-  if (trend) drawChart();
+  if (trend) showMark();
 }
 
 $("chart").onpointermove = $("chart").onpointerdown = (event) => {
   if (!trend) return;
   const box = $("chart").getBoundingClientRect();
   const x = event.clientX - box.left - LEFT, y = event.clientY - box.top;
-  const day = Math.floor(x / ((box.width - LEFT) / trend.days.length));
+  const day = Math.floor(x / geometry.column);
   const hour = y < HOURS_TOP ? null : Math.floor((y - HOURS_TOP) / HOUR_HEIGHT);
   if (day < 0 || day >= trend.days.length || hour > 23) return;
   if (marked?.day !== day || marked?.hour !== hour) point({day, hour});
@@ -446,7 +459,7 @@ function showProblems(problems, message = "") {
 
 async function follow({orderId, product, quantity}) {
   const standing = make("span", {className: "standing", textContent: "placed, being counted …"});
-  const line = make("li", {}, make("span", {}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), standing);
+  const line = make("li", {}, make("span", {className: "order", title: product}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), standing);
   $("placed").prepend(line);
   while ($("placed").children.length > PLACED_SHOWN) $("placed").lastElementChild.remove();
   const started = performance.now();
@@ -466,7 +479,7 @@ async function follow({orderId, product, quantity}) {
 // --- The rest ------------------------------------------------------------------------------------
 
 $("description").href = `${BASE}openapi.json`;
-$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders' -d '{"product": "Notebook", "quantity": 5}'`;
+$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders' \\\n  -d '{"product": "Notebook", "quantity": 5}'`;
 $("copy").onclick = async () => {
   try {
     await navigator.clipboard.writeText($("curl").textContent);
