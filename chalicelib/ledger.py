@@ -121,7 +121,11 @@ def after(entry: Entry, record: Record) -> Entry:
     """An entry after one record; the very same one if that changes nothing."""
     if record.version <= entry.version:
         return entry
-    changed = _told(entry, record.image, record.at, record.by_ttl)
+    first_seen = instants.from_epoch(record.at)
+    if entry.status in _ALIVE:
+        # The earliest counts, since a backfill may have met the order before its first record came.
+        first_seen = min(entry.first_seen, first_seen)
+    changed = _told(entry, record.image, first_seen, record.at, record.by_ttl)
     return entry if changed is entry else changed._replace(version=record.version)
 
 
@@ -131,16 +135,15 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
     `item` is the order's item, read after the entry was, or None if there is none. `now` is in epoch
     seconds. The version stays: the records behind the item are still to come or have been lost.
     """
-    if item is None and entry.status not in _ALIVE:
+    if item is None and entry.status in (Status.ABSENT, Status.ARCHIVED):
         return entry
-    return _told(entry, item, now, by_ttl=False)
+    # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
+    first_seen = entry.first_seen if entry.status in _ALIVE else instants.from_epoch(now)
+    return _told(entry, item, first_seen, now, by_ttl=False)
 
 
-def _told(entry: Entry, image: Item | None, at: int, by_ttl: bool) -> Entry:
+def _told(entry: Entry, image: Item | None, first_seen: str, at: int, by_ttl: bool) -> Entry:
     """An entry after being told what has become of its order; its revision and version are the old ones."""
-    seen = instants.from_epoch(at)
-    # The earliest counts, since a backfill may have met the order before its first record came.
-    first_seen = min(entry.first_seen, seen) if entry.status in _ALIVE else seen
     contributions: Contributions = {}
     problems: Problems = {}
     if image is None:
@@ -160,7 +163,8 @@ def _told(entry: Entry, image: Item | None, at: int, by_ttl: bool) -> Entry:
         contributions = {**_of_other_versions(entry.contributions), **contributions}
     if (rule.status, contributions, problems) == (entry.status, entry.contributions, entry.problems):
         return entry
-    expires_at = at + TOMBSTONE_SECONDS if rule.tombstone else None
+    # A tombstone with contributions left (law 6) is kept: with it would go what law 1 needs, should the view return.
+    expires_at = at + TOMBSTONE_SECONDS if rule.tombstone and not contributions else None
     return Entry(
         entry.order_id, entry.revision, entry.version, rule.status, first_seen, contributions, problems, expires_at
     )

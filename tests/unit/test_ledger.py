@@ -269,6 +269,22 @@ def test_contributions_to_a_table_without_a_view_stay_through_everything():
         assert elsewhere not in ledger.deltas(counted.contributions, told.contributions)
 
 
+def test_a_tombstone_outlives_its_time_as_long_as_a_table_without_a_view_holds_something_for_it():
+    elsewhere = {Counter("RetiredTable", ("x",)): {"n": 1}}
+    counted = after(absent("o"), record(1, item("o")))
+    counted = counted._replace(contributions={**counted.contributions, **elsewhere})
+    tombstone = after(counted, record(2, None))
+    assert (tombstone.contributions, tombstone.expires_at) == (elsewhere, None)
+
+
+def test_a_cancelled_order_gives_up_what_it_had_added_to_a_view_that_has_returned():
+    left_over = Entry("o", 2, "v", Status.CANCELLED, "2026-11-23T00:00:00Z", {PEN: FIVE})
+    given_up = ledger.as_item_says(left_over, None, STARTED)
+    assert (given_up.status, given_up.contributions) == (Status.CANCELLED, {})
+    assert given_up.expires_at == STARTED + ledger.TOMBSTONE_SECONDS
+    assert ledger.as_item_says(given_up, None, STARTED + 9) is given_up
+
+
 # --- Streams that follow one another -------------------------------------------------------------
 
 
@@ -301,6 +317,12 @@ def test_an_item_says_what_its_newest_record_would():
 def test_an_entry_that_agrees_with_its_item_stays_the_very_same():
     counted = entries_to_start_from()["counted"]
     assert ledger.as_item_says(counted, item("o"), STARTED + 99) is counted
+
+
+def test_a_slow_clock_does_not_move_an_order_into_an_earlier_hour():
+    counted = entries_to_start_from()["counted"]
+    assert ledger.as_item_says(counted, item("o"), STARTED - 3600) is counted
+    assert ledger.as_item_says(counted, item("o", quantity=6), STARTED - 3600).first_seen == counted.first_seen
 
 
 def test_the_hour_that_a_backfill_assumed_gives_way_to_that_of_the_first_record():
