@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import BadRequestError, Chalice, ConflictError, DynamoDBEvent, NotFoundError, Request, Response
 
+from chalicelib import backfill as backfills
 from chalicelib import (
     dashboard,
     freshness,
@@ -38,12 +39,13 @@ from chalicelib import (
     transactions,
     trend,
 )
-from chalicelib.settlement import Read, Settlement
+from chalicelib.settlement import Read, Settlement, Uncountable
 from chalicelib.transactions import Transaction
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 logger = Logger(service="order-totals")  # Also what Chalice logs with, being the logger of the app's name.
 metrics = Metrics(namespace="OrderTotals", service="order-totals")
+tally = jobs.Tally()  # Of jobs and settlements.
 pace = freshness.Pace()  # Of what this container writes of the stream's lag.
 
 NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
@@ -221,34 +223,51 @@ def aggregate(event: DynamoDBEvent) -> None:
 
 
 @app.lambda_function(name="backfill")
-def backfill(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+def backfill(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
     """Brings the ledger and the counters to what OrdersTable says; call it again with the cursor until done."""
-    progress = jobs.backfill_request(event)
-    end = deadline(context)
+    work = backfills.request(event)
+    requests = run(work.steps(), work.seconds, deadline(context))
+    return work.to_json(requests)
+
+
+def run(steps: jobs.Asking[None], seconds: float, end: float) -> int:
+    """Makes a job's requests until it is done or its time over; returns how many requests of DynamoDB it took."""
+    soft_end = time.monotonic() + seconds
+    before = tally.requests
     try:
-        while not progress.done:
-            page = scan_page(ORDERS, jobs.PAGE_ORDERS, progress.start)
-            items = {item["OrderID"]["S"]: item for item in page["Items"]}
-            progress.changed += match_ledger(items, end)
-            progress.add_page(len(items), page.get("LastEvaluatedKey"))
+        step = next(steps)
+        while not (isinstance(step, jobs.Checkpoint) and time.monotonic() > soft_end):
+            step = steps.send(answer(step, end))
+    except StopIteration:
+        pass
     except OutOfTime:
-        logger.info("Backfill goes on from its cursor")
-    return progress.to_json()
+        logger.info("The job goes on from its cursor")
+    return tally.requests - before
 
 
-def match_ledger(items: Mapping[str, orders.Item], end: float) -> int:
-    """Brings the ledger to what these items say; returns how many entries it changed."""
-    changed = 0
-    now = int(time.time())
-    open_orders = jobs.differing(read_entries(list(items), end), items, now)
-    while open_orders:
-        entries = read_entries(open_orders, end)  # Before the items, always: see jobs.comparison.
-        current = read_items(tables.ORDERS, open_orders, end)
-        work = jobs.comparison(entries.values(), current, now)
+def answer(step: jobs.Request, end: float) -> Any:
+    """Does what a job asks for; returns the answer."""
+    match step:
+        case jobs.Scan():
+            return scan(step)
+        case jobs.Lookup():
+            return read_keys(step.table, step.keys, end, step.consistent)
+        case jobs.Pause():
+            sleep(step.seconds, end)
+            return int(time.time())
+        case jobs.Correction():
+            return correct(step)
+        case Settlement():
+            settle_for_job(step, end)
+    return None
+
+
+def settle_for_job(work: Settlement, end: float) -> None:
+    """Settles; what can never be counted does not keep a job from the rest, and stands in `work.uncountable`."""
+    try:
         settle(work, end)
-        changed += work.counts.applied
-        open_orders = work.stale
-    return changed
+    except Uncountable:
+        logger.exception("Orders not counted")
 
 
 # --- Settling ------------------------------------------------------------------------------------
@@ -269,6 +288,7 @@ def settle(work: Settlement, end: float) -> None:
 def transact(transaction: Transaction) -> Sequence[Mapping[str, Any]]:
     """Commits a transaction; returns the reasons if it was cancelled, and none if it was not."""
     now = instants.from_epoch(int(time.time()))
+    tally.requests += 1
     try:
         dynamodb.transact_write_items(TransactItems=transactions.actions(transaction, NAMES, now))
     except ClientError as error:
@@ -281,7 +301,11 @@ def transact(transaction: Transaction) -> Sequence[Mapping[str, Any]]:
 
 def pause(longest_seconds: float, end: float) -> None:
     """Waits a random while, so that those who got into each other's way do not do so again."""
-    seconds = random.uniform(0, longest_seconds)
+    sleep(random.uniform(0, longest_seconds), end)
+
+
+def sleep(seconds: float, end: float) -> None:
+    """Waits. Raises OutOfTime at once where that would be beyond `end`."""
     if time.monotonic() + seconds > end:
         raise OutOfTime
     if seconds:
@@ -446,25 +470,41 @@ def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
     )["Items"]
 
 
+def scan(page: jobs.Scan) -> jobs.Page:
+    """A page of a table, for a job."""
+    tally.requests += 1
+    return jobs.page(page.table, dynamodb.scan(**page.parameters(NAMES[page.table])))
+
+
+def correct(correction: jobs.Correction) -> bool:
+    """Corrects a counter; returns whether it was still as the job had seen it."""
+    tally.requests += 1
+    try:
+        dynamodb.update_item(TableName=NAMES[correction.table], **correction.parameters)
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
 def read_items(table: str, order_ids: Sequence[str], end: float) -> dict[str, orders.Item]:
     """The items of these orders as they are now, by order; those that are not there are left out."""
-    items: dict[str, orders.Item] = {}
-    for start in range(0, len(order_ids), settlement.READ_MAX_KEYS):
-        wanted: list[Any] = [
-            {"OrderID": {"S": order_id}} for order_id in order_ids[start : start + settlement.READ_MAX_KEYS]
-        ]
+    found = read_keys(table, [(order_id,) for order_id in order_ids], end, True)
+    return {order_id: item for (order_id,), item in found.items()}
+
+
+def read_keys(table: str, keys: Sequence[jobs.Key], end: float, consistent: bool) -> dict[jobs.Key, orders.Item]:
+    """The items with these keys; those that are not there are left out."""
+    name = NAMES[table]
+    items: dict[jobs.Key, orders.Item] = {}
+    for start in range(0, len(keys), settlement.READ_MAX_KEYS):
+        wanted: list[Any] = [jobs.key(table, values) for values in keys[start : start + settlement.READ_MAX_KEYS]]
         tries = 0
         while wanted:
             pause(settlement.pause_seconds(tries), end)
-            answer = dynamodb.batch_get_item(RequestItems={NAMES[table]: {"Keys": wanted, "ConsistentRead": True}})
-            items.update({item["OrderID"]["S"]: item for item in answer["Responses"][NAMES[table]]})
+            tally.requests += 1
+            answer = dynamodb.batch_get_item(RequestItems={name: {"Keys": wanted, "ConsistentRead": consistent}})
+            items.update({jobs.key_of(table, item): item for item in answer["Responses"][name]})
             # DynamoDB leaves out what it cannot read at the moment, and answers at most 16 MB at once.
-            wanted = answer["UnprocessedKeys"].get(NAMES[table], {"Keys": []})["Keys"]
+            wanted = answer["UnprocessedKeys"].get(name, {"Keys": []})["Keys"]
             tries += 1
     return items
-
-
-def read_entries(order_ids: Sequence[str], end: float) -> dict[str, ledger.Entry]:
-    """The ledger's entries of these orders, also of those that it does not have."""
-    items = read_items(tables.LEDGER, order_ids, end)
-    return {order_id: ledger.entry(order_id, items.get(order_id)) for order_id in order_ids}

@@ -1,79 +1,205 @@
-"""Jobs: how a backfill goes through OrdersTable, and what it tells whoever runs it.
+"""Jobs: what backfill and audit have in common. How they are asked, how they go on later, what they ask the shell for.
 
-What an order's ledger entry should be is ledger.py's; the requests are app.py's.
+A job does a piece of its work in each invocation and answers with a cursor, with which it is called again until
+there is none. It makes no request itself: it yields the values below, and app.py sends back the answers.
+
+What the jobs do is in backfill.py and audit.py.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from chalicelib import ledger
+from chalicelib import ledger, tables
 from chalicelib.ledger import Entry
 from chalicelib.orders import Item
-from chalicelib.settlement import Counts, Settlement
+from chalicelib.settlement import Settlement
+from chalicelib.views import VIEWS
 
-PAGE_ORDERS = 1000
-"""How many orders a backfill holds in memory at a time."""
+SECONDS_MAX = 900
+"""Lambda's longest timeout (Lambda quotas)."""
+
+# Of what a cursor unpacks to: it stands in a request, and those have at most 6 MB (Lambda quotas, synchronous).
+_CURSOR_MAX_BYTES = 64_000_000
 
 
 class BadRequest(ValueError):
     """A job was asked for something that it does not know; its text says what it knows."""
 
 
-@dataclass
-class Progress:
-    """How far a backfill has come; as JSON it is the job's answer, and its `cursor` the next one's request."""
-
-    start: dict[str, Any] | None = None  # The key after which the next page starts.
-    done: bool = False
-    orders: int = 0
-    changed: int = 0
-    counts: Counts = field(default_factory=Counts)
-
-    def add_page(self, orders: int, last_key: dict[str, Any] | None) -> None:
-        """Notes that a page of OrdersTable is done."""
-        self.orders += orders
-        self.start = last_key
-        self.done = last_key is None
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"done", "cursor", "orders", "changed"}`; the cursor is null when there is nothing left."""
-        cursor = None if self.done or self.start is None else self.start["OrderID"]["S"]
-        return {"done": self.done, "cursor": cursor, "orders": self.orders, "changed": self.changed}
+# --- What a job is asked -------------------------------------------------------------------------
 
 
-def backfill_request(event: Mapping[str, Any] | None) -> Progress:
-    """Where a backfill starts: `{}` or `{"cursor": "…"}`. Raises BadRequest for anything else."""
+class Option(NamedTuple):
+    """What an option of a request may be."""
+
+    default: Any
+    rule: str
+    smallest: int = 0
+    largest: int = 0  # Of a number; an option of another type has neither.
+
+    def takes(self, value: object) -> bool:
+        """Whether the value is one of those that the rule says."""
+        if isinstance(self.default, bool):
+            return isinstance(value, bool)
+        return type(value) is int and self.smallest <= value <= self.largest
+
+
+SECONDS = Option(SECONDS_MAX, f"a whole number of seconds from 1 to {SECONDS_MAX}", 1, SECONDS_MAX)
+"""After how long the job is to return with a cursor; it does so earlier where its invocation ends earlier."""
+
+
+def options(job: str, event: Mapping[str, Any] | None, known: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of a request, those that it leaves out by their defaults. Raises BadRequest for any other."""
     asked = dict(event or {})
-    cursor = asked.pop("cursor", None)
-    if asked or not (cursor is None or (isinstance(cursor, str) and cursor)):
-        raise BadRequest('A backfill takes {} or {"cursor": "..."}, the cursor being that of an earlier answer.')
-    return Progress(start=None if cursor is None else {"OrderID": {"S": cursor}})
+    values = {}
+    wrong = []
+    for name, option in known.items():
+        values[name] = asked.pop(name, option.default)
+        if not option.takes(values[name]):
+            wrong.append(f"{name} must be {option.rule}")
+    wrong += [f"there is no option {name}" for name in asked]
+    if wrong:
+        there = ", ".join([*known, "cursor"])
+        raise BadRequest(f"{'; '.join(wrong)}. The options of {job} are {there}.")
+    return values
 
 
-def differing(entries: Mapping[str, Entry], items: Mapping[str, Item], now: int) -> list[str]:
-    """The orders whose ledger entry is not what their item says."""
-    return [
-        order_id
-        for order_id, item in items.items()
-        if ledger.as_item_says(entries[order_id], item, now) is not entries[order_id]
-    ]
+# --- Cursors -------------------------------------------------------------------------------------
 
 
-def comparison(entries: Iterable[Entry], items: Mapping[str, Item], now: int) -> Settlement:
-    """The settlement that brings entries to what their orders' items say, beside live traffic.
+def cursor(job: str, state: Mapping[str, Any]) -> str:
+    """The opaque text from which a job goes on."""
+    content = {"job": job, "views": _views(), "state": state}
+    packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
+    return base64.urlsafe_b64encode(zlib.crc32(packed).to_bytes(4, "big") + packed).decode()
 
-    The items have been read after the entries, and consistently. Then an entry that is still the same when
-    it is replaced has heard of nothing later than the item, and all that happened to the order since will
-    still come through the stream. An entry that has become another one ends in `stale`: look again.
-    An order whose item is gone is left to the stream, which alone knows whether it was cancelled or archived.
-    """
-    looked_at = {entry.order_id: entry for entry in entries}
 
-    def plan(entry: Entry) -> Entry | None:
-        if entry.revision != looked_at[entry.order_id].revision:
-            return None
-        item = items.get(entry.order_id)
-        return entry if item is None else ledger.as_item_says(entry, item, now)
+def state(job: str, text: object) -> dict[str, Any]:
+    """What a cursor holds. Raises BadRequest for one that this job has not given, or not with these views."""
+    try:
+        raw = base64.b64decode(str(text), altchars=b"-_", validate=True)
+        checksum, packed = raw[:4], raw[4:]
+        # base64 ignores some bits of its last letters: what is right comes out the same again.
+        if checksum != zlib.crc32(packed).to_bytes(4, "big") or base64.urlsafe_b64encode(raw).decode() != text:
+            raise ValueError
+        content = json.loads(zlib.decompressobj().decompress(packed, _CURSOR_MAX_BYTES))
+        held: dict[str, Any] = content["state"]
+        of, views = content["job"], content["views"]
+    except (binascii.Error, zlib.error, ValueError, KeyError, TypeError):
+        raise BadRequest("The cursor is damaged: pass it on just as it was given, or start again without it.") from None
+    if of != job:
+        raise BadRequest(f"The cursor is one of {of}, and this is {job}: start again without it.")
+    if views != _views():
+        raise BadRequest("The views have changed since the cursor was given: start again without it.")
+    return held
 
-    return Settlement(plan, known=looked_at.values())
+
+def _views() -> list[str]:
+    """What a job's work so far depends on: with another view, what is done would have to be done again."""
+    return sorted(VIEWS)
+
+
+# --- What a job asks the shell for ---------------------------------------------------------------
+
+Key = tuple[str, ...]
+"""The values of an item's key attributes, as tables.KEYS names them."""
+
+
+class Scan(NamedTuple):
+    """A page of a table. The answer is a Page."""
+
+    table: str
+    start: Key | None  # The key after which it starts.
+    limit: int
+    consistent: bool = True
+    segment: int = 0
+    segments: int = 1
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """The parameters of DynamoDB's Scan, `name` being the table's own."""
+        parameters: dict[str, Any] = {"TableName": name, "Limit": self.limit, "ConsistentRead": self.consistent}
+        if self.start is not None:
+            parameters["ExclusiveStartKey"] = key(self.table, self.start)
+        if self.segments > 1:
+            parameters |= {"Segment": self.segment, "TotalSegments": self.segments}
+        return parameters
+
+
+class Page(NamedTuple):
+    """What a Scan found."""
+
+    items: Sequence[Item]
+    last: Key | None  # The key after which the next page starts; None if there is no more.
+
+
+def page(table: str, answer: Mapping[str, Any]) -> Page:
+    """DynamoDB's answer to a Scan."""
+    last = answer.get("LastEvaluatedKey")
+    return Page(answer["Items"], None if last is None else key_of(table, last))
+
+
+class Lookup(NamedTuple):
+    """Items by their keys. The answer is a dict of those that are there."""
+
+    table: str
+    keys: Sequence[Key]
+    consistent: bool = True
+
+
+class Pause(NamedTuple):
+    """A pause. The answer is the time after it, in epoch seconds."""
+
+    seconds: float = 0.0
+
+
+class Checkpoint(NamedTuple):
+    """No request: here the job can be left and its cursor taken."""
+
+
+class Correction(NamedTuple):
+    """An UpdateItem with a condition. The answer is whether the condition held."""
+
+    table: str
+    parameters: Mapping[str, Any]  # All but the table's name.
+
+
+Request = Scan | Lookup | Pause | Checkpoint | Correction | Settlement
+"""A Settlement is to be settled, but for what it finds uncountable; its answer is None."""
+
+
+class Tally:
+    """How many requests this container has made of DynamoDB for jobs and settlements."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+
+Result = TypeVar("Result")
+Asking = Generator[Request, Any, Result]
+"""Something that yields requests, is sent their answers, and comes to a result."""
+
+
+def read_entries(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Entry]]:
+    """The ledger's entries of these orders, also of those that it does not have."""
+    items = yield Lookup(tables.LEDGER, [(order_id,) for order_id in order_ids], consistent)
+    return {order_id: ledger.entry(order_id, items.get((order_id,))) for order_id in order_ids}
+
+
+def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Item]]:
+    """The items of these orders; those that are not there are left out."""
+    items = yield Lookup(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
+    return {order_id: item for (order_id,), item in items.items()}
+
+
+def key(table: str, values: Key) -> dict[str, Any]:
+    """A key as DynamoDB takes it."""
+    return {name: {"S": value} for name, value in zip(tables.KEYS[table], values, strict=True)}
+
+
+def key_of(table: str, item: Item) -> Key:
+    """The key of an item."""
+    return tuple(item[name]["S"] for name in tables.KEYS[table])

@@ -73,13 +73,13 @@ class Settlement:
         """
         self.counts = Counts()
         self.stale: list[str] = []
+        self.uncountable: dict[str, str] = {}  # Why, by order.
         self._plan = plan
         self._entries = {entry.order_id: entry for entry in known}
         self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
         self._assumed_new = set(assumed_new)
         self._unread = deque(unread)
         self._transactions: deque[Transaction] = deque()
-        self._uncountable: dict[str, str] = {}
         self._busy_in_a_row = 0
 
     @property
@@ -95,8 +95,8 @@ class Settlement:
             self._transactions.extend(transactions.pack(self._plan_changes()))
         if self._transactions:
             return self._transactions[0]
-        if self._uncountable:
-            raise Uncountable(f"DynamoDB refuses what these orders take: {self._uncountable}")
+        if self.uncountable:
+            raise Uncountable(f"DynamoDB refuses what these orders take: {self.uncountable}")
         return None
 
     def receive_entries(self, request: Read, items: Mapping[str, Item]) -> None:
@@ -168,7 +168,7 @@ class Settlement:
     def _set_apart(self, transaction: Transaction, why: str) -> None:
         """Law 4: looks for the changes at fault by halving."""
         if len(transaction.changes) == 1:
-            self._uncountable[transaction.changes[0].before.order_id] = why
+            self.uncountable[transaction.changes[0].before.order_id] = why
         else:
             self._transactions.extendleft(transactions.halves(transaction))
 

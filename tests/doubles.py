@@ -3,13 +3,15 @@
 What the real service answers is not proven here; that is done against an emulator (tests/proof, tests/e2e).
 """
 
+import contextlib
 import copy
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chalicelib import instants, ledger, settlement, stream, tables
-from chalicelib.settlement import Read, Settlement
+from chalicelib import instants, jobs, ledger, settlement, stream, tables
+from chalicelib.settlement import Read, Settlement, Uncountable
 from chalicelib.transactions import Transaction, actions
 
 NAMES = {table: table for table in tables.KEYS}
@@ -31,6 +33,8 @@ class Dynamo:
         # Called before each transaction; may change things, or answer with reasons in its place.
         self.before_transaction: Callable[[], Sequence[dict[str, Any]] | None] = lambda: None
         self.after_transaction: Callable[[], None] = lambda: None
+        # As before_transaction, for those who want to know what is asked.
+        self.refuse: Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]] | None] = lambda wanted: None
 
     def read(self, table: str, order_ids: Sequence[str]) -> dict[str, Any]:
         """BatchGetItem."""
@@ -40,10 +44,45 @@ class Dynamo:
         found = {order_id: self.tables[table].get((order_id,)) for order_id in order_ids}
         return {order_id: copy.deepcopy(item) for order_id, item in found.items() if item is not None}
 
+    def lookup(self, asked: jobs.Lookup) -> dict[jobs.Key, Any]:
+        """BatchGetItem, as often as it takes."""
+        assert len(set(asked.keys)) == len(asked.keys)
+        found = {key: self.tables[asked.table].get(key) for key in asked.keys}
+        return {key: copy.deepcopy(item) for key, item in found.items() if item is not None}
+
+    def scan(self, asked: jobs.Scan) -> jobs.Page:
+        """Scan; the order is of no meaning, as in the real one."""
+        parameters = asked.parameters(asked.table)
+        segment, segments = parameters.get("Segment", 0), parameters.get("TotalSegments", 1)
+        table = self.tables[asked.table]
+        keys = sorted((key for key in table if _hash(key) % segments == segment), key=_hash)
+        if "ExclusiveStartKey" in parameters:
+            start = jobs.key_of(asked.table, parameters["ExclusiveStartKey"])
+            keys = [key for key in keys if _hash(key) > _hash(start)]
+        found = [copy.deepcopy(table[key]) for key in keys[: parameters["Limit"]]]
+        # Stops where it has found enough, and does not look whether there is more: as the real one.
+        more = {"LastEvaluatedKey": found[-1]} if len(found) == parameters["Limit"] else {}
+        return jobs.page(asked.table, {"Items": found, **more})
+
+    def update(self, asked: jobs.Correction) -> bool:
+        """UpdateItem; answers whether its condition held."""
+        names, values = asked.parameters["ExpressionAttributeNames"], asked.parameters["ExpressionAttributeValues"]
+        place = tuple(value["S"] for value in asked.parameters["Key"].values())
+        there = self.tables[asked.table].get(place, {})
+        revision = there.get(names["#revision"])
+        holds: bool = {
+            "attribute_not_exists(#revision)": revision is None,
+            "#revision = :seen": revision == values.get(":seen"),
+        }[asked.parameters["ConditionExpression"]]
+        if holds:
+            item = self.tables[asked.table].setdefault(place, dict(asked.parameters["Key"]))
+            self._add(item, dict(asked.parameters))
+        return holds
+
     def transact(self, wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
         """TransactWriteItems; answers with the cancellation reasons."""
         self.transactions += 1
-        instead = self.before_transaction()
+        instead = self.before_transaction() or self.refuse(wanted)
         if instead is not None:
             return instead
         assert 1 <= len(wanted) <= 100
@@ -85,7 +124,7 @@ class Dynamo:
     @staticmethod
     def _add(item: dict[str, Any], update: dict[str, Any]) -> None:
         names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
-        sets, _, adds = update["UpdateExpression"].rpartition("ADD ")
+        sets, _, adds = update["UpdateExpression"].partition("ADD ")
         for name, value in re.findall(r"(#\w+) = (:\w+)", sets):
             item[names[name]] = values[value]
         for name, value in re.findall(r"(#\w+) (:\w+)", adds):
@@ -136,3 +175,45 @@ def settle(work: Settlement, dynamo: Dynamo, most_requests: int = 10_000) -> Set
 def deliver(records: Sequence[dict[str, Any]], dynamo: Dynamo) -> Settlement:
     """Has a batch of stream records settled."""
     return settle(settlement.of_stream(stream.by_order(records)), dynamo)
+
+
+def run(
+    work: Any, dynamo: Dynamo, checkpoints: int = 1_000_000, before_each: Callable[[jobs.Request], None] | None = None
+) -> int:
+    """Makes a job's requests of `dynamo`, as app.py does of the real one; returns the seconds that it paused.
+
+    Leaves it at a checkpoint after this many. `before_each` is called before each request.
+    """
+    steps = work.steps()
+    seconds = 0
+    answer: Any = None
+    for _ in range(1_000_000):
+        try:
+            step = steps.send(answer)
+        except StopIteration:
+            return seconds
+        if before_each:
+            before_each(step)
+        answer = None
+        match step:
+            case jobs.Scan():
+                answer = dynamo.scan(step)
+            case jobs.Lookup():
+                answer = dynamo.lookup(step)
+            case jobs.Correction():
+                answer = dynamo.update(step)
+            case jobs.Pause():
+                seconds += int(step.seconds)
+                answer = NOW + seconds
+            case jobs.Checkpoint():
+                checkpoints -= 1
+                if checkpoints == 0:
+                    return seconds
+            case Settlement():
+                with contextlib.suppress(Uncountable):
+                    settle(step, dynamo)
+    raise AssertionError("the job does not come to an end")
+
+
+def _hash(key: tuple[str, ...]) -> int:
+    return zlib.crc32("/".join(key).encode())

@@ -1,0 +1,259 @@
+"""The backfill's decisions: what differs, what may be replaced, and when to look again."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from chalicelib import backfill as backfills
+from chalicelib import jobs, ledger, views
+from chalicelib.jobs import BadRequest
+from chalicelib.ledger import Entry, Status, absent
+from chalicelib.settlement import Settlement
+from tests.doubles import NOW, Dynamo, deliver, run, settle
+from tests.streams import Stream, item
+
+
+def entries(dynamo: Dynamo, *order_ids: str) -> dict[str, Entry]:
+    return {order_id: dynamo.entry(order_id) for order_id in order_ids}
+
+
+def test_only_what_differs_is_looked_at_again():
+    dynamo, placed = Dynamo(), Stream()
+    placed.put(item("same"))
+    placed.put(item("other"))
+    deliver(placed.records, dynamo)
+    items = {"same": item("same"), "other": item("other", quantity=6), "new": item("new")}
+    assert backfills.differing(entries(dynamo, *items), items, NOW) == ["other", "new"]
+
+
+def test_what_is_missing_is_counted_and_what_is_wrong_is_mended():
+    dynamo, placed = Dynamo(), Stream()
+    placed.put(item("other"))
+    deliver(placed.records, dynamo)
+    items = {"other": item("other", quantity=6), "new": item("new", "Pen")}
+    work = settle(backfills.comparison(entries(dynamo, *items).values(), items, NOW), dynamo)
+    assert dynamo.totals() == {"Notebook": (6, 1), "Pen": (5, 1)}
+    assert (work.counts.applied, work.stale) == (2, [])
+
+
+def test_a_second_run_writes_nothing():
+    dynamo = Dynamo()
+    items = {"new": item("new")}
+    settle(backfills.comparison(entries(dynamo, "new").values(), items, NOW), dynamo)
+    again = settle(backfills.comparison(entries(dynamo, "new").values(), items, NOW + 9999), dynamo)
+    assert again.counts.transactions == 0
+
+
+def test_an_order_that_is_gone_is_left_to_the_stream():
+    dynamo, placed = Dynamo(), Stream()
+    placed.put(item("gone"))
+    deliver(placed.records, dynamo)
+    settle(backfills.comparison(entries(dynamo, "gone").values(), {}, NOW), dynamo)
+    deliver([placed.remove("gone", by_ttl=True)], dynamo)
+    assert dynamo.totals() == {"Notebook": (5, 1)}
+
+
+def test_an_entry_that_the_stream_overtakes_is_stale_and_left_as_the_stream_made_it():
+    dynamo, placed = Dynamo(), Stream()
+    looked_at = entries(dynamo, "o").values()
+    work = backfills.comparison(looked_at, {"o": item("o", quantity=6)}, NOW)
+    placed.put(item("o", quantity=6))
+    placed.put(item("o", quantity=7))
+    deliver(placed.records, dynamo)
+    settle(work, dynamo)
+    assert work.stale == ["o"]
+    assert dynamo.totals() == {"Notebook": (7, 1)}
+
+
+def backfill(dynamo: Dynamo, table: dict[str, dict[str, Any]], between: Callable[[], None]) -> None:
+    """A whole backfill of one order, with something happening at each point where something may."""
+    open_orders = ["o"]
+    while open_orders:
+        between()
+        looked_at = entries(dynamo, *open_orders)
+        between()
+        items = {order_id: table[order_id] for order_id in open_orders if order_id in table}
+        between()
+        work: Settlement = settle(backfills.comparison(looked_at.values(), items, NOW), dynamo)
+        between()
+        open_orders = work.stale
+
+
+STEPS = {
+    "placed": lambda s: s.put(item("o")),
+    "amended": lambda s: s.put(item("o", quantity=7)),
+    "back": lambda s: s.put(item("o")),
+    "cancelled": lambda s: s.remove("o"),
+    "placed again": lambda s: s.put(item("o", "Pen", 2)),
+}
+
+
+@pytest.mark.parametrize("delivered_at", list(itertools.product([0, 1, 2, 3], repeat=2)), ids=str)
+@pytest.mark.parametrize("written_at", list(itertools.combinations_with_replacement([0, 1, 2, 3], 3)), ids=str)
+@pytest.mark.parametrize(
+    "story", [("placed", "amended", "back"), ("placed", "cancelled", "placed again")], ids="-".join
+)
+def test_a_backfill_beside_the_stream_comes_to_the_truth_wherever_things_happen(
+    story: tuple[str, ...], written_at: tuple[int, ...], delivered_at: tuple[int, ...]
+):
+    """The order is written, and the stream delivered, at every possible point of a backfill."""
+    dynamo, told = Dynamo(), Stream()
+    moment = iter(range(1000))
+
+    def between() -> None:
+        now = next(moment)
+        for at, step in zip(written_at, story, strict=True):
+            if at == now:
+                STEPS[step](told)
+        if now in delivered_at:
+            deliver(told.records, dynamo)
+
+    backfill(dynamo, told.items, between)
+    deliver(told.records, dynamo)
+    there = told.items["o"]
+    assert {product: total for product, total in dynamo.totals().items() if total != (0, 0)} == {
+        there["Product"]["S"]: (int(there["Quantity"]["N"]), 1)
+    }
+    assert ledger.standing(dynamo.entry("o"), there) == {"counted": True}
+
+
+def test_an_order_that_is_gone_is_cancelled_only_where_the_stream_has_been_waited_for():
+    dynamo, placed = Dynamo(), Stream()
+    placed.put(item("gone"))
+    deliver(placed.records, dynamo)
+    settle(backfills.comparison(entries(dynamo, "gone").values(), {}, NOW, cancel_gone=True), dynamo)
+    assert dynamo.totals() == {"Notebook": (0, 0)}
+    assert dynamo.entry("gone").status is Status.CANCELLED
+
+
+def test_nothing_is_wrong_with_an_order_that_never_was():
+    assert ledger.as_item_says(absent("o"), None, NOW) == absent("o")
+
+
+# --- The job as a whole --------------------------------------------------------------------------
+
+
+def written(dynamo: Dynamo, *orders: dict[str, Any]) -> None:
+    dynamo.tables["OrdersTable"].update({(order["OrderID"]["S"],): order for order in orders})
+
+
+def test_a_backfill_goes_through_the_whole_table_and_says_what_it_has_done(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backfills, "PAGE_ORDERS", 40)
+    dynamo = Dynamo()
+    written(dynamo, *(item(f"o{n}", f"P{n % 3}") for n in range(100)), item("bad", quantity=0))
+    work = backfills.request({})
+    run(work, dynamo)
+    assert (work.done, work.orders, work.changed, work.rejected) == (True, 101, 101, 1)
+    assert sum(count for _, count in dynamo.totals().values()) == 100
+
+    before = dynamo.transactions
+    again = backfills.request({})
+    run(again, dynamo)
+    assert (again.done, again.orders, again.changed, again.rejected) == (True, 101, 0, 1)
+    assert dynamo.transactions == before
+
+
+def test_segments_part_the_table_between_them():
+    dynamo = Dynamo()
+    written(dynamo, *(item(f"o{n}") for n in range(100)))
+    parts = [backfills.request({"segment": segment, "segments": 4}) for segment in range(4)]
+    for part in parts:
+        run(part, dynamo)
+    assert sum(part.orders for part in parts) == 100
+    assert all(part.orders for part in parts)
+    assert dynamo.totals() == {"Notebook": (500, 100)}
+
+
+@pytest.mark.parametrize("event", [{}, {"segment": 1, "segments": 2}])
+def test_a_backfill_goes_on_from_its_cursor_wherever_it_was_left(
+    event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(backfills, "PAGE_ORDERS", 7)
+    whole = Dynamo()
+    written(whole, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+    run(backfills.request(event), whole)
+
+    dynamo, seen = Dynamo(), 0
+    asked: dict[str, Any] | None = event
+    written(dynamo, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+    while asked is not None:
+        work = backfills.request({**asked, "seconds": 1})
+        run(work, dynamo, checkpoints=1)
+        seen += work.orders
+        cursor = work.to_json(0)["cursor"]
+        asked = None if cursor is None else {"cursor": cursor}
+    assert dynamo.totals() == whole.totals()
+    assert seen == len(whole.tables["LedgerTable"])
+
+
+def test_an_order_that_can_never_be_counted_is_named_and_keeps_no_other_from_being_counted():
+    dynamo = Dynamo()
+    written(dynamo, *(item(f"o{n}") for n in range(20)), item("poison", "Poison"))
+
+    def refuse(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]] | None:
+        poison = any(action.get("Put", {}).get("Item", {}).get("OrderID") == {"S": "poison"} for action in wanted)
+        return [{"Code": "ValidationError", "Message": "no number"}] if poison else None
+
+    dynamo.refuse = refuse
+    work = backfills.request({})
+    run(work, dynamo)
+    assert dynamo.totals() == {"Notebook": (100, 20)}
+    answer = work.to_json(0)
+    assert (answer["done"], answer["changed"], answer["uncountable"]) == (True, 20, 1)
+    assert "no number" in answer["uncountableOrders"]["poison"]
+
+
+# --- What is asked and answered ------------------------------------------------------------------
+
+
+def test_a_backfill_starts_at_the_start_or_at_a_cursor():
+    for event in (None, {}, {"cursor": None}):
+        assert backfills.request(event).start is None
+    cursor = jobs.cursor("backfill", {"start": ["o"], "segment": 1, "segments": 2})
+    again = backfills.request({"cursor": cursor, "seconds": 5})
+    assert (again.start, again.segment, again.segments, again.seconds) == (("o",), 1, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({"cursor": 5}, "damaged"),
+        ({"cursor": ""}, "damaged"),
+        ({"cursor": "o"}, "damaged"),
+        ({"cursors": "o"}, "no option cursors"),
+        ({"segment": 2, "segments": 2}, "below segments"),
+        ({"segments": 0}, "segments must be"),
+        ({"segments": True}, "segments must be"),
+        ({"seconds": "60"}, "seconds must be"),
+    ],
+)
+def test_anything_else_is_refused(event: dict[str, Any], why: str):
+    with pytest.raises(BadRequest, match=why):
+        backfills.request(event)
+
+
+# --- Cursors -------------------------------------------------------------------------------------
+
+
+def test_a_cursor_survives_its_way():
+    state = {"start": ["Étui 📓", "2026-11-23"], "sums": {"a": 5}}
+    assert jobs.state("audit", jobs.cursor("audit", state)) == state
+
+
+def test_a_cursor_that_is_damaged_anywhere_is_refused():
+    cursor = jobs.cursor("audit", {"start": ["o"]})
+    for at in range(len(cursor)):
+        for damaged in (cursor[:at], cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :]):
+            with pytest.raises(BadRequest, match="cursor"):
+                jobs.state("audit", damaged)
+
+
+def test_a_cursor_is_of_one_job_and_of_the_views_of_its_time(monkeypatch: pytest.MonkeyPatch):
+    cursor = jobs.cursor("audit", {})
+    with pytest.raises(BadRequest, match="one of audit"):
+        jobs.state("backfill", cursor)
+    monkeypatch.delitem(views.VIEWS, "TrendTable")
+    with pytest.raises(BadRequest, match="views have changed"):
+        jobs.state("audit", cursor)
