@@ -16,6 +16,7 @@ The laws of this module, which tests/unit/test_ledger.py walks one by one:
 Reading the stream's format is not here (stream.py), nor what an order adds (views.py).
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from enum import Enum, StrEnum
 from types import MappingProxyType
@@ -228,7 +229,7 @@ def to_item(entry: Entry) -> dict[str, Any]:
     if entry.version:
         item["version"] = {"S": entry.version}
     if entry.contributions:
-        item["contributions"] = {"L": [_contribution(*each) for each in entry.contributions.items()]}
+        item["contributions"] = {"S": _contributions_to_json(entry.contributions)}
     if entry.problems:
         item["problems"] = {"M": {field: {"S": problem} for field, problem in entry.problems.items()}}
     if entry.expires_at is not None:
@@ -236,14 +237,21 @@ def to_item(entry: Entry) -> dict[str, Any]:
     return item
 
 
-def _contribution(counter: Counter, amounts: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "M": {
-            "table": {"S": counter.table},
-            "key": {"L": [{"S": value} for value in counter.key]},
-            "amounts": {"M": {name: {"N": str(amount)} for name, amount in amounts.items()}},
-        }
-    }
+# Compact, and with the product's name as people write it.
+_to_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+def _contributions_to_json(contributions: Contributions) -> str:
+    """`[["AggregateTable",["Notebook"],{"totalQuantity":5,"orderCount":1}], ...]`.
+
+    As one string and not as DynamoDB's lists and maps, since each of their values passes through botocore's
+    serializer and DynamoDB's checks by itself: there would be 15 of them more for an order.
+    """
+    return _to_json([(counter.table, counter.key, amounts) for counter, amounts in contributions.items()])
+
+
+def _contributions_from_json(text: str) -> Contributions:
+    return {Counter(table, tuple(key)): amounts for table, key, amounts in json.loads(text)}
 
 
 def entry(order_id: str, item: Item | None) -> Entry:
@@ -258,10 +266,6 @@ def entry(order_id: str, item: Item | None) -> Entry:
             f"Ledger entry {order_id!r} has format {item['format']['N']}, and this version of the app"
             f" knows formats up to {FORMAT}: deploy the version that wrote it, or a later one."
         )
-    contributions = {}
-    for each in item.get("contributions", {"L": []})["L"]:
-        counter = Counter(each["M"]["table"]["S"], tuple(value["S"] for value in each["M"]["key"]["L"]))
-        contributions[counter] = {name: int(amount["N"]) for name, amount in each["M"]["amounts"]["M"].items()}
     problems = item.get("problems", {"M": {}})["M"]
     return Entry(
         order_id,
@@ -269,7 +273,7 @@ def entry(order_id: str, item: Item | None) -> Entry:
         item.get("version", {"S": ""})["S"],
         Status(item["status"]["S"]),
         item["firstSeen"]["S"],
-        contributions,
+        _contributions_from_json(item["contributions"]["S"]) if "contributions" in item else {},
         {field: problem["S"] for field, problem in problems.items()},
         int(item["expiresAt"]["N"]) if "expiresAt" in item else None,
     )
