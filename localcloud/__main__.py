@@ -6,10 +6,8 @@ without it every start is a fresh one.
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +30,8 @@ DRAIN_SECONDS = 1.5
 EXPECTED = (PackageError, ConfigError, ServerError, DeployError, FunctionError, OSError)
 
 
-class Stop(Exception):
-    """Ctrl-C, SIGTERM, or the terminal is closed."""
+class Stop(BaseException):
+    """Ctrl-C, SIGTERM, or the terminal is closed. No Exception, since boto3 takes those for failures to try again."""
 
 
 class Settings:
@@ -52,10 +50,9 @@ class Settings:
 class LocalCloud:
     """The three parts of it and their lives: the emulator, the stack in it, `chalice local` beside it."""
 
-    def __init__(self, settings: Settings, build: Path) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Starts it. Raises what EXPECTED names."""
         self._settings = settings
-        self._build = build
         self._routes: ChaliceLocal | None = None
         with _step(f"Starting the emulator of AWS on port {settings.aws_port}"):
             self._emulator = Emulator(settings.aws_port, settings.data)
@@ -92,7 +89,7 @@ class LocalCloud:
                 self._routes = None
             self._routes = self._serve_routes()
         except EXPECTED as error:
-            print(f"{error}\nMend it and save: it is tried again then.", flush=True)
+            say(f"{error}\nMend it and save: it is tried again then.")
 
     def stop(self) -> None:
         """Stops all of it."""
@@ -108,15 +105,18 @@ class LocalCloud:
 
     def _deploy(self) -> Stack:
         with _step("Packaging the app (chalice package)"):
-            package(STAGE, self._build)
+            build = self._emulator.folder / "build"  # Which goes when the emulator does, however that happens.
+            package(STAGE, build)
         with _step("Deploying it to the emulator (CloudFormation)"):
-            stack = deploy(self._emulator, self._build)
+            stack = deploy(self._emulator, build)
             answers(f"{stack.api_url}/totals")  # Also the first start of the function, which takes longest.
         return stack
 
     def _serve_routes(self) -> ChaliceLocal:
         with _step(f"Starting chalice local on port {self._settings.http_port}"):
-            return ChaliceLocal(self._emulator, self._settings.http_port, stage=STAGE)
+            routes = ChaliceLocal(self._emulator, self._settings.http_port, stage=STAGE)
+        routes.new_output()  # What it says of its start is said already.
+        return routes
 
     def _catch_up(self) -> None:
         """Counts what the stream may not have delivered before the last stop."""
@@ -130,12 +130,11 @@ def main() -> int:
     """Runs it; returns the exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
-    build = Path(tempfile.mkdtemp(prefix="order-totals-build-"))
     try:
         settings = Settings()
         require_free(settings.aws_port)
         require_free(settings.http_port)
-        run(settings, build)
+        run(settings)
     except Stop:
         pass
     except PortTaken as error:
@@ -145,24 +144,23 @@ def main() -> int:
     except (ValueError, *EXPECTED) as error:
         print(error, file=sys.stderr)
         return 1
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
     return 0
 
 
-def run(settings: Settings, build: Path) -> None:
+def run(settings: Settings) -> None:
     """Starts it and follows the stream handler's log until Ctrl-C."""
-    cloud = LocalCloud(settings, build)
+    cloud = LocalCloud(settings)
     try:
-        print(guide.text(cloud.url, cloud.stack, settings.data), flush=True)
+        say(guide.text(cloud.url, cloud.stack, settings.data))
         lines = new_lines(cloud)
         edited = source_time()
-        while True:
+        parent = os.getppid()
+        while os.getppid() == parent:  # For make may be killed without a word to us.
             for line in [*next(lines), *filter(guide.worth_showing, cloud.route_output())]:
-                print(line, flush=True)
+                say(line)
             cloud.check()
             if edited != (edited := source_time()):
-                print("The source has changed.", flush=True)
+                say("The source has changed.")
                 cloud.renew()
             time.sleep(POLL_SECONDS)
     finally:
@@ -194,17 +192,23 @@ def source_time() -> float:
     return max(times)
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Prints something, if there still is somebody to print it to."""
+    with contextlib.suppress(OSError):
+        print(text, end=end, flush=True)
+
+
 @contextlib.contextmanager
 def _step(what: str) -> Iterator[None]:
     """Says what is done, and how long it took."""
-    print(f"{what} ...", end="", flush=True)
+    say(f"{what} ...", end="")
     started = time.monotonic()
     try:
         yield
     except BaseException:
-        print(flush=True)
+        say("")
         raise
-    print(f" {time.monotonic() - started:.1f} s", flush=True)
+    say(f" {time.monotonic() - started:.1f} s")
 
 
 def _port(variable: str, default: int) -> int:

@@ -25,7 +25,7 @@ CHILDREN_GRACE_SECONDS = 1.0
 POLL_SECONDS = 0.05
 
 
-class Stop(Exception):
+class Stop(BaseException):
     """It is time to end."""
 
 

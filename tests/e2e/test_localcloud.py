@@ -192,11 +192,11 @@ class MakeLocal:
         )
         self.output = ""
 
-    def wait_until_ready(self) -> None:
+    def wait_for_line(self, text: str) -> None:
         assert self._process.stdout
         for line in self._process.stdout:
             self.output += line
-            if "Ctrl-C stops everything" in line:
+            if text in line:
                 return
         pytest.fail(self.output)
 
@@ -226,7 +226,7 @@ def listens(port: int) -> bool:
 def make_local(**environment: str) -> Iterator[MakeLocal]:
     run = MakeLocal(**environment)
     try:
-        run.wait_until_ready()
+        run.wait_for_line("Ctrl-C stops everything")
         yield run
     finally:
         run.end(signal.SIGTERM)
@@ -252,6 +252,15 @@ def test_all_that_it_says_to_try_works_and_it_leaves_nothing_behind(eventually: 
         assert run.end(signal.SIGINT) == 0
         assert '"message":"Batch"' in run.output
         assert run.left_behind() == []
+
+
+def test_a_change_of_the_source_is_taken_up():
+    with make_local() as run:
+        (PROJECT / "app.py").touch()
+        run.wait_for_line("Starting chalice local")
+        assert run.api.get("/totals").status == 200
+        assert run.end(signal.SIGTERM) == 0
+        assert "The source has changed." in run.output
 
 
 def test_with_a_folder_for_it_orders_and_totals_are_there_again_and_counting_goes_on(
