@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 _A_DATE_ALONE = len("2026-11-23")
+_WITHOUT_FRACTION = len("2026-11-23T18:13:05")
 
 
 @lru_cache(maxsize=4096)  # The records of one batch share a few seconds between them.
@@ -31,12 +32,10 @@ def parse(text: str) -> str | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            return _canonical(moment)
-        return _canonical(moment.astimezone(UTC))
+        return _canonical(moment if moment.tzinfo is None else moment.astimezone(UTC))
     except (ValueError, OverflowError):
         return None
 
 
 def _canonical(moment: datetime) -> str:
-    return moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    return moment.isoformat()[:_WITHOUT_FRACTION] + "Z"

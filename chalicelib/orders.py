@@ -202,15 +202,21 @@ def from_item(item: Item, first_seen: str) -> Order | Problems:
     product = item.get("Product", _NOTHING).get("S")
     quantity = _whole_number(item.get("Quantity", _NOTHING).get("N"))
     placed_at = item.get("PlacedAt", _NOTHING).get("S")
+    wrong = problem_with_order_id(order_id) or problem_with_product(product) or problem_with_quantity(quantity)
+    if wrong or quantity is None:
+        return _problems(item, {"orderId": order_id, "product": product, "quantity": quantity})
+    return Order(order_id, product, quantity, (placed_at and instants.parse(placed_at)) or first_seen)
+
+
+def _problems(item: Item, values: Mapping[str, object]) -> Problems:
+    """All that is wrong with the values that were found in an item."""
     problems = {}
-    for name, value in (("orderId", order_id), ("product", product), ("quantity", quantity)):
+    for name, value in values.items():
         field = _FIELDS[name]
         problem = field.problem_with(value)
         if problem:
             problems[name] = problem if field.attribute in item else "is missing"
-    if problems:
-        return problems
-    return Order(order_id, product, quantity or 0, (placed_at and instants.parse(placed_at)) or first_seen)
+    return problems
 
 
 _NOTHING: Mapping[str, Any] = {}
