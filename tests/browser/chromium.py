@@ -1,0 +1,78 @@
+"""The browser that the tests drive: the machine's chromium, or the one that apt-get brings."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+INSTALL_SECONDS = 280  # Below pytest's own limit for a test.
+
+# Nothing that would ask hosts of the browser's maker, which a test has no business with.
+ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class NoBrowser(Exception):
+    """There is none and none can be had; the message says what to do."""
+
+
+def find_or_install() -> str:
+    """The path of a chromium; installs Debian's where root may. Raises NoBrowser."""
+    there = _found()
+    if there:
+        return there
+    said = _apt_get("update", "-q") + _apt_get("install", "-qy", "--no-install-recommends", "chromium")
+    there = _found()
+    if there:
+        return there
+    raise NoBrowser(f"There is no chromium here; apt-get install chromium brings one. {said}".strip())
+
+
+@contextmanager
+def running(path: str) -> Iterator[Browser]:
+    """A chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            headless=True,
+            chromium_sandbox=os.geteuid() != 0,  # As root it does not start in its sandbox.
+            args=ARGUMENTS,
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _found() -> str | None:
+    return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+def _apt_get(*arguments: str) -> str:
+    """Runs it, where there is one and it may; returns what it said last if that went wrong."""
+    command = shutil.which("apt-get")
+    if command is None or os.geteuid() != 0:
+        return ""
+    try:
+        ran = subprocess.run(
+            [command, *arguments],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS / 2,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"apt-get {arguments[0]} took too long. "
+    return f"{ran.stderr.strip()[-500:]} " if ran.returncode else ""

@@ -1,0 +1,365 @@
+"""The dashboard as its users have it: placing orders, seeing totals move, and what happens when things go wrong."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from localcloud.emulator import Emulator
+from localcloud.stack import Stack, deploy
+from tests.browser.conftest import DESKTOP, PHONE, Quantities, Site, Watched
+from tests.e2e.http import Api
+
+HOSTILE = "<img src=x onerror=window.hacked=1>"
+
+expect.set_options(timeout=15_000)
+
+
+def place(page: Page, product: str, quantity: object) -> None:
+    page.get_by_label("Product", exact=True).fill(product)
+    page.get_by_label("Quantity", exact=True).fill(str(quantity))
+    page.get_by_role("button", name="Place order").click()
+
+
+def row(page: Page, product: str) -> Locator:
+    as_css = product.replace("\\", r"\\").replace('"', r"\"")
+    return page.locator(f'#bars li[data-product="{as_css}"]')
+
+
+def width(bar: Locator) -> float:
+    """A bar's share of its track, once it has stopped moving."""
+    bar.evaluate("bar => Promise.all(bar.getAnimations().map(each => each.finished)).then(() => null)")
+    return float(bar.evaluate("bar => bar.getBoundingClientRect().width / bar.parentElement.clientWidth"))
+
+
+def order(site: Site, product: str, quantity: int, **more: Any) -> str:
+    """Places an order beside the page, and waits until it has been counted."""
+    order_id: str = site.api.post("/orders", {"product": product, "quantity": quantity, **more}).json["orderId"]
+    while not site.api.get(f"/orders/{order_id}").json["counted"]:
+        time.sleep(0.02)
+    return order_id
+
+
+# --- Placing orders and seeing them --------------------------------------------------------------
+
+
+def test_an_order_placed_in_the_page_moves_its_bar(
+    page: Page, site: Site, unique: str, quantity_for_the_top: Quantities
+):
+    quantity = quantity_for_the_top(times=4)
+    order(site, f"{unique} larger", 4 * quantity)
+    page.goto(site.url)
+    page.evaluate("window.notReloaded = true")
+    smaller = row(page, f"{unique} smaller")
+    place(page, f"{unique} smaller", 2 * quantity)
+    expect(page.locator("#placed li").first).to_contain_text(re.compile(r"counted after \d+\.\d s"))
+    expect(smaller).to_contain_text(f"{2 * quantity:,}")
+    expect(smaller).to_contain_text("1 order")
+    before = width(smaller.locator(".bar"))
+    place(page, f"{unique} smaller", quantity)
+    expect(smaller).to_contain_text(f"{3 * quantity:,}")
+    expect(smaller).to_contain_text("2 orders")
+    assert width(smaller.locator(".bar")) == pytest.approx(before * 1.5, rel=0.02)
+    assert page.evaluate("window.notReloaded") is True
+    assert site.api.get(f"/totals/{unique}%20smaller").json["totalQuantity"] == 3 * quantity
+
+
+def test_the_products_stand_in_order_and_change_places(
+    page: Page, local: Site, unique: str, quantity_for_the_top: Quantities
+):
+    first, second = f"{unique} first", f"{unique} second"
+    order(local, second, quantity_for_the_top())
+    order(local, first, quantity_for_the_top())
+    page.goto(local.url)
+    names = page.locator("#bars .name")
+    expect(names.nth(0)).to_have_text(first)
+    expect(names.nth(1)).to_have_text(second)
+    row(page, second).get_by_role("button").focus()
+    order(local, second, quantity_for_the_top(times=2))
+    expect(names.nth(0)).to_have_text(second)
+    expect(row(page, second).get_by_role("button")).to_be_focused()
+
+
+def test_the_page_looks_again_within_two_seconds(
+    page: Page, local: Site, unique: str, quantity_for_the_top: Quantities
+):
+    page.clock.install()
+    page.goto(local.url)
+    expect(page.locator("#status")).to_have_attribute("data-state", "live")
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 60)
+    page.wait_for_load_state("networkidle")
+    quantity = quantity_for_the_top()
+    order(local, unique, quantity)
+    expect(row(page, unique)).to_have_count(0)
+    page.clock.run_for(2000)  # Of the page's own time, which is all that passes.
+    expect(row(page, unique)).to_contain_text(f"{quantity:,}")
+
+
+def test_the_page_asks_nothing_while_it_is_hidden(watched: Watched, local: Site):
+    page = watched.page
+    page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true})")
+    page.clock.install()
+    page.goto(local.url)
+    expect(page.locator("#status")).to_have_attribute("data-state", "live")
+    page.evaluate("window.isHidden = true")
+    page.clock.run_for(2000)  # What was about to be asked is asked.
+    page.wait_for_load_state("networkidle")
+    asked = len(watched.requests)
+    page.clock.run_for(30_000)
+    assert len(watched.requests) == asked
+    with page.expect_request("**/totals?**"):
+        page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_it_says_how_far_the_counting_is_behind(page: Page, local: Site, unique: str):
+    order(local, unique, 1)
+    page.goto(local.url)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"Live · .* behind \(measured .*\)"))
+
+
+def test_more_products_can_be_shown(page: Page, local: Site, unique: str):
+    for number in range(11):
+        order(local, f"{unique} {number}", 1)
+    page.goto(local.url)
+    expect(page.locator("#bars li")).to_have_count(10)
+    page.get_by_role("button", name="Show 100").click()
+    expect(row(page, f"{unique} 10")).to_be_attached()
+    page.get_by_role("button", name="Show 10").click()
+    expect(page.locator("#bars li")).to_have_count(10)
+
+
+# --- The trend -----------------------------------------------------------------------------------
+
+
+def test_a_products_days_and_hours_are_shown(page: Page, site: Site, unique: str):
+    order(site, unique, 900_000)
+    page.goto(f"{site.url}#product={unique}")
+    trend = page.get_by_role("region", name=unique)
+    expect(trend.locator("#trend-sum")).to_have_text("900,000ordered in the last 7 days")
+    expect(trend.locator("#readout")).to_contain_text("Today: 900,000. Busiest hour:")
+    trend.get_by_text("The numbers as a table").click()
+    rows = trend.locator("tbody tr")
+    expect(rows).to_have_count(7)
+    expect(rows.first.locator("td").first).to_have_text("900,000")
+    expect(rows.last.locator("td")).to_have_text(["0"] * 25)
+    trend.get_by_label("30 days").check()
+    expect(rows).to_have_count(30)
+    order(site, unique, 100_000)
+    expect(trend.locator("#trend-sum")).to_contain_text("1,000,000")
+
+
+def test_the_chart_is_read_with_the_keyboard(page: Page, local: Site, unique: str):
+    order(local, unique, 7)
+    total = local.api.get(f"/totals/{unique}/trend?days=7").json["days"][-1]
+    hour = total["hours"].index(7)
+    page.goto(f"{local.url}#product={unique}")
+    chart, readout = page.locator("#chart"), page.locator("#readout")
+    expect(readout).to_contain_text("Today: 7.")
+    chart.focus()
+    page.keyboard.press("End")
+    expect(readout).to_have_text(re.compile(r"^\w+, \w+ \d+: 7$"))
+    for _ in range(hour + 1):
+        page.keyboard.press("ArrowDown")
+    expect(readout).to_contain_text(f"{hour:02}:00–{hour + 1:02}:00: 7 of the day’s 7")
+    page.keyboard.press("ArrowLeft")
+    expect(readout).to_contain_text(f"{hour:02}:00–{hour + 1:02}:00: 0 of the day’s 0")
+    page.keyboard.press("Escape")
+    expect(readout).to_contain_text("Today: 7.")
+
+
+def test_a_product_is_chosen_with_the_keyboard(page: Page, local: Site, unique: str, quantity_for_the_top: Quantities):
+    order(local, f"{unique} next", quantity_for_the_top())
+    order(local, f"{unique} top", quantity_for_the_top())
+    page.goto(local.url)
+    row(page, f"{unique} top").get_by_role("button").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#trend-title")).to_have_text(f"{unique} next")
+    expect(row(page, f"{unique} next").get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    assert urlsplit(page.url).fragment == f"product={quote(f'{unique} next')}"
+
+
+def test_a_product_that_was_never_ordered_is_said_to_be_so(page: Page, local: Site):
+    page.goto(f"{local.url}#product=Nothing")
+    expect(page.locator("#trend-problem")).to_have_text("No product Nothing has ever been ordered.")
+    expect(page.locator("#chart")).to_be_hidden()
+
+
+# --- The first order -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(browser: Browser, build: Path) -> Iterator[Site]:
+    """A dashboard on tables without orders."""
+    with Emulator() as emulator:
+        stack = deploy(emulator, build)
+        yield Site(f"{stack.api_host_url}/", Api(stack.api_url))
+
+
+def test_without_orders_it_shows_the_line_to_start_with(page: Page, empty: Site):
+    page.goto(empty.url)
+    expect(page.get_by_text("Nothing has been ordered yet.")).to_be_visible()
+    line = page.locator("#curl").inner_text()
+    assert f"'{empty.url}orders'" in line
+    ran = subprocess.run(
+        ["/bin/sh", "-c", line.replace("curl ", "curl --silent --show-error --fail ", 1)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["product"] == "Notebook"
+    expect(row(page, "Notebook")).to_contain_text("5")
+    expect(page.get_by_text("Nothing has been ordered yet.")).to_be_hidden()
+
+
+# --- When something is wrong ---------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_an_order_is_said_at_its_fields(page: Page, site: Site):
+    page.goto(site.url)
+    place(page, " ", "1.5")
+    product, quantity = page.get_by_label("Product", exact=True), page.get_by_label("Quantity", exact=True)
+    expect(product).to_have_accessible_description(re.compile("Product must be a non-blank string"))
+    expect(quantity).to_have_accessible_description(re.compile("Quantity must be a whole number from 1"))
+    expect(product).to_have_attribute("aria-invalid", "true")
+    expect(product).to_be_focused()
+    place(page, "Pen", "2")
+    expect(page.locator("#placed li").first).to_contain_text("2 × Pen")
+    expect(product).to_have_attribute("aria-invalid", "false")
+
+
+def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, local: Site, unique: str):
+    page.goto(local.url)
+    expect(page.locator("#status")).to_have_attribute("data-state", "live")
+    page.route("**/totals?**", lambda route: route.abort())
+    expect(page.get_by_role("alert").first).to_contain_text("The API cannot be reached.")
+    expect(page.locator("#status")).to_have_text("Not up to date")
+    page.unroute("**/totals?**")
+    expect(page.locator("#alert")).to_be_hidden()
+    expect(page.locator("#status")).to_have_attribute("data-state", "live")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (500, '{"Code": "InternalServerError", "Message": "An internal server error occurred."}', "An internal server"),
+        (429, '{"message": "Too Many Requests"}', "Too Many Requests"),
+        (502, "<html>Bad gateway</html>", "The API answered with an error (502)."),
+    ],
+)
+def test_an_error_of_the_api_is_shown_as_people_can_read_it(page: Page, local: Site, status: int, body: str, said: str):
+    page.route("**/totals?**", lambda route: route.fulfill(status=status, body=body))
+    page.goto(local.url)
+    expect(page.locator("#alert")).to_contain_text(said)
+
+
+def test_an_order_whose_answer_was_lost_is_placed_once(page: Page, local: Site, stack: Stack, unique: str):
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.goto(local.url)
+    page.route("**/orders", lose_the_answer)
+    place(page, unique, 3)
+    expect(page.locator("#form-problem")).to_contain_text("Press again to be sure")
+    page.unroute("**/orders")
+    page.get_by_role("button", name="Place order").click()
+    expect(page.locator("#placed li").first).to_contain_text("counted")
+    placed = stack.emulator.client("dynamodb").scan(TableName=stack.tables["OrdersTable"])["Items"]
+    assert sum(item["Product"]["S"] == unique for item in placed) == 1
+    place(page, unique, 3)  # Again on purpose: another order.
+    expect(page.locator("#placed li")).to_have_count(2)
+    assert local.api.get(f"/totals/{unique}").json["totalQuantity"] in (3, 6)
+
+
+# --- Safe ----------------------------------------------------------------------------------------
+
+
+def test_hostile_names_are_shown_and_not_obeyed(page: Page, site: Site, quantity_for_the_top: Quantities):
+    names = [HOSTILE, "</script><script>window.hacked=1</script>", "\"'><svg onload=window.hacked=1>", "\u202egnp.exe"]
+    for name in names:
+        order(site, name, quantity_for_the_top(times=2))  # Twice, being placed for both sites.
+    page.goto(site.url)
+    for name in names:
+        expect(row(page, name).locator(".name")).to_have_text(name)
+        row(page, name).get_by_role("button").click()
+        expect(page.locator("#trend-title")).to_have_text(name)
+    place(page, HOSTILE, 1)
+    expect(page.locator("#placed li").first).to_contain_text(HOSTILE)
+    assert page.locator("main img, main script").count() == 0
+    assert page.evaluate("window.hacked") is None
+
+
+def test_the_page_asks_its_own_host_alone(watched: Watched, site: Site, unique: str):
+    watched.page.goto(site.url)
+    place(watched.page, unique, 1)
+    expect(watched.page.locator("#placed li").first).to_contain_text("counted")
+    foreign = [url for url in watched.requests if not url.startswith((site.url, "data:"))]
+    assert foreign == []
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.hacked = 1'}))",
+        "document.body.innerHTML = '<img src=x onerror=window.hacked=1>'",
+        "document.body.setAttribute('onclick', 'window.hacked = 1')",
+        "new Function('window.hacked = 1')()",
+        "fetch('http://127.0.0.1:9/').then(() => { window.hacked = 1 })",
+        "new Promise((done, failed) => document.body.append(Object.assign(document.createElement('iframe'),"
+        " {src: 'data:text/html,x', onload: done, onerror: failed})))",
+    ],
+    ids=["script", "markup", "handler", "eval", "host", "frame"],
+)
+def test_the_policy_allows_only_what_the_page_has(browser: Browser, local: Site, attempt: str):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(local.url)
+    violations = "window.violations = []; addEventListener('securitypolicyviolation', each => violations.push(each))"
+    page.evaluate(violations)
+    # Later, by a timer of the page's own: what a test has evaluated at once is not subject to the policy.
+    page.evaluate(f"setTimeout(() => {{ {attempt} }})")
+    page.wait_for_function("violations.length > 0")
+    page.mouse.click(5, 5)
+    assert page.evaluate("window.hacked") is None
+    context.close()
+
+
+# --- For everybody -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_is_accessible_and_fits_in_every_look(
+    browser: Browser, local: Site, unique: str, quantity_for_the_top: Quantities, scheme: Any, viewport: Any
+):
+    order(local, f"{unique} {'very long name ' * 40}".strip(), quantity_for_the_top())
+    context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(local.url)
+    place(page, " ", 0)
+    expect(page.locator("#product-problem")).to_be_visible()
+    page.get_by_text("The numbers as a table").click()
+    expect(page.locator("tbody tr")).to_have_count(7)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    context.close()
+
+
+def test_it_works_without_a_slash_at_the_end_of_the_address(page: Page, deployed: Site, unique: str):
+    page.goto(deployed.url.rstrip("/"))
+    place(page, unique, 1)
+    expect(page.locator("#placed li").first).to_contain_text("counted")
+    assert (
+        page.get_by_role("link", name="The API’s description").evaluate("a => a.href") == f"{deployed.url}openapi.json"
+    )
