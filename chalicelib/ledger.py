@@ -123,8 +123,9 @@ def after(entry: Entry, record: Record) -> Entry:
     if record.version <= entry.version:
         return entry
     first_seen = instants.from_epoch(record.at)
-    if entry.status in _ALIVE:
-        # The earliest counts, since a backfill may have met the order before its first record came.
+    if entry.status in _ALIVE and not record.first:
+        # The earliest counts, since a backfill may have met the order before any record of it came. Not so if this
+        # one tells of its placing: then that is the time, whatever a backfill's clock may have said.
         first_seen = min(entry.first_seen, first_seen)
     changed = _told(entry, record.image, first_seen, record.at, record.by_ttl)
     return entry if changed is entry else changed._replace(version=record.version)

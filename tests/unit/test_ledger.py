@@ -17,8 +17,8 @@ PEN = Counter("AggregateTable", ("Pen",))
 FIVE = {"totalQuantity": 5, "orderCount": 1}
 
 
-def record(number: int, image: dict[str, Any] | None, *, by_ttl: bool = False) -> Record:
-    return Record("o", f"2026/{number:040}", STARTED + number, image, by_ttl, first=False)
+def record(number: int, image: dict[str, Any] | None, *, by_ttl: bool = False, first: bool = False) -> Record:
+    return Record("o", f"2026/{number:040}", STARTED + number, image, by_ttl, first)
 
 
 NEWS_AS_RECORDS = {
@@ -328,6 +328,12 @@ def test_a_slow_clock_does_not_move_an_order_into_an_earlier_hour():
 def test_the_hour_that_a_backfill_assumed_gives_way_to_that_of_the_first_record():
     backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED + 5000)
     assert after(backfilled, record(1, item("o", quantity=6))).first_seen == instants.from_epoch(STARTED + 1)
+
+
+def test_the_time_of_placing_holds_against_a_backfill_whose_clock_was_slow():
+    backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED - 3600)
+    placed = after(backfilled, record(1, item("o"), first=True))
+    assert placed.first_seen == instants.from_epoch(STARTED + 1)
 
 
 # --- The item ------------------------------------------------------------------------------------
