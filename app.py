@@ -75,7 +75,8 @@ BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
 # What an invocation keeps in hand for the request under way and for its last log lines: so much of its time ...
 RESERVE_SHARE = 0.1
 RESERVE_MAX_SECONDS = 5.0  # ... and no more than this.
-SCAN_PAGE_ITEMS = 1000
+# As many as a page of 1 MB, a Scan's limit, can have of any view's items: so it is always that which ends a page.
+SCAN_PAGE_ITEMS = 20_000
 
 
 class OutOfTime(Exception):
