@@ -21,8 +21,18 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from chalice.app import BadRequestError, Chalice, ConflictError, DynamoDBEvent, NotFoundError, Request, Response
+from chalice.app import (
+    BadRequestError,
+    Chalice,
+    CloudWatchEvent,
+    ConflictError,
+    DynamoDBEvent,
+    NotFoundError,
+    Request,
+    Response,
+)
 
+from chalicelib import audit as audits
 from chalicelib import backfill as backfills
 from chalicelib import (
     dashboard,
@@ -39,6 +49,7 @@ from chalicelib import (
     transactions,
     trend,
 )
+from chalicelib.audit import Audit
 from chalicelib.settlement import Read, Settlement, Uncountable
 from chalicelib.transactions import Transaction
 
@@ -231,6 +242,22 @@ def backfill(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
     return work.to_json(requests)
 
 
+@app.lambda_function(name="audit")
+def audit(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
+    """Proves the ledger and the counters, or says what is wrong; call it again with the cursor until done."""
+    work = audits.request(event)
+    requests = run(work.steps(), work.seconds, deadline(context))
+    return work.to_json(requests)
+
+
+@app.schedule("cron(17 3 * * ? *)", name="daily_audit", description="Audits the totals, without changing anything.")
+def daily_audit(event: CloudWatchEvent) -> None:
+    """Audits as far as one invocation gets, logs the result and measures it."""
+    work = audits.request({})
+    requests = run(work.steps(), work.seconds, deadline(event.context))
+    report_audit(work, requests)
+
+
 def run(steps: jobs.Asking[None], seconds: float, end: float) -> int:
     """Makes a job's requests until it is done or its time over; returns how many requests of DynamoDB it took."""
     soft_end = time.monotonic() + seconds
@@ -341,6 +368,19 @@ def report(work: Settlement, records: int, lag_seconds: float, seconds: float) -
         metrics.add_metric(name, MetricUnit.Count, count)
     metrics.add_metric("milliseconds", MetricUnit.Milliseconds, times["milliseconds"])
     metrics.add_metric("lagSeconds", MetricUnit.Seconds, times["lagSeconds"])
+    metrics.flush_metrics()
+
+
+def report_audit(work: Audit, requests: int) -> None:
+    """Logs and measures what an audit has found."""
+    if work.clean is False:
+        logger.error("Audit", extra=work.to_log(requests))
+    elif work.done:
+        logger.info("Audit", extra=work.to_log(requests))
+    else:  # What has been gone through is clean, and nobody should take that for all of it.
+        logger.warning("Audit incomplete: make audit goes through everything", extra=work.to_log(requests))
+    metrics.add_metric("DriftedProducts", MetricUnit.Count, work.drifted_products)
+    metrics.add_metric("AuditIncomplete", MetricUnit.Count, int(not work.done))
     metrics.flush_metrics()
 
 

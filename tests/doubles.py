@@ -30,6 +30,8 @@ class Dynamo:
         self.transactions = 0
         self.reads = 0
         self.write_units = 0
+        self.now = NOW  # For jobs, whose pauses let it go on.
+        self.corrections = 0
         # Called before each transaction; may change things, or answer with reasons in its place.
         self.before_transaction: Callable[[], Sequence[dict[str, Any]] | None] = lambda: None
         self.after_transaction: Callable[[], None] = lambda: None
@@ -74,6 +76,7 @@ class Dynamo:
             "attribute_not_exists(#revision)": revision is None,
             "#revision = :seen": revision == values.get(":seen"),
         }[asked.parameters["ConditionExpression"]]
+        self.corrections += 1
         if holds:
             item = self.tables[asked.table].setdefault(place, dict(asked.parameters["Key"]))
             self._add(item, dict(asked.parameters))
@@ -179,19 +182,18 @@ def deliver(records: Sequence[dict[str, Any]], dynamo: Dynamo) -> Settlement:
 
 def run(
     work: Any, dynamo: Dynamo, checkpoints: int = 1_000_000, before_each: Callable[[jobs.Request], None] | None = None
-) -> int:
-    """Makes a job's requests of `dynamo`, as app.py does of the real one; returns the seconds that it paused.
+) -> None:
+    """Makes a job's requests of `dynamo`, as app.py does of the real one.
 
     Leaves it at a checkpoint after this many. `before_each` is called before each request.
     """
     steps = work.steps()
-    seconds = 0
     answer: Any = None
     for _ in range(1_000_000):
         try:
             step = steps.send(answer)
         except StopIteration:
-            return seconds
+            return
         if before_each:
             before_each(step)
         answer = None
@@ -203,12 +205,12 @@ def run(
             case jobs.Correction():
                 answer = dynamo.update(step)
             case jobs.Pause():
-                seconds += int(step.seconds)
-                answer = NOW + seconds
+                dynamo.now += int(step.seconds)
+                answer = dynamo.now
             case jobs.Checkpoint():
                 checkpoints -= 1
                 if checkpoints == 0:
-                    return seconds
+                    return
             case Settlement():
                 with contextlib.suppress(Uncountable):
                     settle(step, dynamo)

@@ -1,0 +1,443 @@
+"""An audit's second proof: every counter is the sum of what the ledger's entries have contributed to it.
+
+The laws, which tests/unit/test_audit_counters.py walks:
+
+1. A pass reads counters, then the whole ledger, then the counters again, consistently. Every transaction that
+   changes what any order contributes to a counter raises the counter's revision. So where that is the same
+   before and after, nothing has moved in between, and what the ledger sums up to is what the counter should be.
+2. A counter that has moved is looked at again in another pass, and in the end it is `unsettled`, never drift.
+3. A sum that is wrong is drift only if it is wrong by the same amounts in two passes: of a transaction that is
+   just being carried out, a reader may see a part (Developer Guide, "Isolation levels").
+4. Drift is mended, where that is asked for, on the condition that the counter has not moved since, and then looked
+   at again in another pass.
+5. What is held in memory is bounded. Counters that are too many are parted by a hash of their keys into slices,
+   each with passes of its own.
+
+The first pass of a slice takes all its counters, those that stand in the tables and those to which entries
+contribute; each further pass takes only those that are still open. Contributions to a table without a view
+(law 6 in ledger.py) have no counters here, and are counted as `retired`.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from chalicelib import freshness, instants, jobs, ledger, tables, views
+from chalicelib.audit_findings import Products, Shown, product
+from chalicelib.jobs import Asking, Checkpoint, Correction, Lookup, Pause, Scan
+from chalicelib.ledger import Entry
+from chalicelib.orders import Item
+from chalicelib.transactions import REVISION
+from chalicelib.views import Counter
+
+PAGE_ITEMS = 1000
+"""How many items are held in memory at a time."""
+
+# Of what is held of a slice's counters, about as it stands in the cursor, which is part of a request of at most
+# 6 MB (Lambda quotas, synchronous): some 20,000 counters.
+HELD_MAX_BYTES = 2_000_000
+_COUNTER_BYTES = 40  # Of what is held of one besides its key and its numbers.
+_NUMBER_BYTES = 14
+
+MOVED_PASSES_MAX = 3
+"""After how many passes in which it moved a counter is unsettled."""
+PASSES_MAX = 6
+"""After how many passes it is in any case."""
+PAUSE_SECONDS = 1
+"""Between passes: much longer than a transaction takes to become visible as a whole."""
+
+_ORDERS_SHOWN = 10
+
+Number = int | Decimal
+Amounts = dict[str, Number]
+
+# An item of TrendTable that is none of its counters.
+NO_COUNTER = Counter(tables.TREND, jobs.key_of(tables.TREND, freshness.KEY))
+
+
+class Stage(StrEnum):
+    """What a pass is doing."""
+
+    READ = "read"
+    SUM = "sum"
+    CHECK = "check"
+    CORRECT = "correct"
+    DONE = "done"
+
+
+@dataclass
+class Held:
+    """What is held of a counter."""
+
+    revision: str = ""  # As the pass has first read it; "" if there was no such item.
+    rest: Amounts = field(default_factory=dict)  # Stored, minus what the entries contribute.
+    doubt: Amounts | None = None  # The rest that a pass before this one has ended with, if that was a sum.
+    passes: int = 0  # In which it has been looked at.
+    counted: bool = False  # As drift, already.
+    orders: int = 0  # That contribute to it; counted where there is a doubt.
+    some_orders: list[str] = field(default_factory=list)
+
+    def to_list(self) -> list[Any]:
+        """As a cursor holds it."""
+        doubt = None if self.doubt is None else _texts(self.doubt)
+        return [self.revision, _texts(self.rest), doubt, self.passes, self.counted, self.orders, self.some_orders]
+
+    @classmethod
+    def of_list(cls, held: list[Any]) -> "Held":
+        """From there."""
+        revision, rest, doubt, *others = held
+        return cls(revision, _numbers(rest), None if doubt is None else _numbers(doubt), *others)
+
+
+@dataclass
+class Wrong:
+    """A counter that is to be corrected."""
+
+    counter: Counter
+    revision: str
+    expected: Mapping[str, int]
+
+
+class Sums:
+    """How far the second proof has come, and what it has found."""
+
+    def __init__(self, repair: bool, products: Products) -> None:
+        self.figures = {"checked": 0, "drifted": 0, "mended": 0, "unsettled": 0, "retired": 0}
+        self.shown = Shown()
+        self.unsettled = Shown()
+        self.stage = Stage.READ
+        self.number = 1  # Of the pass.
+        self.items = 0  # Read in the current stage.
+        self._repair = repair
+        self._products = products
+        self._slices = [(1, 0)]  # Modulus and remainder of the hashes; the first one is under way.
+        self._slices_done = 0
+        self._table = 0  # Which view's table is being read, in the first pass.
+        self._start: jobs.Key | None = None
+        self._held: dict[Counter, Held] = {}
+        self._open: dict[Counter, Held] = {}  # To be looked at in the next pass.
+        self._wrong: list[Wrong] = []
+        self._bytes = 0  # Of what is held, in the first pass.
+
+    @property
+    def drift(self) -> int:
+        """How many counters are wrong and not mended."""
+        return self.figures["drifted"] - self.figures["mended"]
+
+    @property
+    def slice_of(self) -> tuple[int, int]:
+        """The number of the slice under way, from 1, and of how many as far as is known."""
+        return self._slices_done + 1, self._slices_done + len(self._slices)
+
+    # --- State, as a cursor holds it -------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What the rest of the proof depends on."""
+        return {
+            "figures": self.figures,
+            "shown": self.shown.findings,
+            "unsettled": self.unsettled.findings,
+            "stage": self.stage.value,
+            "number": self.number,
+            "items": self.items,
+            "slices": self._slices,
+            "slicesDone": self._slices_done,
+            "table": self._table,
+            "start": self._start,
+            "held": _rows(self._held),
+            "open": _rows(self._open),
+            "wrong": [[wrong.counter, wrong.revision, dict(wrong.expected)] for wrong in self._wrong],
+            "bytes": self._bytes,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self.figures = dict(state["figures"])
+        self.shown = Shown(state["shown"])
+        self.unsettled = Shown(state["unsettled"])
+        self.stage = Stage(state["stage"])
+        self.number = state["number"]
+        self.items = state["items"]
+        self._slices = [(modulus, remainder) for modulus, remainder in state["slices"]]
+        self._slices_done = state["slicesDone"]
+        self._table = state["table"]
+        self._start = None if state["start"] is None else tuple(state["start"])
+        self._held = _of_rows(state["held"])
+        self._open = _of_rows(state["open"])
+        self._wrong = [Wrong(_counter(counter), revision, amounts) for counter, revision, amounts in state["wrong"]]
+        self._bytes = state["bytes"]
+
+    # --- Steps -----------------------------------------------------------------------------------
+
+    def steps(self) -> Asking[None]:
+        """Pass after pass, slice after slice."""
+        stages = {
+            Stage.READ: self._read,
+            Stage.SUM: self._sum,
+            Stage.CHECK: self._check,
+            Stage.CORRECT: self._correct,
+        }
+        while self.stage is not Stage.DONE:
+            yield from stages[self.stage]()
+            yield Checkpoint()
+
+    def _read(self) -> Asking[None]:
+        if self.number == 1:
+            yield from self._read_page()
+        else:
+            yield from self._read_open()
+
+    def _read_page(self) -> Asking[None]:
+        """Of a view's table, in the first pass."""
+        view = list(views.VIEWS.values())[self._table]
+        page = yield Scan(view.table, self._start, PAGE_ITEMS)
+        for item in page.items:
+            counter = Counter(view.table, jobs.key_of(view.table, item))
+            if counter != NO_COUNTER and self._is_in_slice(counter):
+                self._hold(counter, Held(_revision(item), _amounts(item)))
+        self.items += len(page.items)
+        self._start = page.last
+        if page.last is None:
+            self._table += 1
+            if self._table == len(views.VIEWS):
+                self._begin(Stage.SUM)
+
+    def _read_open(self) -> Asking[None]:
+        """What is open, in a further pass."""
+        counters = list(self._open)[:PAGE_ITEMS]
+        there = yield from _look_up(counters)
+        for counter in counters:
+            held = self._open.pop(counter)
+            item = there.get(counter, {})
+            self._held[counter] = Held(_revision(item), _amounts(item), held.doubt, held.passes, held.counted)
+        self.items += len(counters)
+        if not self._open:
+            self._begin(Stage.SUM)
+
+    def _sum(self) -> Asking[None]:
+        page = yield Scan(tables.LEDGER, self._start, PAGE_ITEMS)
+        for item in page.items:
+            self._subtract(ledger.entry(item["OrderID"]["S"], item))
+        self.items += len(page.items)
+        self._start = page.last
+        if page.last is None:
+            self._begin(Stage.CHECK)
+
+    def _subtract(self, entry: Entry) -> None:
+        for counter, amounts in entry.contributions.items():
+            if counter.table not in views.VIEWS:
+                self.figures["retired"] += self.number == 1 and self._slices_done == 0
+                continue
+            held = self._held.get(counter)
+            if held is None:
+                if self.number > 1 or not self._is_in_slice(counter):
+                    continue
+                held = self._hold(counter, Held())
+            for name, amount in amounts.items():
+                if name not in held.rest:
+                    self._bytes += _NUMBER_BYTES
+                held.rest[name] = held.rest.get(name, 0) - amount
+            if held.doubt is not None:
+                held.orders += 1
+                if len(held.some_orders) < _ORDERS_SHOWN:
+                    held.some_orders.append(entry.order_id)
+
+    def _check(self) -> Asking[None]:
+        counters = list(self._held)[:PAGE_ITEMS]
+        there = yield from _look_up(counters)
+        for counter in counters:
+            self._judge(counter, self._held.pop(counter), there.get(counter, {}))
+        self.items += len(counters)
+        if not self._held:
+            self._begin(Stage.CORRECT)
+
+    def _judge(self, counter: Counter, held: Held, item: Item) -> None:
+        """Laws 1 to 3, for a counter whose pass ends with this item."""
+        held.passes += 1
+        wrong = {name: rest for name, rest in held.rest.items() if rest}
+        if _revision(item) != held.revision:
+            self._look_again(counter, held, None, MOVED_PASSES_MAX)
+        elif not wrong:
+            self.figures["checked"] += not held.counted
+            self.figures["mended"] += held.counted
+        elif wrong != held.doubt:
+            self._look_again(counter, held, wrong, PASSES_MAX)
+        else:
+            self._note_drift(counter, held, wrong, _amounts(item))
+
+    def _look_again(self, counter: Counter, held: Held, doubt: Amounts | None, passes_max: int) -> None:
+        if held.passes < passes_max:
+            self._open[counter] = Held(doubt=doubt or held.doubt, passes=held.passes, counted=held.counted)
+        elif not held.counted:
+            self.figures["unsettled"] += 1
+            self.unsettled.add(_name(counter))
+
+    def _note_drift(self, counter: Counter, held: Held, wrong: Amounts, stored: Amounts) -> None:
+        expected = {name: int(stored.get(name, 0) - rest) for name, rest in wrong.items()}
+        if not held.counted:
+            self.figures["checked"] += 1
+            self.figures["drifted"] += 1
+            self._products.add([counter])
+            self.shown.add(
+                {
+                    **_name(counter),
+                    "stored": {name: _json(stored.get(name, 0)) for name in wrong},
+                    "expected": expected,
+                    "difference": {name: _json(rest) for name, rest in wrong.items()},
+                    "orders": {"count": held.orders, "some": held.some_orders},
+                }
+            )
+        if self._repair and held.passes < PASSES_MAX:
+            self._wrong.append(Wrong(counter, held.revision, expected))
+            self._open[counter] = Held(doubt=wrong, passes=0 if not held.counted else held.passes, counted=True)
+
+    def _correct(self) -> Asking[None]:
+        """Law 4; and then the next pass, the next slice, or the end."""
+        now = yield Pause()
+        while self._wrong:
+            yield correction(self._wrong[0], now)  # If it has moved, the next pass will show the same again.
+            self._wrong.pop(0)
+            yield Checkpoint()
+        if self._open:
+            yield Pause(PAUSE_SECONDS)
+            self.number += 1
+            self._begin(Stage.READ)
+            return
+        self._slices.pop(0)
+        self._slices_done += 1
+        self.number = 1
+        self._table = 0
+        self._bytes = 0
+        self._begin(Stage.READ if self._slices else Stage.DONE)
+
+    def _begin(self, stage: Stage) -> None:
+        self.stage = stage
+        self.items = 0
+        self._start = None
+
+    # --- Slices ----------------------------------------------------------------------------------
+
+    def _is_in_slice(self, counter: Counter) -> bool:
+        modulus, remainder = self._slices[0]
+        return modulus == 1 or _hash(counter) % modulus == remainder
+
+    def _hold(self, counter: Counter, held: Held) -> Held:
+        self._held[counter] = held
+        self._bytes += _bytes(counter, held)
+        while self._bytes > HELD_MAX_BYTES and len(self._held) > 1:
+            self._halve()
+        return held
+
+    def _halve(self) -> None:
+        """Law 5: leaves the half of the slice for later."""
+        modulus, remainder = self._slices[0]
+        self._slices[0] = (2 * modulus, remainder)
+        self._slices.append((2 * modulus, modulus + remainder))
+        self._held = {counter: held for counter, held in self._held.items() if self._is_in_slice(counter)}
+        self._bytes = sum(_bytes(counter, held) for counter, held in self._held.items())
+
+
+# --- The correction ------------------------------------------------------------------------------
+
+
+def correction(wrong: Wrong, now: int) -> Correction:
+    """The request that gives a counter the amounts that it should have, unless it has moved.
+
+    It sets them: under that condition this is the same as to add the difference, and it also mends an
+    attribute that is no number.
+    """
+    view = views.VIEWS[wrong.counter.table]
+    names = {"#revision": REVISION}
+    values = {":next": {"N": str(int(wrong.revision or 0) + 1)}}
+    settings = ["#revision = :next"]
+    for index, (name, amount) in enumerate(wrong.expected.items()):
+        names[f"#{index}"] = name
+        values[f":{index}"] = {"N": str(amount)}
+        settings.append(f"#{index} = :{index}")
+    if view.stamp:
+        names["#stamp"] = view.stamp
+        values[":now"] = {"S": instants.from_epoch(now)}
+        settings.append("#stamp = :now")
+    if wrong.revision:
+        values[":seen"] = {"N": wrong.revision}
+    return Correction(
+        view.table,
+        {
+            "Key": jobs.key(view.table, wrong.counter.key),
+            "UpdateExpression": f"SET {', '.join(settings)}",
+            "ConditionExpression": "#revision = :seen" if wrong.revision else "attribute_not_exists(#revision)",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+        },
+    )
+
+
+# --- Counters as items, and as a cursor holds them -----------------------------------------------
+
+
+def _look_up(counters: list[Counter]) -> Asking[dict[Counter, Item]]:
+    """The items of these counters; those that are not there are left out."""
+    there: dict[Counter, Item] = {}
+    for table in views.VIEWS:
+        keys = [counter.key for counter in counters if counter.table == table]
+        if keys:
+            items = yield Lookup(table, keys)
+            there.update((Counter(table, key), item) for key, item in items.items())
+    return there
+
+
+def _revision(item: Item) -> str:
+    revision: str = item.get(REVISION, {}).get("N", "")
+    return revision
+
+
+def _amounts(item: Item) -> Amounts:
+    return {name: _number(value["N"]) for name, value in item.items() if "N" in value and name != REVISION}
+
+
+def _number(text: str) -> Number:
+    """Normally an int; but somebody may have written anything into a counter."""
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal(text)
+
+
+def _json(number: Number) -> int | str:
+    return number if isinstance(number, int) else str(number)
+
+
+def _name(counter: Counter) -> dict[str, Any]:
+    return {"table": counter.table, "product": product(counter), "key": list(counter.key)}
+
+
+def _hash(counter: Counter) -> int:
+    return zlib.crc32("\0".join((counter.table, *counter.key)).encode())
+
+
+def _bytes(counter: Counter, held: Held) -> int:
+    return _COUNTER_BYTES + sum(len(value.encode()) for value in counter.key) + _NUMBER_BYTES * len(held.rest)
+
+
+def _texts(amounts: Amounts) -> dict[str, str]:
+    return {name: str(amount) for name, amount in amounts.items()}
+
+
+def _numbers(texts: Mapping[str, str]) -> Amounts:
+    return {name: _number(text) for name, text in texts.items()}
+
+
+def _rows(held: Mapping[Counter, Held]) -> list[Any]:
+    return [[counter, each.to_list()] for counter, each in held.items()]
+
+
+def _of_rows(rows: list[Any]) -> dict[Counter, Held]:
+    return {_counter(counter): Held.of_list(held) for counter, held in rows}
+
+
+def _counter(row: Any) -> Counter:
+    table, key = row
+    return Counter(table, tuple(key))

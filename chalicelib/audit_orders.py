@@ -1,0 +1,274 @@
+"""An audit's first proof: the ledger agrees with OrdersTable.
+
+All orders are compared with their entries, and all entries with their orders. The laws, which
+tests/unit/test_audit_orders.py walks:
+
+1. What differs is read again, the entry before the item, both consistently. What still differs is a doubt.
+2. A doubt is looked at again after the patience. It is drift only if it is the same one then: the same
+   revision of the entry, the same item. What keeps changing is in flight, and so is all as long as the stream
+   is further behind than the patience.
+3. Drift is mended, where that is asked for, through the same comparison as a backfill's, and then looked at
+   again. Only what is still as it was when it was found is mended; all else is a new doubt.
+
+An entry without an order is cancelled when it is mended. If it was DynamoDB's TTL that has taken the order and
+the record of that is lost, nobody can know, and it counts as cancelled.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from chalicelib import backfill, freshness, instants, jobs, ledger, tables
+from chalicelib.audit_findings import Products, Shown, contributions_to_json
+from chalicelib.jobs import Asking, Checkpoint, Pause, Scan
+from chalicelib.ledger import Entry, Status
+from chalicelib.orders import Item
+
+PAGE_ITEMS = 1000
+"""How many items are held in memory at a time."""
+
+# Of the doubts that are held: a few thousand. Each batch of that many waits for the patience once.
+_DOUBTS_MAX_CHARACTERS = 300_000
+_DOUBT_CHARACTERS = 64  # Of all of one but its order's id.
+_LOOKS_MAX = 4  # Whose order has changed before each of them is in flight.
+
+# A handler that is stuck tries again, and writes its lag, every minute or so. An older one tells nothing.
+_LAG_VALID_SECONDS = 15 * 60
+
+
+class Sight(NamedTuple):
+    """An entry and an order's item that do not agree, read in this order."""
+
+    entry: Entry
+    item: Item | None
+
+    @property
+    def finding(self) -> str:
+        """Which kind of drift it would be."""
+        if self.item is None:
+            return "gone"
+        return "missing" if self.entry.status is Status.ABSENT else "differing"
+
+    @property
+    def digest(self) -> str:
+        """The same for the same item."""
+        text = json.dumps(self.item, sort_keys=True, default=repr)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class Doubt(NamedTuple):
+    """A sight that is to be looked at again."""
+
+    order_id: str
+    revision: int
+    digest: str
+    since: int  # Epoch seconds.
+    looks: int = 1
+    counted: bool = False  # As drift, already.
+
+    def is_of(self, sight: Sight) -> bool:
+        """Whether nothing has changed since."""
+        return (self.revision, self.digest) == (sight.entry.revision, sight.digest)
+
+
+class Agreement:
+    """How far the first proof has come, and what it has found."""
+
+    def __init__(self, repair: bool, patience_seconds: int, products: Products) -> None:
+        self.figures = {
+            "checked": 0, "entries": 0, "missing": 0, "differing": 0, "gone": 0,
+            "inFlight": 0, "mended": 0, "uncountable": 0,
+        }  # fmt: skip
+        self.shown = Shown()
+        self.table: str | None = tables.ORDERS  # Which is gone through; then the ledger; then None.
+        self._repair = repair
+        self._patience_seconds = patience_seconds
+        self._products = products
+        self._start: jobs.Key | None = None
+        self._is_read = False  # The table, to its end.
+        self._doubts: list[Doubt] = []  # The oldest first.
+        self._to_mend: list[Doubt] = []
+
+    @property
+    def drift(self) -> int:
+        """How many orders differ and are not mended."""
+        found = self.figures["missing"] + self.figures["differing"] + self.figures["gone"]
+        return found - self.figures["mended"]
+
+    @property
+    def items(self) -> int:
+        """How many items of the table under way have been read."""
+        return self.figures["checked" if self.table == tables.ORDERS else "entries"]
+
+    # --- State, as a cursor holds it -------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What the rest of the proof depends on."""
+        return {
+            "figures": self.figures,
+            "shown": self.shown.findings,
+            "table": self.table,
+            "start": self._start,
+            "isRead": self._is_read,
+            "doubts": self._doubts,
+            "toMend": self._to_mend,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+        self.figures = dict(state["figures"])
+        self.shown = Shown(state["shown"])
+        self.table = state["table"]
+        self._start = None if state["start"] is None else tuple(state["start"])
+        self._is_read = state["isRead"]
+        self._doubts = [Doubt(*each) for each in state["doubts"]]
+        self._to_mend = [Doubt(*each) for each in state["toMend"]]
+
+    # --- Steps -----------------------------------------------------------------------------------
+
+    def steps(self) -> Asking[None]:
+        """Goes through both tables."""
+        while self.table:
+            if not self._is_read and not self._is_full():
+                yield from self._read_page(self.table)
+            if self._doubts:
+                yield from self._look_again(wait=self._is_read or self._is_full())
+            elif self._is_read and not self._to_mend:
+                self.table = tables.LEDGER if self.table == tables.ORDERS else None
+                self._start, self._is_read = None, False
+            if self._to_mend:
+                yield from self._mend()
+            yield Checkpoint()
+
+    def _is_full(self) -> bool:
+        return sum(len(each.order_id) + _DOUBT_CHARACTERS for each in self._doubts) > _DOUBTS_MAX_CHARACTERS
+
+    def _read_page(self, table: str) -> Asking[None]:
+        # It may be a second old: all that differs is read again.
+        page = yield Scan(table, self._start, PAGE_ITEMS, consistent=False)
+        differing = yield from (_differing_orders(page) if table == tables.ORDERS else _differing_entries(page))
+        sights, now = yield from _look(differing)
+        self._doubts += [_doubt(sight, now) for sight in sights.values()]
+        self.figures["checked" if table == tables.ORDERS else "entries"] += len(page.items)
+        self._start, self._is_read = page.last, page.last is None
+
+    def _look_again(self, wait: bool) -> Asking[None]:
+        """Law 2, for the doubts whose time has come."""
+        ripe_at = self._doubts[0].since + self._patience_seconds
+        now = yield Pause()
+        if now < ripe_at:
+            if not wait:
+                return
+            now = yield Pause(ripe_at - now)
+        ripe = [doubt for doubt in self._doubts[:PAGE_ITEMS] if doubt.since + self._patience_seconds <= now]
+        behind = yield from self._is_stream_behind(now)
+        sights, now = yield from _look([doubt.order_id for doubt in ripe])
+        self._doubts = self._doubts[len(ripe) :]
+        for doubt in ripe:
+            sight = sights.get(doubt.order_id)
+            if sight is None:
+                self.figures["mended"] += doubt.counted
+            elif not doubt.is_of(sight):
+                self._doubt_again(doubt, sight, now)
+            elif behind:
+                self._note_in_flight(doubt)
+            else:
+                self._note_drift(doubt, sight)
+
+    def _mend(self) -> Asking[None]:
+        """Law 3."""
+        doubts = {doubt.order_id: doubt for doubt in self._to_mend[:PAGE_ITEMS]}
+        before, now = yield from _look(list(doubts))
+        same = [sight for order_id, sight in before.items() if doubts[order_id].is_of(sight)]
+        items = {sight.entry.order_id: sight.item for sight in same if sight.item is not None}
+        work = backfill.comparison([sight.entry for sight in same], items, now, cancel_gone=True)
+        yield work
+        after, now = yield from _look(list(doubts))
+        self._to_mend = self._to_mend[len(doubts) :]
+        for order_id, doubt in doubts.items():
+            if order_id not in after:
+                self.figures["mended"] += 1
+            elif order_id in work.uncountable:
+                self.figures["uncountable"] += 1
+            else:
+                self._doubt_again(doubt, after[order_id], now)
+
+    def _doubt_again(self, doubt: Doubt, sight: Sight, now: int) -> None:
+        if doubt.looks < _LOOKS_MAX:
+            self._doubts.append(_doubt(sight, now)._replace(looks=doubt.looks + 1, counted=doubt.counted))
+        else:
+            self._note_in_flight(doubt)
+
+    def _note_in_flight(self, doubt: Doubt) -> None:
+        self.figures["inFlight"] += not doubt.counted
+
+    def _note_drift(self, doubt: Doubt, sight: Sight) -> None:
+        if not doubt.counted:
+            expected = ledger.as_item_says(sight.entry, sight.item, doubt.since)
+            self.figures[sight.finding] += 1
+            self._products.add([*sight.entry.contributions, *expected.contributions])
+            self.shown.add(_to_json(sight, expected))
+        if self._repair and (not doubt.counted or doubt.looks < _LOOKS_MAX):
+            self._to_mend.append(doubt._replace(counted=True, looks=doubt.looks + 1))
+
+    def _is_stream_behind(self, now: int) -> Asking[bool]:
+        """Whether the stream handler, when it last looked, was further behind than the patience."""
+        key = jobs.key_of(tables.TREND, freshness.KEY)
+        there = yield jobs.Lookup(tables.TREND, [key])
+        lag = freshness.to_json(there.get(key))
+        if lag is None or lag["measuredAt"] < instants.from_epoch(now - _LAG_VALID_SECONDS):
+            return False
+        return bool(lag["lagSeconds"] >= self._patience_seconds)
+
+
+def _differing_orders(page: jobs.Page) -> Asking[list[str]]:
+    """The orders of a page of OrdersTable whose entries are not what they say."""
+    items = {item["OrderID"]["S"]: item for item in page.items}
+    entries = yield from jobs.read_entries(list(items), consistent=False)
+    now = yield Pause()
+    return backfill.differing(entries, items, now)
+
+
+def _differing_entries(page: jobs.Page) -> Asking[list[str]]:
+    """The orders of a page of the ledger that are gone, and whose entries do not say so.
+
+    That an entry says what its order does, where that is there, has been seen in OrdersTable.
+    """
+    now = yield Pause()
+    entries = [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
+    alive = [entry.order_id for entry in entries if ledger.as_item_says(entry, None, now) is not entry]
+    there = yield from jobs.read_orders(alive, consistent=False)
+    return [order_id for order_id in alive if order_id not in there]
+
+
+def _look(order_ids: Sequence[str]) -> Asking[tuple[dict[str, Sight], int]]:
+    """Law 1: what differs of these, by order, and the time after it, in epoch seconds."""
+    entries: Mapping[str, Entry] = {}
+    items: Mapping[str, Item] = {}
+    if order_ids:
+        entries = yield from jobs.read_entries(order_ids)
+        items = yield from jobs.read_orders(order_ids)
+    now = yield Pause()
+    sights = (Sight(entries[order_id], items.get(order_id)) for order_id in order_ids)
+    return {sight.entry.order_id: sight for sight in _that_differ(sights, now)}, now
+
+
+def _that_differ(sights: Iterable[Sight], now: int) -> Iterable[Sight]:
+    return (sight for sight in sights if ledger.as_item_says(sight.entry, sight.item, now) is not sight.entry)
+
+
+def _doubt(sight: Sight, now: int) -> Doubt:
+    return Doubt(sight.entry.order_id, sight.entry.revision, sight.digest, now)
+
+
+def _to_json(sight: Sight, expected: Entry) -> dict[str, Any]:
+    return {
+        "orderId": sight.entry.order_id,
+        "finding": sight.finding,
+        "ledger": {
+            "status": sight.entry.status.value,
+            "contributions": contributions_to_json(sight.entry.contributions),
+        },
+        "expected": {"status": expected.status.value, "contributions": contributions_to_json(expected.contributions)},
+    }

@@ -1,0 +1,462 @@
+"""The audit's second proof, law by law: every counter is the sum of the ledger, whatever is in flight."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib import audit, audit_counters, jobs, ledger, tables, views
+from chalicelib.audit_counters import Stage
+from chalicelib.views import Counter
+from tests.doubles import run
+from tests.shop import Shop, example
+from tests.streams import item
+
+Hook = Callable[[jobs.Request], None]
+
+
+def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
+    work = audit.request(options)
+    run(work, shop.dynamo, before_each=before_each)
+    answer = work.to_json(0)
+    assert answer["done"]
+    return answer
+
+
+def found(answer: dict[str, Any]) -> dict[str, int]:
+    return {name: answer["counters"][name] for name in ("drifted", "unsettled")}
+
+
+NOTHING = {"drifted": 0, "unsettled": 0}
+
+
+def day_of(shop: Shop, product: str) -> str:
+    return next(day for of, day in shop.dynamo.tables[tables.TREND] if of == product)
+
+
+# --- What is found -------------------------------------------------------------------------------
+
+
+def test_where_all_adds_up_nothing_is_found():
+    shop = example()
+    before = shop.state()
+    answer = audited(shop)
+    assert (found(answer), answer["clean"], answer["counters"]["checked"]) == (NOTHING, True, 4)
+    assert shop.state() == before
+
+
+def test_the_item_that_tells_of_the_streams_lag_is_no_counter():
+    shop = example()
+    shop.dynamo.tables[tables.TREND][(" ", "freshness")] = {
+        "product": {"S": " "},
+        "day": {"S": "freshness"},
+        "lagSeconds": {"N": "1.5"},
+    }
+    assert found(audited(shop)) == NOTHING
+
+
+def too_much(shop: Shop) -> None:
+    shop.counter("Notebook")["totalQuantity"] = {"N": "13"}
+
+
+def no_whole_number(shop: Shop) -> None:
+    shop.counter("Notebook")["totalQuantity"] = {"N": "12.5"}
+
+
+def no_number(shop: Shop) -> None:
+    shop.counter("Notebook")["totalQuantity"] = {"S": "12"}
+
+
+def not_there(shop: Shop) -> None:
+    del shop.dynamo.tables[tables.TOTALS][("Notebook",)]
+
+
+def of_no_order(shop: Shop) -> None:
+    shop.dynamo.tables[tables.TOTALS][("Ghost",)] = {"product": {"S": "Ghost"}, "totalQuantity": {"N": "4"}}
+
+
+def wrong_hour(shop: Shop) -> None:
+    counter = shop.counter("Notebook", day_of(shop, "Notebook"))
+    hour = next(name for name in counter if name.startswith("h"))
+    counter["h23" if hour != "h23" else "h22"] = counter.pop(hour)
+
+
+def entry_lost(shop: Shop) -> None:
+    """One without an order, so that nothing but the counters tells of it."""
+    shop.remove("a", by_ttl=True)
+    shop.deliver()
+    del shop.dynamo.tables[tables.LEDGER][("a",)]
+
+
+def entry_doubled(shop: Shop) -> None:
+    """One that claims what no counter holds: of an archived order, so that OrdersTable knows nothing of it."""
+    contributions = {Counter(tables.TOTALS, ("Pen",)): {"totalQuantity": 1, "orderCount": 1}}
+    shop.dynamo.tables[tables.LEDGER][("x",)] = ledger.to_item(
+        ledger.Entry("x", 1, "v", ledger.Status.ARCHIVED, "2026-11-23T00:00:00Z", contributions)
+    )
+
+
+STORED_EXPECTED: list[tuple[Callable[[Shop], None], str, dict[str, Any], dict[str, int]]] = [
+    (too_much, "Notebook", {"totalQuantity": 13}, {"totalQuantity": 12}),
+    (no_whole_number, "Notebook", {"totalQuantity": "12.5"}, {"totalQuantity": 12}),
+    (no_number, "Notebook", {"totalQuantity": 0}, {"totalQuantity": 12}),
+    (not_there, "Notebook", {"totalQuantity": 0, "orderCount": 0}, {"totalQuantity": 12, "orderCount": 2}),
+    (of_no_order, "Ghost", {"totalQuantity": 4}, {"totalQuantity": 0}),
+    (entry_doubled, "Pen", {"totalQuantity": 2, "orderCount": 1}, {"totalQuantity": 3, "orderCount": 2}),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "product", "stored", "expected"), STORED_EXPECTED, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_wrong_counter_is_found_with_its_evidence(
+    damage: Callable[[Shop], None], product: str, stored: dict[str, Any], expected: dict[str, int]
+):
+    shop = example()
+    damage(shop)
+    before = shop.state()
+    answer = audited(shop)
+    (shown,) = answer["counters"]["findings"]
+    assert (shown["product"], shown["stored"], shown["expected"]) == (product, stored, expected)
+    assert shown["orders"]["count"] == expected.get("orderCount", {"Notebook": 2}.get(product, 0))
+    assert (found(answer), answer["clean"], answer["driftedProducts"]) == ({**NOTHING, "drifted": 1}, False, 1)
+    assert shop.state() == before, "read-only"
+
+
+def test_the_orders_concerned_are_named():
+    shop = example()
+    too_much(shop)
+    (shown,) = audited(shop)["counters"]["findings"]
+    assert (shown["orders"]["count"], sorted(shown["orders"]["some"])) == (2, ["a", "b"])
+    assert shown["difference"] == {"totalQuantity": 1}
+
+
+ALL_DAMAGE = [too_much, no_whole_number, no_number, not_there, of_no_order, wrong_hour, entry_lost, entry_doubled]
+
+
+@pytest.mark.parametrize("damage", ALL_DAMAGE)
+def test_what_is_wrong_is_mended_to_the_sum_of_the_ledger_and_looked_at_again(damage: Callable[[Shop], None]):
+    shop = example()
+    damage(shop)
+    answer = audited(shop, repair=True)
+    figures = answer["counters"]
+    assert figures["drifted"] == figures["mended"] >= 1
+    assert answer["clean"] is True
+    assert shop.dynamo.counters() == sums_of_the_ledger(shop)
+    assert found(audited(shop)) == NOTHING
+
+
+def sums_of_the_ledger(shop: Shop) -> dict[Any, dict[str, int]]:
+    sums: dict[Any, dict[str, int]] = {}
+    for (order_id,) in shop.dynamo.tables[tables.LEDGER]:
+        for counter, amounts in shop.dynamo.entry(order_id).contributions.items():
+            held = sums.setdefault((counter.table, counter.key), {})
+            for name, amount in amounts.items():
+                held[name] = held.get(name, 0) + amount
+    return sums
+
+
+def test_a_mended_counter_can_be_added_to_like_any_other():
+    shop = example()
+    no_number(shop)
+    audited(shop, repair=True)
+    shop.put(item("z", quantity=100))
+    shop.deliver()
+    assert shop.dynamo.totals()["Notebook"] == (112, 3)
+    assert audited(shop)["clean"] is True
+
+
+def test_contributions_to_a_table_without_a_view_are_counted_and_left_alone(monkeypatch: pytest.MonkeyPatch):
+    shop = example()
+    monkeypatch.delitem(views.VIEWS, tables.TREND)
+    shop.dynamo.tables[tables.TREND].clear()
+    answer = audited(shop, repair=True)
+    assert (found(answer), answer["counters"]["retired"], answer["clean"]) == (NOTHING, 3, True)
+
+
+# --- Changes in flight ---------------------------------------------------------------------------
+
+CHANGES: dict[str, Callable[[Shop], None]] = {
+    "placed": lambda shop: shop.put(item("new", "Pen")),
+    "amended": lambda shop: shop.put(item("a", quantity=8)),
+    "moved": lambda shop: shop.put(item("a", "Pen", 8)),
+    "moved and back": lambda shop: there_and_back(shop),
+    "cancelled": lambda shop: shop.remove("a"),
+    "a new product": lambda shop: shop.put(item("new", "Étui")),
+}
+
+
+def there_and_back(shop: Shop) -> None:
+    shop.put(item("a", "Pen"))
+    shop.deliver()
+    shop.put(item("a"))
+
+
+def at_request(number: int, do: Callable[[], None]) -> Hook:
+    count = iter(range(1_000_000))
+
+    def hook(step: jobs.Request) -> None:
+        if next(count) == number:
+            do()
+
+    return hook
+
+
+@pytest.mark.parametrize("damage", [None, too_much, not_there, of_no_order, wrong_hour])
+@pytest.mark.parametrize("number", range(60))
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_at_any_point_neither_is_drift_nor_hides_it_nor_harms_the_mending(
+    change: Callable[[Shop], None], number: int, damage: Callable[[Shop], None] | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 2)  # So that there are many points.
+    shop = example()
+    if damage:
+        damage(shop)
+
+    def happen() -> None:
+        change(shop)
+        shop.deliver()
+
+    answer = audited(shop, at_request(number, happen), repair=True)
+    assert answer["clean"] is True
+    assert answer["counters"]["unsettled"] == 0
+    assert answer["counters"]["drifted"] == (damage is not None)
+    shop.deliver()
+    assert shop.dynamo.counters() == shop.truth()
+
+
+def test_a_counter_that_never_stops_moving_is_unsettled_and_all_others_are_proven():
+    shop = example()
+    too_much(shop)
+    numbers = iter(range(1_000_000))
+
+    def order(step: jobs.Request) -> None:
+        shop.put(item(f"pen{next(numbers)}", "Pen", 1))
+        shop.deliver()
+
+    answer = audited(shop, order)
+    assert found(answer) == {"drifted": 1, "unsettled": 2}
+    assert {each["product"] for each in answer["counters"]["moving"]} == {"Pen"}
+    assert [each["product"] for each in answer["counters"]["findings"]] == ["Notebook"]
+
+
+def test_a_transaction_of_which_only_a_part_is_visible_is_no_drift():
+    """The counters have it already and the ledger has not, for the time of one pass."""
+    shop = example()
+    shop.put(item("new"))
+    shop.deliver()
+    hidden = shop.dynamo.tables[tables.LEDGER]
+    work = audit.request({"repair": True})
+
+    def hide(step: jobs.Request) -> None:
+        first_pass = work._counters.number == 1 and work._counters.stage is Stage.SUM
+        visible = {key: entry for key, entry in hidden.items() if key != ("new",)} if first_pass else hidden
+        shop.dynamo.tables[tables.LEDGER] = visible
+
+    run(work, shop.dynamo, before_each=hide)
+    assert found(work.to_json(0)) == NOTHING
+    assert shop.dynamo.corrections == 0
+
+
+def test_a_counter_that_moves_just_before_it_is_corrected_is_corrected_in_the_next_pass():
+    shop = example()
+    too_much(shop)
+    orders = iter(["one", "two"])
+
+    def order(step: jobs.Request) -> None:
+        if isinstance(step, jobs.Correction) and (order_id := next(orders, None)):
+            shop.put(item(order_id))
+            shop.deliver()
+
+    answer = audited(shop, order, repair=True)
+    assert (answer["counters"]["drifted"], answer["counters"]["mended"]) == (1, 1)
+    assert shop.dynamo.corrections == 3
+    assert shop.dynamo.counters() == shop.truth()
+
+
+def test_a_correction_whose_answer_is_lost_and_that_is_made_again_corrects_once():
+    shop = example()
+    too_much(shop)
+
+    def twice(step: jobs.Request) -> None:
+        if isinstance(step, jobs.Correction):
+            shop.dynamo.update(step)  # As the SDK does; the job gets the answer to its second try.
+
+    answer = audited(shop, twice, repair=True)
+    assert (answer["counters"]["mended"], answer["clean"]) == (1, True)
+    assert shop.dynamo.counters() == shop.truth()
+
+
+# --- Bounds, slices and cursors ------------------------------------------------------------------
+
+
+def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """Forty products, of which five are wrong, two are missing and one is of no order."""
+    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 9)
+    shop = Shop()
+    shop.put(*(item(f"o{n}", f"P{n % 40}") for n in range(100)))
+    shop.deliver()
+    for n in range(5):
+        shop.counter(f"P{n}")["orderCount"] = {"N": "77"}
+    for n in (10, 11):
+        del shop.dynamo.tables[tables.TOTALS][(f"P{n}",)]
+    of_no_order(shop)
+    return shop
+
+
+@pytest.mark.parametrize("most_bytes", [800, 3000])
+def test_what_is_held_is_bounded_and_everything_found_all_the_same(monkeypatch: pytest.MonkeyPatch, most_bytes: int):
+    shop = big_shop(monkeypatch)
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", most_bytes)
+    work = audit.request({})
+    most = 0
+
+    def watch(step: jobs.Request) -> None:
+        nonlocal most
+        most = max(most, len(work._counters._held) + len(work._counters._open))
+
+    run(work, shop.dynamo, before_each=watch)
+    answer = work.to_json(0)
+    assert (found(answer), answer["counters"]["checked"]) == ({**NOTHING, "drifted": 8}, 81)
+    assert most <= most_bytes / 40
+    assert work._counters._slices_done > 1
+
+
+def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytest.MonkeyPatch):
+    shop = big_shop(monkeypatch)
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 800)
+    shop.dynamo.tables[tables.TOTALS].clear()
+    answer = audited(shop, repair=True)
+    assert (answer["counters"]["drifted"], answer["counters"]["mended"]) == (40, 40)
+    assert shop.dynamo.counters() == shop.truth()
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("most_bytes", [1500, 1_000_000])
+def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(
+    monkeypatch: pytest.MonkeyPatch, repair: bool, most_bytes: int
+):
+    whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", most_bytes)
+    expected = audited(whole, repair=repair)
+    event: dict[str, Any] = {"repair": repair}
+    for _ in range(10_000):
+        work = audit.request(event)
+        run(work, parts.dynamo, checkpoints=1)
+        answer = work.to_json(0)
+        if answer["done"]:
+            break
+        event = {"cursor": answer["cursor"]}
+    assert answer == expected
+    assert parts.state() == whole.state() or repair  # Corrections are stamped at other times.
+    assert parts.dynamo.counters() == whole.dynamo.counters()
+
+
+def test_cursor_and_answer_stay_far_below_what_lambda_takes(monkeypatch: pytest.MonkeyPatch):
+    """At the most that is held of counters with the longest names, each of them wrong."""
+    shop = Shop()
+    shop.dynamo.tables[tables.TOTALS] = {
+        (name,): {"product": {"S": name}, "totalQuantity": {"N": "1"}}
+        for name in (f"{n:04}" + hash_like(n) for n in range(3000))
+    }
+    largest = 0
+    event: dict[str, Any] = {}
+    for _ in range(10_000):
+        work = audit.request(event)
+        run(work, shop.dynamo, checkpoints=1)
+        answer = work.to_json(0)
+        largest = max(largest, len(answer["cursor"] or ""))
+        if answer["done"]:
+            break
+        event = {"cursor": answer["cursor"]}
+    assert answer["counters"]["drifted"] == 3000
+    assert 1_000_000 < largest < 4_000_000
+
+
+def hash_like(n: int) -> str:
+    """1,020 letters that do not compress well."""
+    return "".join(hashlib.sha512(f"{n} {part}".encode()).hexdigest() for part in range(8))[:1020]
+
+
+# --- Anything at all -----------------------------------------------------------------------------
+
+PRODUCTS = st.sampled_from(["Notebook", "Pen", "Étui"])
+ORDER_IDS = st.sampled_from("abcdef")
+STEPS = st.one_of(
+    st.tuples(st.just("put"), st.builds(item, ORDER_IDS, PRODUCTS | st.just(""), st.sampled_from([1, 5, 0]))),
+    st.tuples(st.just("remove"), ORDER_IDS),
+    st.tuples(st.just("deliver"), st.none()),
+)
+DAMAGE = st.one_of(
+    st.tuples(st.just("lose"), st.none()),
+    st.tuples(st.just("entry"), ORDER_IDS),
+    st.tuples(st.just("counter"), st.tuples(st.sampled_from([tables.TOTALS, tables.TREND]), st.integers(0, 9))),
+    st.tuples(st.just("no counter"), st.tuples(st.sampled_from([tables.TOTALS, tables.TREND]), st.integers(0, 9))),
+    st.tuples(st.just("ghost"), PRODUCTS),
+)
+
+
+def do(shop: Shop, step: tuple[str, Any]) -> None:
+    action, what = step
+    match action:
+        case "put":
+            shop.put(what)
+        case "remove":
+            shop.remove(what)
+        case "deliver":
+            shop.deliver()
+        case "lose":
+            shop.lose()
+        case "entry":
+            shop.dynamo.tables[tables.LEDGER].pop((what,), None)
+        case "ghost":
+            shop.dynamo.tables[tables.TREND][(what, "1999-01-01")] = {
+                **jobs.key(tables.TREND, (what, "1999-01-01")),
+                "total": {"N": "3"},
+            }
+        case _:
+            table, index = what
+            keys = sorted(shop.dynamo.tables[table])
+            if keys and action == "no counter":
+                del shop.dynamo.tables[table][keys[index % len(keys)]]
+            elif keys:
+                shop.dynamo.tables[table][keys[index % len(keys)]]["total"] = {"N": "1000"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(STEPS, max_size=10),
+    st.lists(DAMAGE, max_size=4),
+    st.lists(st.tuples(st.integers(0, 60), STEPS), max_size=4),
+)
+def test_whatever_is_wrong_and_whatever_happens_meanwhile_it_ends_clean(
+    before: list[Any], damage: list[Any], meanwhile: list[tuple[int, Any]]
+):
+    shop = Shop()
+    for step in [*before, *damage]:
+        do(shop, step)
+    number = iter(range(1_000_000))
+
+    def happen(request: jobs.Request) -> None:
+        now = next(number)
+        for at, step in meanwhile:
+            if at == now:
+                do(shop, step)
+        if isinstance(request, jobs.Pause) and request.seconds:
+            shop.deliver()
+
+    audited(shop, happen, repair=True)
+    shop.deliver()
+    answer = audited(shop, repair=True)  # What a change has kept the first from settling.
+    assert answer["clean"] is True
+    assert shop.dynamo.counters() == {key: amounts for key, amounts in sums_of_the_ledger(shop).items() if amounts}
+    assert {o: shop.dynamo.entry(o).contributions != {} for o in shop.told.items} == {
+        o: image["Product"]["S"] != "" and image["Quantity"]["N"] != "0" for o, image in shop.told.items.items()
+    }
+    before_last = shop.state()
+    last = audited(shop, repair=True)
+    assert (last["clean"], last["orders"]["mended"], last["counters"]["mended"]) == (True, 0, 0)
+    assert shop.state() == before_last

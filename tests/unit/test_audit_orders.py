@@ -1,0 +1,286 @@
+"""The audit's first proof, law by law: the ledger agrees with OrdersTable, whatever is in flight."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chalicelib import audit, audit_orders, freshness, instants, jobs, ledger, tables
+from chalicelib.ledger import Status
+from chalicelib.views import Counter
+from tests.doubles import Dynamo, run
+from tests.shop import Shop, example, is_wait
+from tests.streams import item
+
+Hook = Callable[[jobs.Request], None]
+
+
+def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
+    work = audit.request(options)
+    run(work, shop.dynamo, before_each=before_each)
+    answer = work.to_json(0)
+    assert answer["done"]
+    return answer
+
+
+def found(answer: dict[str, Any]) -> dict[str, int]:
+    return {name: answer["orders"][name] for name in ("missing", "differing", "gone", "inFlight")}
+
+
+NOTHING = {"missing": 0, "differing": 0, "gone": 0, "inFlight": 0}
+
+
+# --- What is found -------------------------------------------------------------------------------
+
+
+def test_where_all_agrees_nothing_is_found_and_nothing_waited_for():
+    shop = example()
+    before, started = shop.state(), shop.dynamo.now
+    answer = audited(shop)
+    assert (found(answer), answer["clean"], answer["driftedProducts"]) == (NOTHING, True, 0)
+    assert (answer["orders"]["checked"], answer["orders"]["entries"]) == (4, 5)
+    assert (shop.state(), shop.dynamo.now) == (before, started)
+
+
+def lose_an_order(shop: Shop) -> None:
+    shop.put(item("lost", "Pen"))
+    shop.lose()
+
+
+def lose_an_amendment(shop: Shop) -> None:
+    shop.put(item("a", "Pen", 9))
+    shop.lose()
+
+
+def lose_a_cancellation(shop: Shop) -> None:
+    shop.remove("a")
+    shop.lose()
+
+
+def lose_a_rejection(shop: Shop) -> None:
+    shop.put(item("a", quantity=-1))
+    shop.lose()
+
+
+def delete_an_entry(shop: Shop) -> None:
+    del shop.dynamo.tables[tables.LEDGER][("a",)]
+
+
+def move_to_another_hour(shop: Shop) -> None:
+    change_contributions(shop, "a", lambda name: {"h01": "h02"}.get(name, name))
+
+
+def leave_something_with_a_cancelled_order(shop: Shop) -> None:
+    entry = shop.dynamo.entry("d")._replace(contributions={Counter("AggregateTable", ("Pen",)): {"orderCount": 1}})
+    shop.dynamo.tables[tables.LEDGER][("d",)] = ledger.to_item(entry)
+
+
+def change_contributions(shop: Shop, order_id: str, rename: Callable[[str], str]) -> None:
+    entry = shop.dynamo.entry(order_id)
+    moved = {
+        counter: {f"h{(int(name[1:]) + 1) % 24:02}" if name[0] == "h" else name: n for name, n in amounts.items()}
+        for counter, amounts in entry.contributions.items()
+    }
+    shop.dynamo.tables[tables.LEDGER][(order_id,)] = ledger.to_item(entry._replace(contributions=moved))
+
+
+DAMAGE = [
+    (lose_an_order, "missing", "lost", "counted"),
+    (delete_an_entry, "missing", "a", "counted"),
+    (lose_an_amendment, "differing", "a", "counted"),
+    (lose_a_rejection, "differing", "a", "rejected"),
+    (move_to_another_hour, "differing", "a", "counted"),
+    (lose_a_cancellation, "gone", "a", "cancelled"),
+    (leave_something_with_a_cancelled_order, "gone", "d", "cancelled"),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding", "order_id", "status"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_drift_is_found_with_its_evidence_and_not_before_the_patience_is_over(
+    damage: Callable[[Shop], None], finding: str, order_id: str, status: str
+):
+    shop = example()
+    damage(shop)
+    before, started = shop.state(), shop.dynamo.now
+    answer = audited(shop, patienceSeconds=20)
+    assert found(answer) == {**NOTHING, finding: 1}
+    (shown,) = answer["orders"]["findings"]
+    assert (shown["orderId"], shown["finding"], shown["expected"]["status"]) == (order_id, finding, status)
+    assert answer["clean"] is False
+    assert answer["driftedProducts"] >= 1
+    assert shop.state() == before, "read-only"
+    assert shop.dynamo.now >= started + 20
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding", "order_id", "status"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_drift_is_mended_exactly_and_looked_at_again(
+    damage: Callable[[Shop], None], finding: str, order_id: str, status: str
+):
+    shop = example()
+    damage(shop)
+    answer = audited(shop, repair=True)
+    assert (found(answer), answer["orders"]["mended"], answer["clean"]) == ({**NOTHING, finding: 1}, 1, True)
+    assert shop.dynamo.entry(order_id).status is Status(status)
+    assert totals(shop) == totals_in_truth(shop)
+    again = audited(shop)
+    assert (found(again), again["clean"]) == (NOTHING, True)
+
+
+def totals(shop: Shop) -> dict[Any, Any]:
+    return {key: amounts for key, amounts in shop.dynamo.counters().items() if key[0] == tables.TOTALS}
+
+
+def totals_in_truth(shop: Shop) -> dict[Any, Any]:
+    return {key: amounts for key, amounts in shop.truth().items() if key[0] == tables.TOTALS}
+
+
+def test_an_archived_order_is_no_drift():
+    shop = example()
+    shop.remove("a", by_ttl=True)
+    shop.deliver()
+    assert found(audited(shop)) == NOTHING
+
+
+# --- Changes in flight ---------------------------------------------------------------------------
+
+CHANGES: dict[str, Callable[[Shop], None]] = {
+    "placed": lambda shop: shop.put(item("new", "Pen")),
+    "amended": lambda shop: shop.put(item("a", "Pen", 8)),
+    "cancelled": lambda shop: shop.remove("a"),
+    "archived": lambda shop: shop.remove("b", by_ttl=True),
+    "mended": lambda shop: shop.put(item("bad", quantity=4)),
+    "placed anew": lambda shop: shop.put(item("d", "Pen", 6)),
+}
+
+
+def at_request(number: int, do: Callable[[], None]) -> Hook:
+    """Does it before this request."""
+    count = iter(range(1_000_000))
+
+    def hook(step: jobs.Request) -> None:
+        if next(count) == number:
+            do()
+
+    return hook
+
+
+def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
+    """Does it also whenever the job lets time pass."""
+
+    def both(step: jobs.Request) -> None:
+        hook(step)
+        if is_wait(step):
+            do()
+
+    return both
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_in_flight_is_no_drift_wherever_it_happens(change: Callable[[Shop], None], number: int, repair: bool):
+    shop = example()
+    hook = and_when_waiting(at_request(number, lambda: change(shop)), shop.deliver)
+    answer = audited(shop, hook, repair=repair)
+    assert (found(answer), answer["clean"], answer["orders"]["mended"]) == (NOTHING, True, 0)
+    shop.deliver()
+    assert shop.dynamo.counters() == shop.truth()
+
+
+@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
+    change: Callable[[Shop], None], number: int
+):
+    shop = example()
+    shop.put(item("a", quantity=6), item("lost", "Pen"))
+    shop.lose()
+    hook = and_when_waiting(at_request(number, lambda: change(shop)), shop.deliver)
+    audited(shop, hook, repair=True)
+    shop.deliver()
+    assert totals(shop) == totals_in_truth(shop)
+
+
+def test_an_order_that_never_stops_changing_is_in_flight():
+    shop = example()
+    quantity = iter(range(10, 1_000_000))
+
+    def amend(step: jobs.Request) -> None:
+        shop.put(item("a", quantity=next(quantity)))
+
+    assert found(audited(shop, amend)) == {**NOTHING, "inFlight": 1}
+
+
+def write_lag(dynamo: Dynamo, seconds: float, ago: int) -> None:
+    measured = freshness.to_item(seconds, instants.from_epoch(dynamo.now - ago))
+    dynamo.tables[tables.TREND][jobs.key_of(tables.TREND, measured)] = measured
+
+
+@pytest.mark.parametrize(
+    ("lag", "ago", "in_flight"), [(60, 5, 1), (9.9, 5, 0), (60, 3600, 0)], ids=["behind", "not behind", "long ago"]
+)
+def test_while_the_stream_is_behind_all_that_differs_is_in_flight(lag: float, ago: int, in_flight: int):
+    shop = example()
+    lose_an_order(shop)
+    write_lag(shop.dynamo, lag, ago)
+    answer = audited(shop, repair=True)
+    assert (answer["orders"]["inFlight"], answer["orders"]["missing"]) == (in_flight, 1 - in_flight)
+    assert shop.dynamo.entry("lost").revision == 1 - in_flight
+
+
+# --- Bounds --------------------------------------------------------------------------------------
+
+
+def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setattr(audit_orders, "PAGE_ITEMS", 7)
+    shop = Shop()
+    shop.put(*(item(f"o{n}", f"P{n % 5}") for n in range(60)))
+    shop.deliver()
+    shop.put(*(item(f"lost{n}", f"P{n % 5}") for n in range(50)))
+    for n in range(10):
+        shop.remove(f"o{n}")
+    shop.lose()
+    return shop
+
+
+def test_however_much_differs_all_of_it_is_counted_and_only_so_much_of_it_held(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(audit_orders, "_DOUBTS_MAX_CHARACTERS", 700)
+    shop = big_shop(monkeypatch)
+    work = audit.request({})
+    most = 0
+
+    def watch(step: jobs.Request) -> None:
+        nonlocal most
+        most = max(most, len(work._orders._doubts))
+
+    run(work, shop.dynamo, before_each=watch)
+    assert found(work.to_json(0)) == {**NOTHING, "missing": 50, "gone": 10}
+    assert most <= 700 / 64 + 7
+
+
+def test_what_is_shown_is_bounded_and_what_is_counted_complete(monkeypatch: pytest.MonkeyPatch):
+    shop = big_shop(monkeypatch)
+    monkeypatch.setattr("chalicelib.audit_findings._SHOWN_MAX", 8)
+    answer = audited(shop)
+    assert (len(answer["orders"]["findings"]), answer["orders"]["missing"]) == (8, 50)
+    assert answer["driftedProducts"] == 5
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pytest.MonkeyPatch, repair: bool):
+    whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
+    expected = audited(whole, repair=repair)
+    event: dict[str, Any] = {"repair": repair}
+    for _ in range(1000):
+        work = audit.request(event)
+        run(work, parts.dynamo, checkpoints=1)
+        answer = work.to_json(0)
+        if answer["done"]:
+            break
+        event = {"cursor": answer["cursor"]}
+    assert answer == expected
+    assert parts.dynamo.counters() == whole.dynamo.counters()
