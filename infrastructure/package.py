@@ -1,6 +1,7 @@
 """`make package STAGE=prod`: the whole app as one SAM template and one zip, in build/prod/.
 
-What stands in the template beyond what Chalice writes is in template.py.
+What stands in the template beyond what Chalice writes is in template.py; what is changed of what Chalice writes,
+the policy's resources, in policy.py.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from infrastructure import chalice_config, template
+from infrastructure import chalice_config, policy, template
 from infrastructure.tables import StreamView
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ CODE = "deployment.zip"
 
 
 class PackageError(Exception):
-    """Chalice could not package the app; the message is what it said."""
+    """The app could not be packaged; the message is what Chalice said, or what to do."""
 
 
 def package(
@@ -40,7 +41,19 @@ def package(
     merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
     _chalice(project, "package", "--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve()))
     merge.unlink()
+    _narrow_policy(folder / TEMPLATE)
     return folder / TEMPLATE
+
+
+def _narrow_policy(template_file: Path) -> None:
+    packaged = read(template_file)
+    for each in packaged["Resources"][template.ROLE]["Properties"]["Policies"]:
+        document = each["PolicyDocument"]
+        try:
+            document["Statement"] = policy.narrowed(packaged, document["Statement"])
+        except policy.PolicyError as error:
+            raise PackageError(str(error)) from None
+    template_file.write_text(json.dumps(packaged, indent=2) + "\n", encoding="utf-8")
 
 
 def read(template_file: Path) -> dict[str, Any]:
