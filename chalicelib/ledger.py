@@ -12,6 +12,8 @@ The laws of this module, which tests/unit/test_ledger.py walks one by one:
    within a batch keeps law 2 true of every record that was delivered: no older one that turns up late,
    from a retry or an overlapping invocation, can pass for news.
 6. Contributions to the table of a view that this version of the app does not have stay as they are.
+7. An entry that was changed without a record, by a backfill, is ahead of its version. The next newer record is
+   written even if it changes nothing more: else an older one that was delivered before could pass for news.
 
 Reading the stream's format is not here (stream.py), nor what an order adds (views.py).
 """
@@ -55,6 +57,7 @@ class Entry(NamedTuple):
     contributions: Contributions = MappingProxyType({})
     problems: Mapping[str, str] = MappingProxyType({})
     expires_at: int | None = None  # Epoch seconds.
+    ahead: bool = False  # Whether it was changed without a record since `version` (law 7).
 
 
 def absent(order_id: str) -> Entry:
@@ -128,7 +131,9 @@ def after(entry: Entry, record: Record) -> Entry:
         # one tells of its placing: then that is the time, whatever a backfill's clock may have said.
         first_seen = min(entry.first_seen, first_seen)
     changed = _told(entry, record.image, first_seen, record.at, record.by_ttl)
-    return entry if changed is entry else changed._replace(version=record.version)
+    if changed is entry and not entry.ahead:
+        return entry
+    return changed._replace(version=record.version, first_seen=first_seen, ahead=False)
 
 
 def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
@@ -141,7 +146,8 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
         return entry
     # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
     first_seen = entry.first_seen if entry.status in _ALIVE else instants.from_epoch(now)
-    return _told(entry, item, first_seen, now, by_ttl=False)
+    told = _told(entry, item, first_seen, now, by_ttl=False)
+    return entry if told is entry else told._replace(ahead=True)
 
 
 def _told(entry: Entry, image: Item | None, first_seen: str, at: int, by_ttl: bool) -> Entry:
@@ -163,13 +169,17 @@ def _told(entry: Entry, image: Item | None, first_seen: str, at: int, by_ttl: bo
         contributions = entry.contributions
     elif entry.contributions:
         contributions = {**_of_other_versions(entry.contributions), **contributions}
-    if (rule.status, contributions, problems) == (entry.status, entry.contributions, entry.problems):
+    if (rule.status, contributions, problems) == _says(entry):
         return entry
     # A tombstone with contributions left (law 6) is kept: with it would go what law 1 needs, should the view return.
     expires_at = at + TOMBSTONE_SECONDS if rule.tombstone and not contributions else None
     return Entry(
         entry.order_id, entry.revision, entry.version, rule.status, first_seen, contributions, problems, expires_at
     )
+
+
+def _says(entry: Entry) -> tuple[Status, Contributions, Mapping[str, str]]:
+    return entry.status, entry.contributions, entry.problems
 
 
 def _of_other_versions(contributions: Contributions) -> Contributions:
@@ -190,6 +200,11 @@ class Change(NamedTuple):
     def deltas(self) -> Contributions:
         """What the counters must move by for law 1."""
         return deltas(self.before.contributions, self.after.contributions)
+
+    @property
+    def of_version_alone(self) -> bool:
+        """Whether it only notes that the stream has told by now what a backfill had found (law 7)."""
+        return self.before.ahead and _says(self.before) == _says(self.after)
 
 
 def change(before: Entry, after: Entry) -> Change | None:
@@ -235,6 +250,8 @@ def to_item(entry: Entry) -> dict[str, Any]:
         item["problems"] = {"M": {field: {"S": problem} for field, problem in entry.problems.items()}}
     if entry.expires_at is not None:
         item["expiresAt"] = {"N": str(entry.expires_at)}
+    if entry.ahead:
+        item["ahead"] = {"BOOL": True}
     return item
 
 
@@ -277,6 +294,7 @@ def entry(order_id: str, item: Item | None) -> Entry:
         _contributions_from_json(item["contributions"]["S"]) if "contributions" in item else {},
         {field: problem["S"] for field, problem in problems.items()},
         int(item["expiresAt"]["N"]) if "expiresAt" in item else None,
+        "ahead" in item,
     )
 
 

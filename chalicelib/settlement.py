@@ -48,8 +48,8 @@ class Uncountable(Exception):
 class Counts:
     """What a settlement has done so far."""
 
-    applied: int = 0  # Orders whose entry has changed.
-    unchanged: int = 0  # Orders whose entry said it already.
+    applied: int = 0  # Orders of which the entry says something else than before.
+    unchanged: int = 0  # Orders of which it said that already.
     transactions: int = 0  # Requests, cancelled ones too.
     conflicts: int = 0  # Transactions that were refused because DynamoDB was busy with their items.
     reads: int = 0  # Requests.
@@ -138,8 +138,11 @@ class Settlement:
         return changes
 
     def _commit(self, transaction: Transaction) -> None:
-        self.counts.applied += len(transaction.changes)
         for change in transaction.changes:
+            if change.of_version_alone:
+                self.counts.unchanged += 1
+                continue
+            self.counts.applied += 1
             if change.after.status is Status.REJECTED:
                 self.counts.rejected[change.after.order_id] = change.after.problems
 

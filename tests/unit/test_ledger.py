@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import instants, ledger, orders, stream, views
-from chalicelib.ledger import RULES, Counts, Entry, News, Record, Status, UnknownFormat, absent, after
+from chalicelib.ledger import RULES, Change, Counts, Entry, News, Record, Status, UnknownFormat, absent, after
 from chalicelib.views import Counter
 from tests.doubles import Dynamo, deliver
 from tests.streams import STARTED, TTL, Stream, every_way, item
@@ -311,7 +311,7 @@ def test_an_item_says_what_its_newest_record_would():
     for before in entries_to_start_from().values():
         by_record = after(before, record(9, item("o", "Pen", 2)))
         by_item = ledger.as_item_says(before, item("o", "Pen", 2), STARTED + 9)
-        assert by_item == by_record._replace(version=before.version)
+        assert by_item == by_record._replace(version=before.version, ahead=True)
 
 
 def test_an_entry_that_agrees_with_its_item_stays_the_very_same():
@@ -334,6 +334,28 @@ def test_the_time_of_placing_holds_against_a_backfill_whose_clock_was_slow():
     backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED - 3600)
     placed = after(backfilled, record(1, item("o"), first=True))
     assert placed.first_seen == instants.from_epoch(STARTED + 1)
+
+
+# --- Law 7: records that a backfill was ahead of --------------------------------------------------
+
+
+def test_a_record_that_a_backfill_was_ahead_of_is_noted_though_it_changes_nothing():
+    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
+    ahead = ledger.as_item_says(counted, item("o", "Pen", 6), STARTED + 9)
+    caught_up = after(ahead, record(3, item("o", "Pen", 6)))
+    assert (caught_up.version, caught_up.contributions) == (record(3, None).version, ahead.contributions)
+    assert Change(ahead, caught_up).of_version_alone
+    assert ledger.entry("o", ledger.to_item(ahead)) == ahead
+    assert after(caught_up, record(4, item("o", "Pen", 6))) is caught_up
+
+
+def test_a_record_that_changed_nothing_cannot_come_back_for_news_after_a_backfill():
+    # A note is written to the order, which counts for nothing; then its quantity. The backfill comes before the stream.
+    placed, noted, amended = (record(n, item("o", "Pen", quantity)) for n, quantity in ((1, 5), (2, 5), (3, 6)))
+    entry = ledger.after_all(absent("o"), [placed, noted])
+    entry = ledger.as_item_says(entry, item("o", "Pen", 6), STARTED + 9)
+    entry = after(entry, amended)
+    assert after(entry, noted) is entry
 
 
 # --- The item ------------------------------------------------------------------------------------
