@@ -22,7 +22,8 @@ class Page(NamedTuple):
 
 def page(html: str, style: str, script: str) -> Page:
     """The page as it is served."""
-    body = html.replace("{style}", style).replace("{script}", script)
+    before, _, rest = html.partition("{style}")
+    between, _, after = rest.partition("{script}")
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": "; ".join(_policy(style, script)),
@@ -30,7 +31,7 @@ def page(html: str, style: str, script: str) -> Page:
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    return Page(body, headers)
+    return Page(f"{before}{style}{between}{script}{after}", headers)
 
 
 def _policy(style: str, script: str) -> list[str]:

@@ -1,0 +1,75 @@
+"""What is read besides orders and single totals, as deployed with the generated policy and under `chalice local`."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from localcloud.stack import Stack
+from tests.e2e.http import Api
+
+
+@pytest.fixture
+def ordered(api: Api, unique: str, eventually: Callable[..., Any]) -> str:
+    """A product that has been ordered five times, and whose orders have been counted."""
+    api.post("/orders", {"product": unique, "quantity": 5})
+    assert eventually(lambda: api.get(f"/totals/{unique}").status, 200) == 200
+    return unique
+
+
+def test_a_trend_shows_the_hour_of_an_order(api: Api, ordered: str):
+    answer = api.get(f"/totals/{ordered}/trend?days=2")
+    assert answer.status == 200
+    trend = answer.json
+    assert [len(day["hours"]) for day in trend["days"]] == [24, 24]
+    assert sum(sum(day["hours"]) for day in trend["days"]) == trend["total"] == 5
+
+
+def test_an_amended_moved_and_cancelled_order_changes_the_hour_it_was_placed_in(
+    api: Api, stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]
+):
+    def hours(product: str) -> dict[str, Any]:
+        key = {":product": {"S": product}}
+        found = dynamodb.query(
+            TableName=stack.tables["TrendTable"],
+            KeyConditionExpression="product = :product",
+            ExpressionAttributeValues=key,
+        )["Items"]
+        return {item["day"]["S"]: (item["h21"]["N"], item["total"]["N"]) for item in found}
+
+    order = {"OrderID": {"S": unique}, "Product": {"S": unique}, "Quantity": {"N": "5"}}
+    order["PlacedAt"] = {"S": "2026-03-01T23:30:00+02:00"}
+    dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item=order)
+    assert eventually(lambda: hours(unique), {"2026-03-01": ("5", "5")})
+    api.put(f"/orders/{unique}", {"product": unique, "quantity": 7})
+    wanted = {"2026-03-01": ("7", "7")}
+    assert eventually(lambda: hours(unique), wanted) == wanted
+    api.put(f"/orders/{unique}", {"product": f"{unique} 2", "quantity": 7})
+    assert eventually(lambda: hours(f"{unique} 2"), wanted) == wanted
+    assert hours(unique) == {"2026-03-01": ("0", "0")}
+    api.delete(f"/orders/{unique}")
+    wanted = {"2026-03-01": ("0", "0")}
+    assert eventually(lambda: hours(f"{unique} 2"), wanted) == wanted
+
+
+def test_totals_say_how_far_the_counting_was_behind(api: Api, ordered: str, stack: Stack):
+    told = api.get("/totals?top=1").json["freshness"]
+    assert told["lagSeconds"] >= 0
+    assert told["measuredAt"].endswith("Z")
+    assert [each for each in stack.log_entries("Aggregate") if each["message"] == "Freshness not noted"] == []
+
+
+def test_the_dashboard_is_a_page(api: Api):
+    answer = api.get("/")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'sha256-" in answer.headers["content-security-policy"]
+    assert answer.body.decode().startswith("<!doctype html>")
+
+
+def test_the_description_says_where_the_routes_are(api: Api):
+    answer = api.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    (server,) = answer.json["servers"]
+    assert server["url"] in (urlsplit(api.url).path or "/", "/api")

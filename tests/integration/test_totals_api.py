@@ -1,0 +1,201 @@
+"""Totals and trends over HTTP, how current they are, and what reading them costs."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from chalicelib import freshness
+from tests.streams import Stream, item
+
+
+def ask(client: Any, path: str, status: int = 200) -> Any:
+    answer = client.http.get(path)
+    assert answer.status_code == status
+    return answer.json_body
+
+
+def count(client: Any, dynamodb: Any, *orders: dict[str, Any], started: int | None = None) -> None:
+    """Writes orders into OrdersTable and has the stream handler count them."""
+    told = Stream(started=int(datetime.now(UTC).timestamp()) if started is None else started)
+    for order in orders:
+        dynamodb.put_item(TableName="OrdersTable", Item=order)
+        told.put(order)
+    client.lambda_.invoke("aggregate", {"Records": told.records})
+
+
+def total(product: str, quantity: int) -> dict[str, Any]:
+    amounts = {"totalQuantity": quantity, "orderCount": 1, "revision": 1}
+    item: dict[str, Any] = {name: {"N": str(amount)} for name, amount in amounts.items()}
+    return {**item, "product": {"S": product}, "updatedAt": {"S": "2026-11-23T18:13:05Z"}}
+
+
+@pytest.fixture
+def requests(dynamodb: Any) -> Iterator[Counter[str]]:
+    """What is asked of DynamoDB, counted by operation."""
+    counted: Counter[str] = Counter()
+
+    def note(model: Any, **_more: Any) -> None:
+        counted[model.name] += 1
+
+    dynamodb.meta.events.register("before-call.dynamodb", note)
+    yield counted
+    dynamodb.meta.events.unregister("before-call.dynamodb", note)
+
+
+# --- Totals --------------------------------------------------------------------------------------
+
+
+def test_pages_lead_through_all_totals_once(client, dynamodb):
+    products = [f"Product {number}" for number in range(7)] + ["a/b", "50% & more", "筆記本"]
+    for product in products:
+        dynamodb.put_item(TableName="AggregateTable", Item=total(product, 5))
+    seen, pages, path = [], 0, "/totals?limit=3"
+    while path:
+        page = ask(client, path)
+        seen += [each["product"] for each in page["totals"]]
+        pages += 1
+        path = page["cursor"] and f"/totals?limit=3&cursor={quote(page['cursor'])}"
+    assert sorted(seen) == sorted(products)
+    assert pages == 4
+
+
+def test_the_top_is_by_quantity_and_ties_by_name(client, dynamodb):
+    for product, quantity in (("c", 5), ("b", 9), ("a", 5), ("d", 1)):
+        dynamodb.put_item(TableName="AggregateTable", Item=total(product, quantity))
+    top = ask(client, "/totals?top=3")
+    assert [each["product"] for each in top["totals"]] == ["b", "a", "c"]
+    assert "cursor" not in top
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAAAFBlbg", quote('{"product":{"S":"Pen"}}')])
+def test_a_cursor_that_was_never_given_is_refused(client, cursor):
+    refused = ask(client, f"/totals?cursor={cursor}", 400)
+    assert set(refused["problems"]) == {"cursor"}
+
+
+def test_a_page_costs_two_requests_however_many_products_there_are(client, dynamodb, requests):
+    for number in range(150):
+        dynamodb.put_item(TableName="AggregateTable", Item=total(f"Product {number}", 1))
+    requests.clear()
+    ask(client, "/totals?limit=100")
+    assert requests == {"Scan": 1, "GetItem": 1}
+
+
+def test_the_top_costs_a_request_for_each_megabyte_of_totals(client, dynamodb, requests):
+    for number in range(1500):  # Of more than 1,024 and less than 1,200 bytes each: more than 1 MB, less than 2.
+        dynamodb.put_item(TableName="AggregateTable", Item=total(f"{number:04}".ljust(1024, "x"), number))
+    requests.clear()
+    top = ask(client, "/totals?top=1")
+    assert top["totals"][0]["totalQuantity"] == 1499
+    assert requests == {"Scan": 2, "GetItem": 1}
+
+
+# --- Trends --------------------------------------------------------------------------------------
+
+
+def test_a_trend_has_every_day_and_hour_up_to_today(client, dynamodb):
+    now = datetime.now(UTC)
+    three_days_ago = now - timedelta(days=3)
+    count(
+        client,
+        dynamodb,
+        item("today", "Pen", 5),
+        item("then", "Pen", 2, PlacedAt={"S": three_days_ago.isoformat()}),
+        item("long ago", "Pen", 9, PlacedAt={"S": "2020-01-01T00:00:00Z"}),
+        item("another", "Ink", 1),
+    )
+    trend = ask(client, "/totals/Pen/trend")
+    by_day = {day["day"]: day for day in trend["days"]}
+    assert (trend["product"], trend["total"], len(by_day)) == ("Pen", 7, 7)
+    assert list(by_day) == sorted(by_day)
+    assert by_day[three_days_ago.date().isoformat()]["hours"][three_days_ago.hour] == 2
+    assert [day["total"] for day in trend["days"][-4:]] == [2, 0, 0, 5]
+    assert all(len(day["hours"]) == 24 and sum(day["hours"]) == day["total"] for day in trend["days"])
+
+
+@pytest.mark.parametrize("days", [1, 90])
+def test_a_trend_has_as_many_days_as_are_asked_for(client, dynamodb, requests, days):
+    count(client, dynamodb, item("o", "a / b", 5))
+    requests.clear()
+    trend = ask(client, f"/totals/a%20%2F%20b/trend?days={days}")
+    assert len(trend["days"]) == days
+    assert trend["total"] == 5
+    assert requests == {"GetItem": 1, "Query": 1}
+
+
+def test_a_product_whose_orders_are_all_cancelled_has_a_trend_of_zeros(client, dynamodb):
+    told = Stream(started=int(datetime.now(UTC).timestamp()))
+    told.put(item("o", "Pen", 5))
+    told.remove("o")
+    client.lambda_.invoke("aggregate", {"Records": told.records[:1]})
+    client.lambda_.invoke("aggregate", {"Records": told.records[1:]})
+    assert ask(client, "/totals/Pen/trend")["total"] == 0
+
+
+# --- Freshness -----------------------------------------------------------------------------------
+
+
+def test_before_any_order_nothing_is_said_of_freshness(client):
+    assert ask(client, "/totals")["freshness"] is None
+
+
+@pytest.fixture
+def pace(shell: Any, monkeypatch: pytest.MonkeyPatch) -> freshness.Pace:
+    """A pace of which nothing is known, as in a container just started."""
+    pace = freshness.Pace()
+    monkeypatch.setattr(shell, "pace", pace)
+    return pace
+
+
+def test_totals_say_how_far_the_stream_was_behind(client, dynamodb, pace):
+    count(client, dynamodb, item("o"), started=int(datetime.now(UTC).timestamp()) - 120)
+    for path in ("/totals", "/totals?top=1"):
+        told = ask(client, path)["freshness"]
+        assert 120 <= told["lagSeconds"] < 150
+        assert told["measuredAt"].endswith("Z")
+
+
+def test_freshness_is_written_once_for_many_batches(client, dynamodb, pace, requests):
+    for number in range(10):
+        count(client, dynamodb, item(f"o-{number}"))
+    orders = requests["PutItem"] - 1
+    assert orders == 10
+
+
+def test_a_batch_that_fails_makes_the_lag_known_and_is_raised(client, dynamodb, pace, shell, monkeypatch):
+    def refuse(**_parameters: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "TransactWriteItems")
+
+    monkeypatch.setattr(shell.dynamodb, "transact_write_items", refuse)
+    with pytest.raises(ClientError):
+        count(client, dynamodb, item("o"), started=int(datetime.now(UTC).timestamp()) - 60)
+    assert ask(client, "/totals")["freshness"]["lagSeconds"] >= 60
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDeniedException"}}, "PutItem"),
+        EndpointConnectionError(endpoint_url="http://127.0.0.1:9"),
+    ],
+    ids=["refused", "unreachable"],
+)
+def test_freshness_that_cannot_be_written_is_logged_and_fails_no_batch(
+    client, dynamodb, pace, shell, monkeypatch, caplog, capsys, error
+):
+    def refuse(**_parameters: Any) -> None:
+        raise error
+
+    told = Stream()
+    told.put(item("o"))
+    monkeypatch.setattr(shell.dynamodb, "put_item", refuse)
+    client.lambda_.invoke("aggregate", {"Records": told.records})
+    assert [record.levelname for record in caplog.records if record.message == "Freshness not noted"] == ["ERROR"]
+    assert any("freshnessNotNoted" in json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert ask(client, "/totals/Notebook")["totalQuantity"] == 5
