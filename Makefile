@@ -6,6 +6,9 @@ HTTP_PORT ?= 8000
 AWS_PORT ?= 4566
 DATA ?=
 STAGE ?=
+STACK ?=
+SEGMENTS ?=
+REPAIR ?=
 TESTS ?= tests
 
 VENV := .venv
@@ -13,7 +16,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help local test package provision clean
+.PHONY: help local test package provision backfill audit clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,6 +35,15 @@ package: $(READY) ## Write the SAM template and the code of a stage to build/ (S
 
 provision: $(READY) ## Make a stage's tables, for chalice deploy (STAGE=dev)
 	@exec $(BIN)/python -m infrastructure.provision --stage '$(or $(STAGE),$(error Which stage? make provision STAGE=dev))'
+
+backfill: $(READY) ## Count what the totals of a stage lack, to the end (STAGE=prod SEGMENTS=8)
+	@exec $(BIN)/python -m operations.backfill --stage '$(or $(STAGE),$(error Which stage? make backfill STAGE=prod))' \
+	  --aws-port '$(AWS_PORT)' $(if $(STACK),--stack '$(STACK)') $(if $(SEGMENTS),--segments '$(SEGMENTS)')
+
+audit: $(READY) ## Prove the totals of a stage, and mend them on request (STAGE=prod REPAIR=yes)
+	@exec $(BIN)/python -m operations.audit --stage '$(or $(STAGE),$(error Which stage? make audit STAGE=prod))' \
+	  --aws-port '$(AWS_PORT)' $(if $(STACK),--stack '$(STACK)') \
+	  $(if $(REPAIR),$(if $(filter yes,$(REPAIR)),--repair,$(error It is REPAIR=yes, or nothing)))
 
 clean: ## Remove all that was made here, the virtualenv too
 	rm -rf $(VENV) build .chalice/deployments .pytest_cache .hypothesis .mypy_cache .ruff_cache
