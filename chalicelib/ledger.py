@@ -130,10 +130,10 @@ def after(entry: Entry, record: Record) -> Entry:
         # The earliest counts, since a backfill may have met the order before any record of it came. Not so if this
         # one tells of its placing: then that is the time, whatever a backfill's clock may have said.
         first_seen = min(entry.first_seen, first_seen)
-    changed = _told(entry, record.image, first_seen, record.at, record.by_ttl)
-    if changed is entry and not entry.ahead:
-        return entry
-    return changed._replace(version=record.version, first_seen=first_seen, ahead=False)
+    told = _told(entry, record.image, first_seen, record.version, record.at, record.by_ttl)
+    if told is entry and entry.ahead:
+        return entry._replace(version=record.version, first_seen=first_seen, ahead=False)
+    return told
 
 
 def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
@@ -146,12 +146,12 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
         return entry
     # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
     first_seen = entry.first_seen if entry.status in _ALIVE else instants.from_epoch(now)
-    told = _told(entry, item, first_seen, now, by_ttl=False)
+    told = _told(entry, item, first_seen, entry.version, now, by_ttl=False)
     return entry if told is entry else told._replace(ahead=True)
 
 
-def _told(entry: Entry, image: Item | None, first_seen: str, at: int, by_ttl: bool) -> Entry:
-    """An entry after being told what has become of its order; its revision and version are the old ones."""
+def _told(entry: Entry, image: Item | None, first_seen: str, version: str, at: int, by_ttl: bool) -> Entry:
+    """An entry after being told what has become of its order; the very same one if it says so already."""
     contributions: Contributions = {}
     problems: Problems = {}
     if image is None:
@@ -173,9 +173,8 @@ def _told(entry: Entry, image: Item | None, first_seen: str, at: int, by_ttl: bo
         return entry
     # A tombstone with contributions left (law 6) is kept: with it would go what law 1 needs, should the view return.
     expires_at = at + TOMBSTONE_SECONDS if rule.tombstone and not contributions else None
-    return Entry(
-        entry.order_id, entry.revision, entry.version, rule.status, first_seen, contributions, problems, expires_at
-    )
+    revision = entry.revision + 1
+    return Entry(entry.order_id, revision, version, rule.status, first_seen, contributions, problems, expires_at)
 
 
 def _says(entry: Entry) -> tuple[Status, Contributions, Mapping[str, str]]:
@@ -211,7 +210,9 @@ def change(before: Entry, after: Entry) -> Change | None:
     """The change from one entry to another, or None if they are the same one."""
     if after is before:
         return None
-    return Change(before, after._replace(revision=before.revision + 1))
+    revision = before.revision + 1
+    # It is another one only where more than one record of a batch, or none, has changed the entry.
+    return Change(before, after if after.revision == revision else after._replace(revision=revision))
 
 
 def deltas(before: Contributions, after: Contributions) -> Contributions:
