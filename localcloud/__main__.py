@@ -149,11 +149,11 @@ def main() -> int:
 
 def run(settings: Settings) -> None:
     """Starts it and follows the stream handler's log until Ctrl-C."""
+    edited = source_time()  # Before it is packaged: an edit meanwhile is one to take up.
     cloud = LocalCloud(settings)
     try:
         say(guide.text(cloud.url, cloud.stack, settings.data))
         lines = new_lines(cloud)
-        edited = source_time()
         parent = os.getppid()
         while os.getppid() == parent:  # For make may be killed without a word to us.
             for line in [*next(lines), *filter(guide.worth_showing, cloud.route_output())]:
