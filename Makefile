@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help local test package provision backfill audit clean
+.PHONY: help local test package provision backfill audit scale clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ audit: $(READY) ## Prove the totals of a stage, and mend them on request (STAGE=
 	@exec $(BIN)/python -m operations.audit --stage '$(or $(STAGE),$(error Which stage? make audit STAGE=prod))' \
 	  --aws-port '$(AWS_PORT)' $(if $(STACK),--stack '$(STACK)') \
 	  $(if $(REPAIR),$(if $(filter yes,$(REPAIR)),--repair,$(error It is REPAIR=yes, or nothing)))
+
+scale: $(READY) ## Measure backfill and audit at 10,000 and 100,000 orders, some minutes
+	@exec $(BIN)/python -m bench.scale
 
 clean: ## Remove all that was made here, the virtualenv too
 	rm -rf $(VENV) build .chalice/deployments .pytest_cache .hypothesis .mypy_cache .ruff_cache
