@@ -66,23 +66,22 @@ class Meter:
         self.units["requests"] += 1
         if model.name in ("TransactWriteItems", "UpdateItem"):
             consumed = parsed.get("ConsumedCapacity", [])
-            self.units["write"] += sum(each["CapacityUnits"] for each in _list(consumed))
+            self.units["write"] += sum(part["CapacityUnits"] for part in _list(consumed))
         elif model.name == "Scan":
             self._read(sum(map(item_bytes, parsed["Items"])))
         elif model.name == "BatchGetItem":
             for table, items in parsed["Responses"].items():
-                for item in items:
-                    self._read(item_bytes(item))
-                for _ in range(len(self._asked[table]["Keys"]) - len(items)):
-                    self._read(0)
+                for each in items:
+                    self._read(item_bytes(each))
+                self._read(0, times=len(self._asked[table]["Keys"]) - len(items))
 
-    def _read(self, size: int) -> None:
+    def _read(self, size: int, times: int = 1) -> None:
         """ministack 1.5.33 does not say what a BatchGetItem takes, so this is by the rules of DynamoDB.
 
         Developer Guide, "Read consumption": 4 KB a unit, half of one where the read need not be consistent, and
         at least one. Each item of a BatchGetItem is rounded up by itself, those of a Scan together.
         """
-        self.units["read"] += max(1, -(-size // 4096)) * (1 if self._consistent else 0.5)
+        self.units["read"] += times * max(1, -(-size // 4096)) * (1 if self._consistent else 0.5)
 
 
 def _list(value: Any) -> list[Any]:
