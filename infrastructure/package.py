@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from infrastructure import chalice_config, policy, template
 from infrastructure.tables import StreamView
@@ -37,7 +37,12 @@ def package(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     merge = folder / "merge.json"
-    additions = template.additions(stage, stream=stream, log_groups="log_retention_in_days" in settings)
+    additions = template.additions(
+        stage,
+        stream=stream,
+        log_groups="log_retention_in_days" in settings,
+        api_stage=settings.get("api_gateway_stage", chalice_config.DEFAULT_API_STAGE),
+    )
     merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
     _chalice(project, "package", "--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve()))
     merge.unlink()
@@ -82,10 +87,17 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="make package", description="Writes the app's SAM template and code.")
     parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
-    stage = parser.parse_args(arguments).stage
+    parser.add_argument(
+        "--stream",
+        choices=get_args(StreamView),
+        default="NEW_AND_OLD_IMAGES",
+        help="what the stream's records hold; the app works with either, and changing it makes a new stream",
+    )
+    asked = parser.parse_args(arguments)
+    stage = asked.stage
     folder = PROJECT / "build" / stage
     try:
-        written = package(stage, folder)
+        written = package(stage, folder, stream=asked.stream)
     except (PackageError, chalice_config.ConfigError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef
     from mypy_boto3_lambda import LambdaClient
 
+STAGE_VARIABLE = "STAGE"
 STREAM_VARIABLE = "ORDERS_STREAM_ARN"
 STREAM_HANDLER = "aggregate"
 # The stream handler counts by the new image; the old one it can do without.
@@ -57,7 +58,8 @@ def provision(stage: str, dynamodb: "DynamoDBClient", functions: "LambdaClient",
     stage_tables = all_tables(stage)
     described = {table.logical_name: Provisioner(table, dynamodb, say).provision() for table in stage_tables}
     arn = described[tables.ORDERS]["LatestStreamArn"]
-    variables = {table.variable: table.name for table in stage_tables} | {STREAM_VARIABLE: arn}
+    names = {table.variable: table.name for table in stage_tables}
+    variables = {STAGE_VARIABLE: stage, **names, STREAM_VARIABLE: arn}
     if chalice_config.set_stage_variables(project, stage, variables):
         say(f".chalice/config.json: stage {stage} now names these tables and the stream {arn}")
     table_arn = described[tables.ORDERS]["TableArn"]

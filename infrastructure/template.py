@@ -1,19 +1,22 @@
 """What Chalice's own template lacks, as a value that `chalice package --merge-template` merges into it.
 
-The tables, the stream handler's event source with its failure queue, and the environment that tells each
-function its tables. Chalice merges dicts deeply and the value here wins; lists and scalars replace. Files and
-commands are not here (package.py), nor is what the app itself declares: batch size, starting position, routes.
+The tables, the stream handler's event source with its failure queue, the environment that tells each function its
+tables and its stage, alarms and dashboard (monitoring.py). Chalice merges dicts deeply and the value here wins;
+lists and scalars replace. Files and commands are not here (package.py), nor is what the app itself declares: batch
+size, starting position, routes.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from chalicelib import tables
+from infrastructure import monitoring
 from infrastructure.tables import StreamView, Table, all_tables, protection, resource
 
 STREAM_FUNCTION = "Aggregate"
 """The logical name of the stream handler's function; Chalice makes it of the handler's name."""
 STREAM_EVENT = "AggregateDynamodbEventSource"
+API = "RestAPI"
 ROLE = "DefaultRole"
 """The logical name of the role that Chalice gives to all functions."""
 FAILURE_QUEUE = "FailureQueue"
@@ -39,16 +42,29 @@ RETRYING = {
 QUEUE_RETENTION_SECONDS = 14 * DAY_SECONDS
 
 
-def additions(stage: str, *, stream: StreamView = "NEW_AND_OLD_IMAGES", log_groups: bool = True) -> dict[str, Any]:
-    """The merge template of a stage. `log_groups` says whether the stage has `log_retention_in_days`."""
+def additions(
+    stage: str,
+    *,
+    stream: StreamView = "NEW_AND_OLD_IMAGES",
+    log_groups: bool = True,
+    api_stage: str = "api",
+) -> dict[str, Any]:
+    """The merge template of a stage.
+
+    `log_groups` says whether the stage has `log_retention_in_days`, and `api_stage` is its `api_gateway_stage`.
+    """
     stage_tables = all_tables(stage, stream)
     resources = {table.logical_name: resource(table) for table in stage_tables}
     resources |= failure_queue(stage)
     resources[STREAM_FUNCTION] = stream_function()
+    resources |= monitoring.resources(stage, api_stage)
+    resources[API] = api_name(stage)
     if log_groups:
         resources["ApiHandlerLogGroup"] = api_log_group()
     return {
-        "Globals": {"Function": {"Environment": {"Variables": table_variables(stage_tables)}}},
+        "Parameters": monitoring.parameters(),
+        "Conditions": monitoring.conditions(),
+        "Globals": {"Function": {"Environment": {"Variables": variables(stage, stage_tables)}}},
         "Resources": resources,
         "Outputs": {
             "FailureQueueURL": {"Value": {"Ref": FAILURE_QUEUE}},
@@ -57,9 +73,14 @@ def additions(stage: str, *, stream: StreamView = "NEW_AND_OLD_IMAGES", log_grou
     }
 
 
-def table_variables(stage_tables: Iterable[Table]) -> dict[str, Any]:
-    """The environment variables that name the tables, as references to them."""
-    return {table.variable: {"Ref": table.logical_name} for table in stage_tables}
+def variables(stage: str, stage_tables: Iterable[Table]) -> dict[str, Any]:
+    """The environment variables that name the stage and, as references to them, the tables."""
+    return {"STAGE": stage} | {table.variable: {"Ref": table.logical_name} for table in stage_tables}
+
+
+def api_name(stage: str) -> dict[str, Any]:
+    """The API's name, by which CloudWatch tells the stages' APIs apart; Chalice calls all of them by the app's."""
+    return {"Properties": {"DefinitionBody": {"info": {"title": monitoring.stage_name(stage)}}}}
 
 
 def stream_function() -> dict[str, Any]:

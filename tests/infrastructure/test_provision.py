@@ -104,7 +104,8 @@ def test_chalice_is_told_tables_and_stream_and_nothing_else_changes_in_its_file(
     arn = account.provision("prod")
     after = account.config()
     told = after["stages"]["prod"].pop("environment_variables")
-    assert told == {tables.variable(name): f"{name}-prod" for name in tables.KEYS} | {"ORDERS_STREAM_ARN": arn}
+    names = {tables.variable(name): f"{name}-prod" for name in tables.KEYS}
+    assert told == {"STAGE": "prod", **names, "ORDERS_STREAM_ARN": arn}
     assert after == before
     assert list(after) == list(before)
     assert (account.project / ".chalice" / "config.json").read_text().startswith('{\n  "version": "2.0",\n')
