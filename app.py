@@ -26,7 +26,9 @@ from chalice.app import (
     Chalice,
     CloudWatchEvent,
     ConflictError,
+    CORSConfig,
     DynamoDBEvent,
+    IAMAuthorizer,
     NotFoundError,
     Request,
     Response,
@@ -35,6 +37,7 @@ from chalice.app import (
 from chalicelib import audit as audits
 from chalicelib import backfill as backfills
 from chalicelib import (
+    access,
     dashboard,
     freshness,
     instants,
@@ -49,6 +52,7 @@ from chalicelib import (
     transactions,
     trend,
 )
+from chalicelib.access import Access
 from chalicelib.audit import Audit
 from chalicelib.settlement import Read, Settlement, Uncountable
 from chalicelib.transactions import Transaction
@@ -82,6 +86,18 @@ dynamodb = boto3.client(
     ),
 )
 
+# How a route tells API Gateway whose calls to let through.
+GUARDS: dict[Access, dict[str, Any]] = {
+    Access.OPEN: {},
+    Access.KEY: {"api_key_required": True},
+    Access.IAM: {"authorizer": IAMAuthorizer()},
+}
+ACCESS = access.settings(os.environ)
+READ = GUARDS[ACCESS.reads]
+WRITE = GUARDS[ACCESS.writes]
+if ACCESS.origin:
+    app.api.cors = CORSConfig(ACCESS.origin, expose_headers=["Location"], max_age=3600)
+
 # curl says application/x-www-form-urlencoded of its own accord.
 BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
 # What an invocation keeps in hand for the request under way and for its last log lines: so much of its time ...
@@ -98,7 +114,7 @@ class OutOfTime(Exception):
 # --- Orders --------------------------------------------------------------------------------------
 
 
-@app.route("/orders", methods=["POST"], content_types=BODY_TYPES)
+@app.route("/orders", methods=["POST"], content_types=BODY_TYPES, **WRITE)
 def place_order() -> Response:
     """Places an order; says 200 and changes nothing if it is there already with the same content."""
     draft = read_draft(orders.PLACING)
@@ -117,7 +133,7 @@ def place_order() -> Response:
     )
 
 
-@app.route("/orders/{order_id}", methods=["GET"])
+@app.route("/orders/{order_id}", methods=["GET"], **READ)
 def show_order(order_id: str) -> dict[str, Any]:
     """Shows an order, and whether the totals include it."""
     key = order_key(order_id)
@@ -128,7 +144,7 @@ def show_order(order_id: str) -> dict[str, Any]:
     return {**orders.to_json(item), **ledger.standing(entry, item)}
 
 
-@app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES)
+@app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES, **WRITE)
 def amend_order(order_id: str) -> Response | dict[str, Any]:
     """Amends an order."""
     draft = read_draft(orders.AMENDING)
@@ -141,7 +157,7 @@ def amend_order(order_id: str) -> Response | dict[str, Any]:
     return orders.to_json(item)
 
 
-@app.route("/orders/{order_id}", methods=["DELETE"])
+@app.route("/orders/{order_id}", methods=["DELETE"], **WRITE)
 def cancel_order(order_id: str) -> Response:
     """Cancels an order."""
     key = order_key(order_id)
@@ -153,13 +169,13 @@ def cancel_order(order_id: str) -> Response:
 # --- Totals --------------------------------------------------------------------------------------
 
 
-@app.route("/totals/{product}", methods=["GET"])
+@app.route("/totals/{product}", methods=["GET"], **READ)
 def show_total(product: str) -> dict[str, Any]:
     """Shows one product's total."""
     return totals.to_json(existing_total(path_text(product)))
 
 
-@app.route("/totals", methods=["GET"])
+@app.route("/totals", methods=["GET"], **READ)
 def list_totals() -> Response | dict[str, Any]:
     """Lists totals: page by page, or the largest."""
     asked = totals.listing(request().query_params)
@@ -174,7 +190,7 @@ def list_totals() -> Response | dict[str, Any]:
     return {"totals": listed, "cursor": totals.cursor(page.get("LastEvaluatedKey")), "freshness": lag}
 
 
-@app.route("/totals/{product}/trend", methods=["GET"])
+@app.route("/totals/{product}/trend", methods=["GET"], **READ)
 def show_trend(product: str) -> Response | dict[str, Any]:
     """Shows what was ordered of a product by day and hour."""
     count = trend.days_asked(request().query_params)

@@ -1,7 +1,7 @@
 """`make package STAGE=prod`: the whole app as one SAM template and one zip, in build/prod/.
 
-What stands in the template beyond what Chalice writes is in template.py; what is changed of what Chalice writes,
-the policy's resources, in policy.py.
+What stands in the template beyond what Chalice writes is in template.py. What depends on what Chalice has written is
+done to that afterwards: its policy is narrowed (policy.py), and what the access to the API asks for added (access.py).
 """
 
 import argparse
@@ -13,10 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from infrastructure import chalice_config, policy, template
+from chalicelib.access import ORIGIN_VARIABLE, READ_VARIABLE, WRITE_VARIABLE
+from infrastructure import access, chalice_config, policy, template
 from infrastructure.tables import StreamView
 
 PROJECT = Path(__file__).resolve().parent.parent
+# What a stage's environment_variables say and the shell's do not: else the package would differ from what it says.
+STAGE_VARIABLES = {READ_VARIABLE, WRITE_VARIABLE, ORIGIN_VARIABLE}
 TEMPLATE = "sam.json"
 CODE = "deployment.zip"
 
@@ -46,19 +49,20 @@ def package(
     merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
     _chalice(project, "package", "--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve()))
     merge.unlink()
-    _narrow_policy(folder / TEMPLATE)
+    packaged = read(folder / TEMPLATE)
+    access.add(packaged, stage)
+    _narrow_policy(packaged)
+    (folder / TEMPLATE).write_text(json.dumps(packaged, indent=2) + "\n", encoding="utf-8")
     return folder / TEMPLATE
 
 
-def _narrow_policy(template_file: Path) -> None:
-    packaged = read(template_file)
+def _narrow_policy(packaged: dict[str, Any]) -> None:
     for each in packaged["Resources"][template.ROLE]["Properties"]["Policies"]:
         document = each["PolicyDocument"]
         try:
             document["Statement"] = policy.narrowed(packaged, document["Statement"])
         except policy.PolicyError as error:
             raise PackageError(str(error)) from None
-    template_file.write_text(json.dumps(packaged, indent=2) + "\n", encoding="utf-8")
 
 
 def read(template_file: Path) -> dict[str, Any]:
@@ -69,7 +73,8 @@ def read(template_file: Path) -> dict[str, Any]:
 
 def _chalice(project: Path, *arguments: str) -> None:
     # Importing the app makes a client, which wants a region, though packaging calls no service.
-    environment = {"AWS_DEFAULT_REGION": "us-east-1", **os.environ}
+    inherited = {name: value for name, value in os.environ.items() if name not in STAGE_VARIABLES}
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited}
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
         cwd=project,

@@ -1,0 +1,226 @@
+"""Who may call the API, as deployed: API Gateway lets through those who may, and nobody else gets anything written.
+
+Two stages, in which reads and writes are guarded the one way and the other.
+"""
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from infrastructure.package import package
+from localcloud.chalice_local import ChaliceLocal
+from localcloud.emulator import REGION, Emulator
+from localcloud.servers import HOST
+from localcloud.stack import Stack, Template, deploy
+from tests.e2e.http import Answer, Api
+from tests.projects import copy_project
+
+ORIGIN = "https://shop.example.com"
+ORDER = {"OrderID": {"S": "there"}, "Product": {"S": "Notebook"}, "Quantity": {"N": "5"}}
+
+READS = [("GET", path, None) for path in ("/orders/there", "/totals", "/totals/Notebook", "/totals/Notebook/trend")]
+WRITES = [
+    ("POST", "/orders", {"product": "Notebook", "quantity": 1, "orderId": "new"}),
+    ("PUT", "/orders/there", {"product": "Notebook", "quantity": 6}),
+    ("DELETE", "/orders/there", None),
+]
+
+
+class Deployed(NamedTuple):
+    """A stack whose routes are guarded."""
+
+    build: Path
+    stack: Stack
+    by_key: list[tuple[str, str, Any]]
+    """The requests that want a key ..."""
+    by_iam: list[tuple[str, str, Any]]
+    """... and those that want a signature."""
+    iam_policy: str
+    """The output with the ARN of the policy that allows the latter, ..."""
+    other_policy: str
+    """... and of one that does not, if there is one."""
+
+
+@pytest.fixture(scope="module", params=["keys to read", "keys to write"])
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The app on an emulator of its own, on which nothing else is tried."""
+    folder = tmp_path_factory.mktemp("access")
+    to_read = request.param == "keys to read"
+    variables = {"CORS_ORIGIN": ORIGIN, "READ_ACCESS": "iam", "WRITE_ACCESS": "key"}
+    if to_read:
+        variables |= {"READ_ACCESS": "key", "WRITE_ACCESS": "iam"}
+    build = package("local", folder / "build", project=copy_project(folder / "project", variables)).parent
+    with Emulator() as emulator:
+        stack = deploy(emulator, build)
+        emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=ORDER)
+        policies = ("WritePolicyArn", "ReadPolicyArn") if to_read else ("ReadPolicyArn", "WritePolicyArn")
+        by_key, by_iam = (READS, WRITES) if to_read else (WRITES, READS)
+        yield Deployed(build, stack, by_key, by_iam, *policies)
+
+
+@pytest.fixture
+def api(deployed: Deployed) -> Api:
+    return Api(deployed.stack.api_url)
+
+
+@pytest.fixture(autouse=True)
+def nothing_but_the_order(deployed: Deployed) -> None:
+    """The table as it was before the first test."""
+    dynamodb = deployed.stack.emulator.client("dynamodb")
+    dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "new"}})
+    dynamodb.put_item(TableName="OrdersTable", Item=ORDER)
+
+
+def orders(deployed: Deployed) -> Any:
+    return deployed.stack.emulator.client("dynamodb").scan(TableName="OrdersTable")["Items"]
+
+
+def key(deployed: Deployed) -> str:
+    gateway = deployed.stack.emulator.client("apigateway")
+    value: str = gateway.get_api_key(apiKey=deployed.stack.outputs["ApiKeyId"], includeValue=True)["value"]
+    return value
+
+
+def signed(deployed: Deployed, request: tuple[str, str, Any], credentials: Credentials) -> Answer:
+    """Makes a request, signed as on AWS: for the API's host name, which is not to be resolved here."""
+    method, path, body = request
+    url = urlsplit(deployed.stack.api_host_url + path)
+    data = json.dumps(body) if body is not None else None
+    headers = {"Host": url.netloc} | ({"Content-Type": "application/json"} if data else {})
+    prepared = AWSRequest(method=method, url=url.geturl(), data=data, headers=headers)
+    SigV4Auth(credentials, "execute-api", REGION).add_auth(prepared)
+    connection = http.client.HTTPConnection(HOST, url.port, timeout=60)
+    connection.request(method, url.path, data, dict(prepared.headers))
+    answer = connection.getresponse()
+    body_read = answer.read()
+    connection.close()
+    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body_read)
+
+
+@pytest.fixture
+def somebody(deployed: Deployed, unique: str) -> Iterator[Any]:
+    """`somebody(policy)` makes a user who has the policy of that output, or none; gives the user's credentials."""
+    iam = deployed.stack.emulator.client("iam")
+    made: list[tuple[str, str | None, str]] = []
+
+    def make(policy: str | None) -> Credentials:
+        name = f"{unique}-{len(made)}"
+        iam.create_user(UserName=name)
+        arn = deployed.stack.outputs[policy] if policy else None
+        if arn:
+            iam.attach_user_policy(UserName=name, PolicyArn=arn)
+        access_key = iam.create_access_key(UserName=name)["AccessKey"]
+        made.append((name, arn, access_key["AccessKeyId"]))
+        return Credentials(access_key["AccessKeyId"], access_key["SecretAccessKey"])
+
+    yield make
+    for name, arn, access_key_id in made:
+        iam.delete_access_key(UserName=name, AccessKeyId=access_key_id)
+        if arn:
+            iam.detach_user_policy(UserName=name, PolicyArn=arn)
+        iam.delete_user(UserName=name)
+
+
+# --- Without the right ---------------------------------------------------------------------------
+
+
+def test_without_any_right_every_request_is_refused_and_nothing_written(deployed: Deployed, api: Api):
+    for method, path, body in READS + WRITES:
+        assert api(method, path, body).status == 403
+    assert orders(deployed) == [ORDER]
+
+
+def test_a_key_that_there_is_not_is_refused(deployed: Deployed, api: Api):
+    for method, path, body in deployed.by_key:
+        assert api(method, path, body, headers={"x-api-key": "guessed" * 5}).status == 403
+    assert orders(deployed) == [ORDER]
+
+
+def test_a_key_is_no_signature(deployed: Deployed, api: Api):
+    for method, path, body in deployed.by_iam:
+        assert api(method, path, body, headers={"x-api-key": key(deployed)}).status == 403
+    assert orders(deployed) == [ORDER]
+
+
+def test_a_user_whom_nobody_has_allowed_it_is_refused(deployed: Deployed, somebody: Any):
+    user = somebody(None)
+    for request in deployed.by_iam:
+        assert signed(deployed, request, user).status == 403
+    assert orders(deployed) == [ORDER]
+
+
+def test_who_signs_with_the_wrong_secret_is_refused(deployed: Deployed, somebody: Any):
+    user = somebody(deployed.iam_policy)
+    for request in deployed.by_iam:
+        assert signed(deployed, request, Credentials(user.access_key, "guessed" * 5)).status == 403
+    assert orders(deployed) == [ORDER]
+
+
+def test_the_right_to_read_is_none_to_write_and_the_other_way_round(deployed: Deployed, somebody: Any):
+    user = somebody(deployed.other_policy)
+    for request in deployed.by_iam:
+        assert signed(deployed, request, user).status == 403
+    assert orders(deployed) == [ORDER]
+
+
+# --- With it -------------------------------------------------------------------------------------
+
+
+def test_who_has_a_key_is_answered(deployed: Deployed, api: Api):
+    statuses = [api(*request, headers={"x-api-key": key(deployed)}).status for request in deployed.by_key]
+    assert set(statuses) <= {200, 201, 204}
+
+
+def test_who_is_allowed_it_is_answered(deployed: Deployed, somebody: Any):
+    user = somebody(deployed.iam_policy)
+    statuses = [signed(deployed, request, user).status for request in deployed.by_iam]
+    assert set(statuses) <= {200, 201, 204}
+
+
+def test_the_page_and_the_description_are_for_everybody(api: Api):
+    assert (api.get("/").status, api.get("/openapi.json").status) == (200, 200)
+
+
+# --- Besides -------------------------------------------------------------------------------------
+
+
+def test_no_key_is_in_the_package_or_in_a_log(deployed: Deployed, api: Api):
+    value = key(deployed)
+    for method, path, body in deployed.by_key:
+        api(method, path, body, headers={"x-api-key": value})
+    logged = deployed.stack.logs("APIHandler")
+    assert logged
+    assert not [line for line in logged if value in line]
+    assert value not in (deployed.build / "sam.json").read_text()
+
+
+def test_other_origins_pages_may_read_the_answers_if_the_stage_says_so(deployed: Deployed):
+    assert Api(deployed.stack.api_url).get("/openapi.json").headers["access-control-allow-origin"] == ORIGIN
+
+
+def test_callers_with_a_key_are_throttled(deployed: Deployed):
+    def slowly(template: Template) -> None:
+        template["Parameters"]["KeyRequestsPerSecond"]["Default"] = "1"
+        template["Parameters"]["KeyBurst"]["Default"] = "1"
+
+    stack = deploy(deployed.stack.emulator, deployed.build, change=slowly)
+    method, path, body = deployed.by_key[0]
+    headers = {"x-api-key": key(deployed)}
+    assert 429 in [Api(stack.api_url)(method, path, body, headers=headers).status for _ in range(5)]
+
+
+def test_chalice_local_guards_nothing_but_answers_browsers_preflight_requests(deployed: Deployed, tmp_path: Path):
+    project = copy_project(tmp_path / "project", {"CORS_ORIGIN": ORIGIN, "READ_ACCESS": "key", "WRITE_ACCESS": "iam"})
+    with ChaliceLocal(deployed.stack.emulator, project=project) as local:
+        answer = Api(local.url)("OPTIONS", "/orders", headers={"Origin": ORIGIN})
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert "x-api-key" in answer.headers["access-control-allow-headers"].lower()
+        assert Api(local.url).get("/totals").status == 200
