@@ -161,7 +161,10 @@ def run(settings: Settings) -> None:
             cloud.check()
             if edited != (edited := source_time()):
                 say("The source has changed.")
+                url = cloud.stack.api_host_url
                 cloud.renew()
+                if cloud.stack.api_host_url != url:  # As after a change of the routes.
+                    say(f"API Gateway's URL is now {cloud.stack.api_host_url}")
             time.sleep(POLL_SECONDS)
     finally:
         _ignore_signals()

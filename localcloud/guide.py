@@ -21,6 +21,7 @@ def text(url: str, stack: Stack, data: Path | None) -> str:
     return f"""
 Ready. State: {f"kept in {data}" if data else "fresh, and gone at the end (DATA=folder keeps it)"}
 
+  Dashboard  {url}/
   Routes     {url}                    chalice local, from the source
              {stack.api_host_url}    API Gateway and Lambda, with the generated IAM policy
   AWS        {aws}                    region {REGION}, key {ROOT_KEY}, secret {ROOT_SECRET}
