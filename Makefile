@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help local test package provision backfill audit scale clean
+.PHONY: help local test bench package provision backfill audit scale clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test: $(READY) ## Check and test everything (TESTS=tests/unit for a part)
 	@$(BIN)/ruff format --quiet --check
 	@$(BIN)/mypy
 	@exec $(BIN)/python -m pytest $(TESTS)
+
+bench: $(READY) ## Compare what an order costs, here and with what people use instead (some minutes)
+	@exec $(BIN)/python -m bench
 
 package: $(READY) ## Write the SAM template and the code of a stage to build/ (STAGE=prod)
 	@exec $(BIN)/python -m infrastructure.package --stage '$(or $(STAGE),$(error Which stage? make package STAGE=prod))'

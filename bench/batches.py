@@ -1,0 +1,120 @@
+"""What a batch costs, each way: requests, units, CPU and time for each order in it."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from bench.delivery import Way
+from bench.records import Feed, Record, event
+from bench.wire import Wire
+
+Kind = Literal["new", "amended", "redelivered"]
+KINDS: tuple[Kind, ...] = ("new", "amended", "redelivered")
+
+HEADLINE_PRODUCTS = 10
+
+
+class Case(NamedTuple):
+    """A batch of so many records, each of another order, over so many products."""
+
+    kind: Kind
+    records: int
+    products: int
+
+
+class Figures(NamedTuple):
+    """For each order of a batch."""
+
+    requests: float
+    write_units: float
+    read_units: float
+    cpu_us: float
+    """Microseconds of CPU in the handler's process; the emulator is another one."""
+    wall_us: float
+    """Microseconds until the handler returns."""
+
+
+class Sizes(NamedTuple):
+    """How large the batches are that are measured."""
+
+    ours: tuple[int, ...]
+    others: tuple[int, ...]
+    """The other ways make the same requests for each record, however many there are: less shows them as well."""
+    headline: int
+    """The size of the batches by which all are compared."""
+    products: tuple[int, ...]
+
+
+FULL = Sizes(ours=(1, 10, 100, 1_000, 10_000), others=(1, 10, 100, 1_000), headline=1_000, products=(1, 10, 1_000))
+QUICK = Sizes(ours=(1, 10, 100), others=(1, 10), headline=10, products=(1, 10))
+
+
+def cases(way: Way, sizes: Sizes) -> list[Case]:
+    """What is measured of a way."""
+    return [
+        Case(kind, records, products)
+        for kind in KINDS
+        for records in (sizes.ours if way.name == "ours" else sizes.others)
+        for products in sizes.products
+        if products <= records and (way.name == "ours" or products == HEADLINE_PRODUCTS or records == 1)
+    ]
+
+
+def measure(ways: list[Way], wire: Wire, sizes: Sizes) -> Iterator[tuple[Way, Case, Figures]]:
+    """Measures all cases of all ways."""
+    for way in ways:
+        figures(way, Case("new", HEADLINE_PRODUCTS, HEADLINE_PRODUCTS), wire)  # Warms up.
+        for case in cases(way, sizes):
+            yield way, case, figures(way, case, wire)
+
+
+def figures(way: Way, case: Case, wire: Wire) -> Figures:
+    """Measures a case: counts in one delivery, and takes the best time of some others."""
+    counted = prepare(way, case)
+    with wire.counting():
+        way.deliver(counted)
+    times = [timed(way, prepare(way, case)) for _ in range(repeats(way, case))]
+    cpu_seconds = min(cpu for cpu, _ in times)
+    wall_seconds = min(wall for _, wall in times)
+    totals = (*wire.traffic, cpu_seconds * 1e6, wall_seconds * 1e6)
+    return Figures(*[total / case.records for total in totals])
+
+
+def repeats(way: Way, case: Case) -> int:
+    """How often to take the time: small batches often, and seldom what repeats itself within the batch."""
+    if case.records <= 10:
+        return 10
+    return 3 if way.name == "ours" or case.records <= 100 else 1
+
+
+def prepare(way: Way, case: Case) -> Any:
+    """A batch of fresh orders; of amendments and redeliveries, the orders are counted by now."""
+    feed = Feed()
+    batch = orders(feed, case, quantity=5)
+    if case.kind != "new":
+        way.deliver(event(batch))
+    if case.kind == "amended":
+        batch = [feed.put(*again(record), 8) for record in batch]
+    return event(batch)
+
+
+def timed(way: Way, batch: Any) -> tuple[float, float]:
+    """Has a batch counted; returns the seconds of CPU and of time that it took."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    way.deliver(batch)
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def orders(feed: Feed, case: Case, quantity: int) -> list[Record]:
+    """The records of new orders, of products in turn."""
+    run = uuid.uuid4().hex
+    return [
+        feed.put(f"{run}-{number:05}", f"Product {number % case.products}", quantity) for number in range(case.records)
+    ]
+
+
+def again(record: Record) -> tuple[str, str]:
+    """The id and the product of a record's order."""
+    order = record["dynamodb"]["NewImage"]
+    return order["OrderID"]["S"], order["Product"]["S"]

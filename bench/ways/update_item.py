@@ -1,0 +1,26 @@
+"""ADD per record
+
+One UpdateItem with ADD for each new order: what most tutorials on DynamoDB Streams arrive at.
+"""
+
+from typing import Any
+
+import boto3
+
+TABLES = {"AddTotals": ("product",)}
+TOTAL = ("AddTotals", "product", "totalQuantity")
+
+dynamodb = boto3.client("dynamodb")
+
+
+def handler(event: Any, _context: Any) -> None:
+    """Adds each new order's quantity to its product's total."""
+    for record in event["Records"]:
+        if record["eventName"] == "INSERT":
+            order = record["dynamodb"]["NewImage"]
+            dynamodb.update_item(
+                TableName="AddTotals",
+                Key={"product": order["Product"]},
+                UpdateExpression="ADD totalQuantity :quantity",
+                ExpressionAttributeValues={":quantity": order["Quantity"]},
+            )
