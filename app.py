@@ -34,8 +34,6 @@ from chalice.app import (
     Response,
 )
 
-from chalicelib import audit as audits
-from chalicelib import backfill as backfills
 from chalicelib import (
     access,
     dashboard,
@@ -52,6 +50,8 @@ from chalicelib import (
     transactions,
     trend,
 )
+from chalicelib import audit as audits
+from chalicelib import backfill as backfills
 from chalicelib.access import Access
 from chalicelib.audit import Audit
 from chalicelib.settlement import Read, Settlement, Uncountable
@@ -214,7 +214,7 @@ def existing_total(product: str) -> orders.Item:
 # --- About ---------------------------------------------------------------------------------------
 
 FOLDER = Path(__file__).with_name("chalicelib") / "dashboard"
-PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES])
+PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES], access=ACCESS)
 
 
 @app.route("/", methods=["GET"])
@@ -227,7 +227,7 @@ def show_dashboard() -> Response:
 def show_description() -> dict[str, Any]:
     """Shows the API's description."""
     path = request().context.get("path", "")  # With the stage's, unlike the request's own.
-    return openapi.document(path.removesuffix("/openapi.json") or "/")
+    return openapi.document(path.removesuffix("/openapi.json") or "/", ACCESS)
 
 
 # --- The stream ----------------------------------------------------------------------------------

@@ -34,6 +34,9 @@ class Settings(NamedTuple):
     origin: str | None = None  # None: a browser lets only the API's own page call it.
 
 
+OPEN_TO_ALL = Settings()
+
+
 class Misconfigured(ValueError):
     """A setting is none that there is; the message says which there are."""
 
@@ -55,4 +58,4 @@ def _origin(variables: Mapping[str, str]) -> str | None:
     value = variables.get(ORIGIN_VARIABLE)
     if value is None or _ORIGIN.fullmatch(value):
         return value
-    raise Misconfigured(f"{ORIGIN_VARIABLE} is {value!r}: give an origin such as https://shop.example.com, without path")
+    raise Misconfigured(f"{ORIGIN_VARIABLE} is {value!r}: give an origin, such as https://shop.example.com")

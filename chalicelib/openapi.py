@@ -8,14 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib import orders, totals, trend
+from chalicelib.access import OPEN_TO_ALL, Access, Settings
 
 VERSION = "1.0.0"
 
 Schema = dict[str, Any]
 
 
-def document(base: str) -> dict[str, Any]:
+def document(base: str, access: Settings = OPEN_TO_ALL) -> dict[str, Any]:
     """The document; `base` is the path under which the routes are, such as `/api` for a deployed stage."""
+    described = _document(base)
+    wanted = {access.reads, access.writes} - {Access.OPEN}
+    if wanted:
+        described["paths"] = _guarded(described["paths"], access)
+        described["components"]["securitySchemes"] = {name: _SECURITY[name] for name in sorted(wanted)}
+    return described
+
+
+def _document(base: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -48,6 +58,44 @@ def document(base: str) -> dict[str, Any]:
     }
 
 
+# --- Who may ask ---------------------------------------------------------------------------------
+
+_SECURITY: dict[Access, Schema] = {
+    Access.KEY: {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    Access.IAM: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "AWS Signature Version 4, service execute-api.",
+        "x-amazon-apigateway-authtype": "awsSigv4",
+    },
+}
+
+
+def _guarded(paths: Mapping[str, Any], access: Settings) -> dict[str, Any]:
+    """The paths, with what is wanted for each operation."""
+    guarded: dict[str, Any] = {}
+    for path, operations in paths.items():
+        guarded[path] = dict(operations)
+        for method, operation in operations.items():
+            wanted = access.reads if method == "get" else access.writes
+            if method != "parameters" and "about" not in operation["tags"] and wanted is not Access.OPEN:
+                responses = {**operation["responses"], "403": _NOT_ALLOWED}
+                guarded[path][method] = {**operation, "security": [{wanted: []}], "responses": responses}
+    return guarded
+
+
+_NOT_ALLOWED: Schema = {
+    "description": "The request lacks what `security` wants, or that does not allow it. API Gateway says so.",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "properties": {"message": {"type": "string"}}},
+            "example": {"message": "Forbidden"},
+        }
+    },
+}
+
+
 _DESCRIPTION = """\
 Orders placed here, or written into the orders' table directly, are counted by way of the table's stream: what \
 an answer says of totals may be a second or two behind what it says of orders. `GET /orders/{orderId}` tells \
@@ -59,7 +107,8 @@ and `Quantity`, is taken as well.
 
 Product names and order ids stand percent-encoded in paths, a `/` as `%2F`.
 
-A path or method that is not here is answered by API Gateway, with 403 and `{"message": …}`."""
+A path or method that is not here is answered by API Gateway, with 403 and `{"message": …}`, and so are more \
+requests than it is set to take, with 429."""
 
 
 # --- Schemas -------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from chalicelib.access import OPEN_TO_ALL, Settings
+
 FILES = ("page.html", "style.css", "script.js")
 """What `page` takes, in this order."""
 
@@ -20,9 +22,10 @@ class Page(NamedTuple):
     headers: Mapping[str, str]
 
 
-def page(html: str, style: str, script: str) -> Page:
-    """The page as it is served."""
-    before, _, rest = html.partition("{style}")
+def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) -> Page:
+    """The page as it is served; `access` says what the API wants with the page's requests."""
+    guarded = html.replace("{reads}", access.reads).replace("{writes}", access.writes)
+    before, _, rest = guarded.partition("{style}")
     between, _, after = rest.partition("{script}")
     headers = {
         "Content-Type": "text/html; charset=utf-8",

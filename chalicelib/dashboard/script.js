@@ -15,6 +15,27 @@ const number = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", {notation: "compact", maximumFractionDigits: 1});
 const counted = (n, one, many) => `${number.format(n)} ${n === 1 ? one : many}`;
 
+// --- Who may ask ---------------------------------------------------------------------------------
+
+const {reads, writes} = document.body.dataset;   // open, key or iam: what the API wants with a request.
+const SIGNED = "signed with AWS credentials, which a page does not have. The project’s docs/access.md says how to call it.";
+let key = "";   // Typed in, and kept nowhere else.
+
+$("entry").hidden = reads !== "key" && writes !== "key";
+$("entry-form").onsubmit = (event) => {
+  event.preventDefault();
+  key = $("key").value.trim();
+  hurry();
+};
+if (writes === "iam") {
+  $("form").hidden = true;
+  say("placing-note", `This API wants orders ${SIGNED}`);
+}
+
+function refusal() {
+  return key ? "The API does not take this key." : "The API wants a key: type it in above.";
+}
+
 // --- The API -------------------------------------------------------------------------------------
 
 class Failure extends Error {
@@ -26,9 +47,9 @@ class Failure extends Error {
 }
 
 async function call(path, method = "GET", body = undefined) {
-  const options = {method, cache: "no-store", signal: AbortSignal.timeout(20000)};
+  const options = {method, cache: "no-store", signal: AbortSignal.timeout(20000), headers: key ? {"x-api-key": key} : {}};
   if (body) {
-    options.headers = {"Content-Type": "application/json"};
+    options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
   let answer, content;
@@ -40,6 +61,7 @@ async function call(path, method = "GET", body = undefined) {
     throw new Failure("The API cannot be reached.", 0);
   }
   if (answer.ok) return content;
+  if (answer.status === 403 && (method === "GET" ? reads : writes) === "key") throw new Failure(refusal(), 403);
   throw new Failure(content.Message || content.message || `The API answered with an error (${answer.status}).`,
                     answer.status, content.problems);
 }
@@ -73,6 +95,14 @@ let failures = 0;
 let hurry = () => {};
 
 async function keepUp() {
+  if (reads === "iam") {
+    setStatus("lost", "No totals here");
+    return say("alert", `This API wants requests for totals ${SIGNED}`);
+  }
+  while (reads === "key" && !key) {
+    setStatus("waiting", "Waiting for a key");
+    await new Promise((resume) => { hurry = resume; });
+  }
   for (;;) {
     if (document.hidden) await new Promise((resume) => document.addEventListener("visibilitychange", resume, {once: true}));
     const started = performance.now();
@@ -464,6 +494,7 @@ async function follow({orderId, product, quantity}) {
   while ($("placed").children.length > PLACED_SHOWN) $("placed").lastElementChild.remove();
   const started = performance.now();
   const end = (state, text) => { standing.dataset.state = state; standing.textContent = text; hurry(); };
+  if (reads === "iam") return end("counted", "placed");   // When it is counted is not for a page to see.
   for (let tries = 0; line.isConnected; tries += 1) {
     await new Promise((resume) => setTimeout(resume, tries < 25 ? 200 : 2000));
     try {
@@ -479,7 +510,8 @@ async function follow({orderId, product, quantity}) {
 // --- The rest ------------------------------------------------------------------------------------
 
 $("description").href = `${BASE}openapi.json`;
-$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders' \\\n  -d '{"product": "Notebook", "quantity": 5}'`;
+const withKey = writes === "key" ? " -H 'x-api-key: YOUR-KEY'" : "";
+$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders'${withKey} \\\n  -d '{"product": "Notebook", "quantity": 5}'`;
 $("copy").onclick = async () => {
   try {
     await navigator.clipboard.writeText($("curl").textContent);

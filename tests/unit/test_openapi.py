@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from openapi_spec_validator import validate
 
 from chalicelib import openapi, orders, totals, trend
+from chalicelib.access import Access, Settings
 
 DOCUMENT = openapi.document("/api")
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -137,3 +138,30 @@ def test_query_parameters_are_those_that_the_routes_know():
 def test_defaults_are_those_of_the_routes():
     assert parameters("/totals")["limit"]["default"] == totals.LIMIT_DEFAULT
     assert parameters("/totals/{product}/trend")["days"]["default"] == trend.days_asked({})
+
+
+# --- Who may ask ---------------------------------------------------------------------------------
+
+
+def wanted(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    return {
+        (method, path): operation.get("security")
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if method != "parameters"
+    }
+
+
+def test_an_open_api_wants_nothing():
+    assert set(wanted(DOCUMENT).values()) == {None}
+
+
+def test_it_says_what_a_stage_wants_of_readers_and_of_writers_and_of_neither_at_the_page():
+    document = openapi.document("/api", Settings(Access.IAM, Access.KEY))
+    validate(document)
+    for (method, path), security in wanted(document).items():
+        about = path in ("/", "/openapi.json")
+        assert security == (None if about else [{"iam": []}] if method == "get" else [{"key": []}])
+        assert about or "403" in document["paths"][path][method]["responses"]
+    assert json.loads(json.dumps(document))["components"]["securitySchemes"].keys() == {"iam", "key"}
+    assert openapi.document("/api") == DOCUMENT

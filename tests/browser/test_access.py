@@ -1,0 +1,126 @@
+"""The dashboard of a stage that is not open to everybody: it works with a key, and says so where it cannot work.
+
+The pages are the app's, of stages that want something with requests. What the API then does is played here, after
+what API Gateway answers (tests/e2e/test_access.py has the real one).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Page, Route, expect
+
+from chalicelib import dashboard
+from chalicelib.access import Access, Settings
+
+FOLDER = Path(dashboard.__file__).parent
+URL = "http://orders.example/api/"
+KEY = "a-key-that-is-good"
+TOTALS = '{"totals": [{"product": "Ink", "totalQuantity": 5, "orderCount": 1, "updatedAt": null}], "freshness": null}'
+
+
+class Gateway:
+    """Answers the page's requests as API Gateway does, and keeps their keys."""
+
+    def __init__(self, page: Page) -> None:
+        self.keys: list[str | None] = []
+        self._page = page
+
+    def serve(self, access: Settings) -> None:
+        """Serves the page of a stage at URL, and goes there."""
+        files = [(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES]
+        served = dashboard.page(*files, access=access)
+        self._page.route(f"{URL}**", self._answer)
+        self._page.route(URL, lambda route: route.fulfill(body=served.body, headers=dict(served.headers)))
+        self._page.goto(URL)
+
+    def _answer(self, route: Route) -> None:
+        key = route.request.headers.get("x-api-key")
+        self.keys.append(key)
+        if key != KEY:
+            route.fulfill(status=403, json={"message": "Forbidden"})
+        elif route.request.method == "POST":
+            route.fulfill(status=201, json={"orderId": "o", "product": "Ink", "quantity": 1})
+        elif "/orders/" in route.request.url:
+            route.fulfill(json={"orderId": "o", "product": "Ink", "quantity": 5, "counted": True})
+        elif "/trend" in route.request.url:
+            route.fulfill(status=404, json={"Code": "NotFoundError", "Message": "never"})
+        else:
+            route.fulfill(body=TOTALS, content_type="application/json")
+
+
+@pytest.fixture
+def gateway(page: Page) -> Iterator[Gateway]:
+    yield Gateway(page)
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def use_key(page: Page, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Use key").click()
+
+
+def place(page: Page) -> None:
+    page.get_by_label("Product", exact=True).fill("Ink")
+    page.get_by_role("button", name="Place order").click()
+
+
+def test_where_a_key_is_wanted_it_asks_for_one_first_and_then_works(page: Page, gateway: Gateway):
+    gateway.serve(Settings(Access.KEY, Access.KEY))
+    expect(page.locator("#status-text")).to_have_text("Waiting for a key")
+    assert gateway.keys == []
+    use_key(page, KEY)
+    expect(page.locator("#bars")).to_contain_text("Ink")
+    place(page)
+    expect(page.locator("#placed")).to_contain_text("counted")
+    assert set(gateway.keys) == {KEY}
+
+
+def test_a_wrong_key_is_said_to_be_one_and_can_be_mended(page: Page, gateway: Gateway):
+    gateway.serve(Settings(Access.KEY, Access.OPEN))
+    use_key(page, "guessed")
+    expect(page.locator("#alert")).to_contain_text("The API does not take this key.")
+    use_key(page, KEY)
+    expect(page.locator("#bars")).to_contain_text("Ink")
+    expect(page.locator("#alert")).to_be_hidden()
+
+
+def test_the_key_is_kept_nowhere_but_in_the_page(page: Page, gateway: Gateway):
+    gateway.serve(Settings(Access.KEY, Access.KEY))
+    use_key(page, KEY)
+    expect(page.locator("#bars")).to_contain_text("Ink")
+    stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
+    assert KEY not in stored
+    page.reload()
+    expect(page.locator("#status-text")).to_have_text("Waiting for a key")
+
+
+def test_where_only_writing_wants_a_key_placing_an_order_says_so(page: Page, gateway: Gateway):
+    gateway.serve(Settings(Access.OPEN, Access.KEY))
+    place(page)
+    expect(page.locator("#form-problem")).to_contain_text("The API wants a key: type it in above.")
+    expect(page.locator("#curl")).to_contain_text("x-api-key", use_inner_text=False)
+
+
+def test_where_requests_are_to_be_signed_it_says_that_it_cannot_and_asks_for_nothing(page: Page, gateway: Gateway):
+    gateway.serve(Settings(Access.IAM, Access.IAM))
+    expect(page.locator("#alert")).to_contain_text("signed with AWS credentials")
+    expect(page.locator("#placing-note")).to_contain_text("signed with AWS credentials")
+    expect(page.locator("#form")).to_be_hidden()
+    expect(page.locator("#entry")).to_be_hidden()
+    assert gateway.keys == []
+
+
+def test_an_open_api_is_not_asked_for_with_a_key(page: Page, gateway: Gateway):
+    gateway.serve(Settings())
+    expect(page.locator("#alert")).to_contain_text("Forbidden")  # As whatever the API says of itself.
+    expect(page.locator("#entry")).to_be_hidden()
+    assert set(gateway.keys) == {None}
+
+
+def test_the_field_for_the_key_can_be_used_by_everybody(page: Page, gateway: Gateway):
+    gateway.serve(Settings(Access.KEY, Access.KEY))
+    expect(page.get_by_label("API key")).to_be_visible()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
