@@ -209,8 +209,8 @@ class Agreement:
             self.figures[sight.finding] += 1
             self._products.add([*sight.entry.contributions, *expected.contributions])
             self.shown.add(_to_json(sight, expected))
-        if self._repair and (not doubt.counted or doubt.looks < _LOOKS_MAX):
-            self._to_mend.append(doubt._replace(counted=True, looks=doubt.looks + 1))
+        if self._repair:
+            self._to_mend.append(doubt._replace(counted=True))
 
     def _is_stream_behind(self, now: int) -> Asking[bool]:
         """Whether the stream handler, when it last looked, was further behind than the patience."""

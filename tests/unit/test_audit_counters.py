@@ -169,6 +169,18 @@ def test_a_mended_counter_can_be_added_to_like_any_other():
     assert audited(shop)["clean"] is True
 
 
+def test_a_correction_shows_like_any_other_change():
+    shop = example()
+    not_there(shop)
+    too_many = shop.counter("Pen")
+    too_many["orderCount"] = {"N": "9"}
+    revision = int(too_many["revision"]["N"])
+    audited(shop, repair=True)
+    assert shop.counter("Pen")["revision"] == {"N": str(revision + 1)}
+    assert shop.counter("Notebook")["revision"] == {"N": "1"}
+    assert shop.counter("Notebook")["updatedAt"]["S"] > "2026"
+
+
 def test_contributions_to_a_table_without_a_view_are_counted_and_left_alone(monkeypatch: pytest.MonkeyPatch):
     shop = example()
     monkeypatch.delitem(views.VIEWS, tables.TREND)
@@ -241,6 +253,23 @@ def test_a_counter_that_never_stops_moving_is_unsettled_and_all_others_are_prove
     assert found(answer) == {"drifted": 1, "unsettled": 2}
     assert {each["product"] for each in answer["counters"]["moving"]} == {"Pen"}
     assert [each["product"] for each in answer["counters"]["findings"]] == ["Notebook"]
+
+
+def test_drift_that_was_seen_before_its_counter_moved_is_told_when_it_is_seen_again():
+    shop = example()
+    too_much(shop)
+    work = audit.request({})
+    moved_in = set()
+
+    def order(step: jobs.Request) -> None:
+        number = work._counters.number
+        if work._counters.stage is Stage.SUM and number % 2 == 0 and number not in moved_in:
+            moved_in.add(number)
+            shop.put(item(f"pass{number}"))
+            shop.deliver()
+
+    run(work, shop.dynamo, before_each=order)
+    assert found(work.to_json(0)) == {"drifted": 1, "unsettled": 0}
 
 
 def test_a_transaction_of_which_only_a_part_is_visible_is_no_drift():

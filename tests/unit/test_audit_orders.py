@@ -1,12 +1,14 @@
 """The audit's first proof, law by law: the ledger agrees with OrdersTable, whatever is in flight."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from chalicelib import audit, audit_orders, freshness, instants, jobs, ledger, tables
+from chalicelib.audit_findings import Shown
 from chalicelib.ledger import Status
+from chalicelib.settlement import Settlement
 from chalicelib.views import Counter
 from tests.doubles import Dynamo, run
 from tests.shop import Shop, example, is_wait
@@ -205,6 +207,57 @@ def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
     assert totals(shop) == totals_in_truth(shop)
 
 
+def mending(work: audit.Audit, step: jobs.Request) -> bool:
+    """Whether this is the first request of the mending of what has been found."""
+    return bool(work._orders._to_mend) and isinstance(step, jobs.Lookup) and step.table == tables.LEDGER
+
+
+def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_cancelled():
+    shop = example()
+    lose_an_amendment(shop)
+    work = audit.request({"repair": True})
+
+    def archive(step: jobs.Request) -> None:
+        if mending(work, step):
+            shop.remove("a", by_ttl=True)
+        if is_wait(step):
+            shop.deliver()
+
+    run(work, shop.dynamo, before_each=archive)
+    assert shop.dynamo.entry("a").status is Status.ARCHIVED
+    assert shop.dynamo.totals()["Notebook"] == (12, 2)
+
+
+def test_drift_that_could_not_be_mended_at_once_is_counted_once():
+    shop = example()
+    lose_an_amendment(shop)
+    amended = iter([11, 12])
+
+    def amend_and_lose(step: jobs.Request) -> None:
+        if isinstance(step, Settlement) and (quantity := next(amended, None)):
+            shop.put(item("a", "Pen", quantity))
+            shop.lose()
+
+    answer = audited(shop, amend_and_lose, repair=True)
+    assert (found(answer), answer["orders"]["mended"]) == ({**NOTHING, "differing": 1}, 1)
+    assert shop.dynamo.totals()["Pen"] == (14, 2)
+
+
+def test_an_order_that_can_never_be_counted_is_said_to_be_so_and_the_others_are_mended():
+    shop = example()
+    shop.put(item("poison", "Poison"), item("lost", "Pen"))
+    shop.lose()
+
+    def refuse(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]] | None:
+        poison = any(action.get("Put", {}).get("Item", {}).get("OrderID") == {"S": "poison"} for action in wanted)
+        return [{"Code": "ValidationError", "Message": "no number"}] if poison else None
+
+    shop.dynamo.refuse = refuse
+    answer = audited(shop, repair=True)
+    assert answer["clean"] is False
+    assert (answer["orders"]["missing"], answer["orders"]["mended"], answer["orders"]["uncountable"]) == (2, 1, 1)
+
+
 def test_an_order_that_never_stops_changing_is_in_flight():
     shop = example()
     quantity = iter(range(10, 1_000_000))
@@ -270,6 +323,42 @@ def test_what_is_shown_is_bounded_and_what_is_counted_complete(monkeypatch: pyte
     assert answer["driftedProducts"] == 5
 
 
+class Stopped(Exception):
+    """The invocation ends before its next request."""
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_audit_that_is_stopped_before_any_request_goes_on_from_its_cursor(repair: bool):
+    def damaged() -> Shop:
+        shop = example()
+        lose_an_order(shop)
+        lose_an_amendment(shop)
+        shop.counter("Notebook")["orderCount"] = {"N": "50"}
+        return shop
+
+    whole = damaged()
+    expected = audited(whole, repair=repair)
+    for number in range(100):
+        shop = damaged()
+        work = audit.request({"repair": repair})
+        try:
+            run(work, shop.dynamo, before_each=at_request(number, stop))
+        except Stopped:
+            answer = work.to_json(0)
+            if not answer["done"]:
+                answer = audited(shop, cursor=answer["cursor"])
+            assert answer == expected, number
+            assert shop.dynamo.counters() == whole.dynamo.counters()
+        else:
+            assert number > 20
+            return
+    raise AssertionError("it has more requests than are tried")
+
+
+def stop() -> None:
+    raise Stopped
+
+
 @pytest.mark.parametrize("repair", [False, True])
 def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pytest.MonkeyPatch, repair: bool):
     whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
@@ -284,3 +373,10 @@ def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pyte
         event = {"cursor": answer["cursor"]}
     assert answer == expected
     assert parts.dynamo.counters() == whole.dynamo.counters()
+
+
+def test_what_is_shown_is_bounded_by_its_size_too():
+    shown = Shown()
+    for _ in range(50):
+        shown.add({"product": "x" * 10_000})
+    assert 15 < len(shown.findings) < 20
