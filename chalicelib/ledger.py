@@ -132,7 +132,8 @@ def after(entry: Entry, record: Record) -> Entry:
         first_seen = min(entry.first_seen, first_seen)
     told = _told(entry, record.image, first_seen, record.version, record.at, record.by_ttl)
     if told is entry and entry.ahead:
-        return entry._replace(version=record.version, first_seen=first_seen, ahead=False)
+        revision = entry.revision + 1
+        return entry._replace(revision=revision, version=record.version, first_seen=first_seen, ahead=False)
     return told
 
 

@@ -344,6 +344,7 @@ def test_a_record_that_a_backfill_was_ahead_of_is_noted_though_it_changes_nothin
     ahead = ledger.as_item_says(counted, item("o", "Pen", 6), STARTED + 9)
     caught_up = after(ahead, record(3, item("o", "Pen", 6)))
     assert (caught_up.version, caught_up.contributions) == (record(3, None).version, ahead.contributions)
+    assert caught_up.revision == ahead.revision + 1  # Law 1: no other write may take it for what it was.
     assert Change(ahead, caught_up).of_version_alone
     assert ledger.entry("o", ledger.to_item(ahead)) == ahead
     assert after(caught_up, record(4, item("o", "Pen", 6))) is caught_up
