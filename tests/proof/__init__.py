@@ -1,0 +1,1 @@
+"""The proof that totals stay exact: fault schedules, mutations of the rules, races, soak, load."""
