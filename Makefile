@@ -10,16 +10,22 @@ STACK ?=
 SEGMENTS ?=
 REPAIR ?=
 TESTS ?= tests
+UPGRADE ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
+TOOLS := build/tools
+
+# What the dependencies may be licensed under. The last is MIT too; its package does not say so.
+LICENSES := MIT;BSD;Apache;PSF;Python Software Foundation;MPL;Mozilla
+UNSAID := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local test bench package provision backfill audit scale clean
+.PHONY: help local test bench package provision backfill audit scale lock dependencies clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 local: $(READY) ## Run the whole app on this machine (HTTP_PORT=8000 AWS_PORT=4566 DATA=folder)
 	@HTTP_PORT='$(HTTP_PORT)' AWS_PORT='$(AWS_PORT)' DATA='$(DATA)' exec $(BIN)/python -m localcloud
@@ -51,10 +57,24 @@ audit: $(READY) ## Prove the totals of a stage, and mend them on request (STAGE=
 scale: $(READY) ## Measure backfill and audit at 10,000 and 100,000 orders, some minutes
 	@exec $(BIN)/python -m bench.scale
 
+lock: $(TOOLS)/.ready ## Pin all that development installs, after an edit of requirements*.txt (UPGRADE=yes)
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/bin/uv pip compile requirements-dev.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
+	  $(if $(UPGRADE),--upgrade) --output-file requirements-dev.lock
+
+dependencies: $(READY) $(TOOLS)/.ready ## List licences, and look for known vulnerabilities (asks PyPI)
+	@$(TOOLS)/bin/pip-licenses --python $(BIN)/python --order license --partial-match --allow-only '$(LICENSES)' \
+	  --ignore-packages $(UNSAID)
+	@$(TOOLS)/bin/pip-audit --strict --disable-pip --requirement requirements-dev.lock
+
 clean: ## Remove all that was made here, the virtualenv too
 	rm -rf $(VENV) build .chalice/deployments .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.txt requirements-dev.txt tools/venv.py
-	@$(PYTHON) tools/venv.py $(VENV) requirements-dev.txt
+$(READY): requirements-dev.lock tools/venv.py
+	@$(PYTHON) tools/venv.py $(VENV) requirements-dev.lock
+	@touch $@
+
+$(TOOLS)/.ready: requirements-tools.txt tools/venv.py
+	@$(PYTHON) tools/venv.py $(TOOLS) requirements-tools.txt
 	@touch $@

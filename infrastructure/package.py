@@ -20,6 +20,7 @@ from infrastructure.tables import StreamView
 PROJECT = Path(__file__).resolve().parent.parent
 # What a stage's environment_variables say and the shell's do not: else the package would differ from what it says.
 STAGE_VARIABLES = {READ_VARIABLE, WRITE_VARIABLE, ORIGIN_VARIABLE}
+LOCK = PROJECT / "requirements-dev.lock"
 TEMPLATE = "sam.json"
 CODE = "deployment.zip"
 
@@ -40,6 +41,8 @@ def package(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     merge = folder / "merge.json"
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(pins()), encoding="utf-8")
     additions = template.additions(
         stage,
         stream=stream,
@@ -47,8 +50,10 @@ def package(
         api_stage=settings.get("api_gateway_stage", chalice_config.DEFAULT_API_STAGE),
     )
     merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
-    _chalice(project, "package", "--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve()))
+    arguments = ["--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve())]
+    _chalice(project, constraints.resolve(), "package", *arguments)
     merge.unlink()
+    constraints.unlink()
     packaged = read(folder / TEMPLATE)
     access.add(packaged, stage)
     _narrow_policy(packaged)
@@ -71,10 +76,16 @@ def read(template_file: Path) -> dict[str, Any]:
     return packaged
 
 
-def _chalice(project: Path, *arguments: str) -> None:
+def pins() -> list[str]:
+    """The locked versions, so that Lambda gets of what requirements.txt asks for that with which all is tested."""
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]
+
+
+def _chalice(project: Path, constraints: Path, *arguments: str) -> None:
     # Importing the app makes a client, which wants a region, though packaging calls no service.
     inherited = {name: value for name, value in os.environ.items() if name not in STAGE_VARIABLES}
-    environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited}
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited, "PIP_CONSTRAINT": str(constraints)}
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
         cwd=project,
