@@ -10,23 +10,24 @@ The laws, which tests/unit/test_audit_counters.py walks:
    just being carried out, a reader may see a part (Developer Guide, "Isolation levels").
 4. Drift is mended, where that is asked for, on the condition that the counter has not moved since, and then looked
    at again in another pass.
-5. What is held in memory is bounded. Counters that are too many are parted by a hash of their keys into slices,
-   each with passes of its own.
+5. What is held in memory is bounded. Counters that are too many to be held one by one are first put through a sieve
+   (audit_screen.py), which takes one pass. If those that it does not let through are still too many, they are
+   parted by a hash of their keys into slices, each with passes of its own.
 
 The first pass of a slice takes all its counters, those that stand in the tables and those to which entries
 contribute; each further pass takes only those that are still open. Contributions to a table without a view
 (law 6 in ledger.py) have no counters here, and are counted as `retired`.
 """
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from chalicelib import freshness, instants, jobs, ledger, tables, views
 from chalicelib.audit_findings import Products, Shown, product
+from chalicelib.audit_screen import Screen, bucket, hash_of
 from chalicelib.jobs import Asking, Checkpoint, Correction, Lookup, Pause, Scan
 from chalicelib.ledger import Entry
 from chalicelib.orders import Item
@@ -61,6 +62,9 @@ NO_COUNTER = Counter(tables.TREND, jobs.key_of(tables.TREND, freshness.KEY))
 class Stage(StrEnum):
     """What a pass is doing."""
 
+    SCREEN_READ = "screen read"
+    SCREEN_SUM = "screen sum"
+    SCREEN_CHECK = "screen check"
     READ = "read"
     SUM = "sum"
     CHECK = "check"
@@ -79,17 +83,20 @@ class Held:
     counted: bool = False  # As drift, already.
     orders: int = 0  # That contribute to it; counted where there is a doubt.
     some_orders: list[str] = field(default_factory=list)
+    first: Amounts = field(default_factory=dict)  # Stored, as a further pass has first read it.
 
     def to_list(self) -> list[Any]:
         """As a cursor holds it."""
         doubt = None if self.doubt is None else _texts(self.doubt)
-        return [self.revision, _texts(self.rest), doubt, self.passes, self.counted, self.orders, self.some_orders]
+        numbers = [_texts(self.rest), doubt, _texts(self.first)]
+        return [self.revision, *numbers, self.passes, self.counted, self.orders, self.some_orders]
 
     @classmethod
     def of_list(cls, held: list[Any]) -> "Held":
         """From there."""
-        revision, rest, doubt, *others = held
-        return cls(revision, _numbers(rest), None if doubt is None else _numbers(doubt), *others)
+        revision, rest, doubt, first, passes, counted, orders, some_orders = held
+        numbers = _numbers(rest), None if doubt is None else _numbers(doubt)
+        return cls(revision, *numbers, passes, counted, orders, some_orders, _numbers(first))
 
 
 @dataclass
@@ -121,6 +128,8 @@ class Sums:
         self._open: dict[Counter, Held] = {}  # To be looked at in the next pass.
         self._wrong: list[Wrong] = []
         self._bytes = 0  # Of what is held, in the first pass.
+        self._screen: Screen | None = None
+        self._buckets: set[int] | None = None  # Those that the sieve has not let through, if there was need of one.
 
     @property
     def drift(self) -> int:
@@ -151,6 +160,8 @@ class Sums:
             "open": _rows(self._open),
             "wrong": [[wrong.counter, wrong.revision, dict(wrong.expected)] for wrong in self._wrong],
             "bytes": self._bytes,
+            "screen": None if self._screen is None else self._screen.state(),
+            "buckets": None if self._buckets is None else sorted(self._buckets),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -169,12 +180,17 @@ class Sums:
         self._open = _of_rows(state["open"])
         self._wrong = [Wrong(_counter(counter), revision, amounts) for counter, revision, amounts in state["wrong"]]
         self._bytes = state["bytes"]
+        self._screen = None if state["screen"] is None else Screen.of_state(state["screen"])
+        self._buckets = None if state["buckets"] is None else set(state["buckets"])
 
     # --- Steps -----------------------------------------------------------------------------------
 
     def steps(self) -> Asking[None]:
         """Pass after pass, slice after slice."""
         stages = {
+            Stage.SCREEN_READ: self._screen_read,
+            Stage.SCREEN_SUM: self._screen_sum,
+            Stage.SCREEN_CHECK: self._screen_check,
             Stage.READ: self._read,
             Stage.SUM: self._sum,
             Stage.CHECK: self._check,
@@ -192,18 +208,27 @@ class Sums:
 
     def _read_page(self) -> Asking[None]:
         """Of a view's table, in the first pass."""
+        for counter, item in (yield from self._page_of_counters()):
+            if self._is_in_slice(counter):
+                self._hold(counter, Held(_revision(item), _amounts(item)))
+        self._after_counters(Stage.SUM)
+
+    def _page_of_counters(self) -> Asking[list[tuple[Counter, Item]]]:
+        """The next page of all counters."""
         view = list(views.VIEWS.values())[self._table]
         page = yield Scan(view.table, self._start, PAGE_ITEMS)
-        for item in page.items:
-            counter = Counter(view.table, jobs.key_of(view.table, item))
-            if counter != NO_COUNTER and self._is_in_slice(counter):
-                self._hold(counter, Held(_revision(item), _amounts(item)))
         self.items += len(page.items)
         self._start = page.last
-        if page.last is None:
-            self._table += 1
-            if self._table == len(views.VIEWS):
-                self._begin(Stage.SUM)
+        self._table += page.last is None
+        counters = [(Counter(view.table, jobs.key_of(view.table, item)), item) for item in page.items]
+        return [(counter, item) for counter, item in counters if counter != NO_COUNTER]
+
+    def _after_counters(self, following: Stage) -> None:
+        """Goes on to the next stage if that was the last page, or to the sieve if they are too many."""
+        if self._needs_screen():
+            self._begin_screen()
+        elif self._table == len(views.VIEWS):
+            self._begin(following)
 
     def _read_open(self) -> Asking[None]:
         """What is open, in a further pass."""
@@ -212,24 +237,31 @@ class Sums:
         for counter in counters:
             held = self._open.pop(counter)
             item = there.get(counter, {})
-            self._held[counter] = Held(_revision(item), _amounts(item), held.doubt, held.passes, held.counted)
+            self._held[counter] = Held(
+                _revision(item), _amounts(item), held.doubt, held.passes, held.counted, first=_amounts(item)
+            )
         self.items += len(counters)
         if not self._open:
             self._begin(Stage.SUM)
 
     def _sum(self) -> Asking[None]:
+        for entry in (yield from self._page_of_entries()):
+            self._subtract(entry)
+        if self._needs_screen():
+            self._begin_screen()
+        elif self._start is None:
+            self._begin(Stage.CHECK)
+
+    def _page_of_entries(self) -> Asking[list[Entry]]:
         page = yield Scan(tables.LEDGER, self._start, PAGE_ITEMS)
-        for item in page.items:
-            self._subtract(ledger.entry(item["OrderID"]["S"], item))
         self.items += len(page.items)
         self._start = page.last
-        if page.last is None:
-            self._begin(Stage.CHECK)
+        return [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
 
     def _subtract(self, entry: Entry) -> None:
         for counter, amounts in entry.contributions.items():
             if counter.table not in views.VIEWS:
-                self.figures["retired"] += self.number == 1 and self._slices_done == 0
+                self.figures["retired"] += self.number == 1 and self._slices_done == 0 and self._buckets is None
                 continue
             held = self._held.get(counter)
             if held is None:
@@ -259,21 +291,23 @@ class Sums:
         held.passes += 1
         wrong = {name: rest for name, rest in held.rest.items() if rest}
         if _revision(item) != held.revision:
-            self._look_again(counter, held, None, MOVED_PASSES_MAX)
+            self._look_again(counter, held, None, _amounts(item), MOVED_PASSES_MAX)
         elif not wrong:
             self.figures["checked"] += not held.counted
             self.figures["mended"] += held.counted
         elif wrong != held.doubt:
-            self._look_again(counter, held, wrong, PASSES_MAX)
+            self._look_again(counter, held, wrong, _amounts(item), PASSES_MAX)
         else:
             self._note_drift(counter, held, wrong, _amounts(item))
 
-    def _look_again(self, counter: Counter, held: Held, doubt: Amounts | None, passes_max: int) -> None:
+    def _look_again(
+        self, counter: Counter, held: Held, doubt: Amounts | None, stored: Amounts, passes_max: int
+    ) -> None:
         if held.passes < passes_max:
             self._open[counter] = Held(doubt=doubt or held.doubt, passes=held.passes, counted=held.counted)
         elif not held.counted:
             self.figures["unsettled"] += 1
-            self.unsettled.add(_name(counter))
+            self.unsettled.add({**_name(counter), "between": _between(held, stored)})
 
     def _note_drift(self, counter: Counter, held: Held, wrong: Amounts, stored: Amounts) -> None:
         expected = {name: int(stored.get(name, 0) - rest) for name, rest in wrong.items()}
@@ -318,15 +352,64 @@ class Sums:
         self.items = 0
         self._start = None
 
+    # --- The sieve -------------------------------------------------------------------------------
+
+    def _needs_screen(self) -> bool:
+        return self._buckets is None and self.number == 1 and self._bytes > HELD_MAX_BYTES
+
+    def _begin_screen(self) -> None:
+        self._screen = Screen()
+        self._held = {}
+        self._bytes = 0
+        self._table = 0
+        self.figures["retired"] = 0
+        self._begin(Stage.SCREEN_READ)
+
+    def _screen_read(self) -> Asking[None]:
+        screen = cast(Screen, self._screen)
+        for counter, item in (yield from self._page_of_counters()):
+            screen.add(counter, _amounts(item), 1)
+            screen.begin(counter, int(_revision(item) or 0))
+        if self._table == len(views.VIEWS):
+            self._begin(Stage.SCREEN_SUM)
+
+    def _screen_sum(self) -> Asking[None]:
+        screen = cast(Screen, self._screen)
+        for entry in (yield from self._page_of_entries()):
+            for counter, amounts in entry.contributions.items():
+                if counter.table in views.VIEWS:
+                    screen.add(counter, amounts, -1)
+                else:
+                    self.figures["retired"] += 1
+        if self._start is None:
+            self._table = 0
+            self._begin(Stage.SCREEN_CHECK)
+
+    def _screen_check(self) -> Asking[None]:
+        screen = cast(Screen, self._screen)
+        for counter, item in (yield from self._page_of_counters()):
+            screen.end(counter, int(_revision(item) or 0))
+        if self._table == len(views.VIEWS):
+            open_buckets = screen.open_buckets()
+            self.figures["checked"] += screen.proven(open_buckets)
+            self._buckets = set(open_buckets)
+            self._screen = None
+            self._table = 0
+            self._begin(Stage.READ if open_buckets else Stage.DONE)
+
     # --- Slices ----------------------------------------------------------------------------------
 
     def _is_in_slice(self, counter: Counter) -> bool:
+        if self._buckets is not None and bucket(counter) not in self._buckets:
+            return False
         modulus, remainder = self._slices[0]
-        return modulus == 1 or _hash(counter) % modulus == remainder
+        return modulus == 1 or hash_of(counter) % modulus == remainder
 
     def _hold(self, counter: Counter, held: Held) -> Held:
         self._held[counter] = held
         self._bytes += _bytes(counter, held)
+        if self._buckets is None:  # There is still the sieve.
+            return held
         while self._bytes > HELD_MAX_BYTES and len(self._held) > 1:
             self._halve()
         return held
@@ -410,12 +493,23 @@ def _json(number: Number) -> int | str:
     return number if isinstance(number, int) else str(number)
 
 
+def _between(held: Held, stored: Amounts) -> dict[str, list[int | str]]:
+    """By what each amount of a counter that has moved is wrong, at the least and at the most.
+
+    That is so if orders have only been added meanwhile. Then the ledger's sum, made little by little, is at least
+    that of the counter as it was first read, and at most that of the counter as it is `stored` at last.
+    """
+    between = {}
+    for name in {**held.rest, **stored}:
+        rest = held.rest.get(name, 0)
+        moved = stored.get(name, 0) - held.first.get(name, 0)
+        low, high = sorted([rest, rest + moved])
+        between[name] = [_json(low), _json(high)]
+    return between
+
+
 def _name(counter: Counter) -> dict[str, Any]:
     return {"table": counter.table, "product": product(counter), "key": list(counter.key)}
-
-
-def _hash(counter: Counter) -> int:
-    return zlib.crc32("\0".join((counter.table, *counter.key)).encode())
 
 
 def _bytes(counter: Counter, held: Held) -> int:

@@ -45,11 +45,12 @@ class Run:
         if progress["proof"] == "orders":
             self._display.show(progress["table"], progress["items"], self._about[progress["table"]])
             return
+        stage = progress["stage"]
         slice_ = f" {progress['slice']}/{progress['slices']}" if progress["slices"] > 1 else ""
-        ledger = progress["stage"] == "sum"
+        ledger = stage in ("sum", "screen sum")
         about = self._about[tables.LEDGER] if ledger else sum(self._about[table] for table in VIEWS)
         self._display.show(
-            f"Counters{slice_}, pass {progress['pass']}, {progress['stage']}",
+            f"Counters{slice_}, pass {progress['pass']}, {stage}",
             progress["items"],
             about if ledger or progress["pass"] == 1 else 0,
         )
@@ -94,8 +95,8 @@ def show(console: Console, answer: dict[str, Any]) -> None:
         console.print(order_findings(orders["findings"]))
     if counters["findings"]:
         console.print(counter_findings(counters["findings"]))
-    for each in counters["moving"][:SHOWN]:
-        console.print(Text(f"Not proven, since it never stood still: {' '.join([each['table'], *each['key']])}"))
+    if counters["moving"]:
+        console.print(moving(counters["moving"]))
     verdict = {True: "Clean.", False: f"Drift, in {answer['driftedProducts']:,} products."}[answer["clean"]]
     if answer["clean"] and answer["driftedProducts"]:
         verdict = f"Clean: drift in {answer['driftedProducts']:,} products has been mended."
@@ -158,6 +159,15 @@ def counter_findings(findings: list[dict[str, Any]]) -> Table:
             _amounts(each["expected"]),
             Text(f"{each['orders']['count']:,}: {some}" if some else "none"),
         )
+    return table
+
+
+def moving(findings: list[dict[str, Any]]) -> Table:
+    """The first counters that never stood still, and by what they may be wrong, if orders were only added."""
+    table = _table("Not proven, since they kept moving", "table", "counter", "wrong by")
+    for each in findings[:SHOWN]:
+        bounds = "\n".join(f"{name} {low} to {high}" for name, (low, high) in each["between"].items())
+        table.add_row(each["table"], Text(" ".join(each["key"])), bounds)
     return table
 
 

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib import audit, audit_counters, jobs, ledger, tables, views
+from chalicelib import audit, audit_counters, audit_screen, jobs, ledger, tables, views
 from chalicelib.audit_counters import Stage
+from chalicelib.audit_screen import Screen, bucket
+from chalicelib.jobs import Scan
 from chalicelib.views import Counter
 from tests.doubles import run
 from tests.shop import Shop, example
@@ -251,7 +254,9 @@ def test_a_counter_that_never_stops_moving_is_unsettled_and_all_others_are_prove
 
     answer = audited(shop, order)
     assert found(answer) == {"drifted": 1, "unsettled": 2}
-    assert {each["product"] for each in answer["counters"]["moving"]} == {"Pen"}
+    moving = answer["counters"]["moving"]
+    assert {each["product"] for each in moving} == {"Pen"}
+    assert all(low <= 0 <= high < 20 for each in moving for low, high in each["between"].values())
     assert [each["product"] for each in answer["counters"]["findings"]] == ["Notebook"]
 
 
@@ -336,22 +341,73 @@ def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
     return shop
 
 
+class Watched:
+    """An audit of which the most that it held is watched."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.audit = audit.request({})
+        self.most_held = 0
+        self.scans_of_the_ledger = 0
+        run(self.audit, shop.dynamo, before_each=self._watch)
+
+    def _watch(self, step: jobs.Request) -> None:
+        sums = self.audit._counters
+        self.most_held = max(self.most_held, len(sums._held) + len(sums._open))
+        self.scans_of_the_ledger += isinstance(step, Scan) and step.table == tables.LEDGER and step.start is None
+
+
+@pytest.mark.parametrize("buckets", [1, 8, 4096])
 @pytest.mark.parametrize("most_bytes", [800, 3000])
-def test_what_is_held_is_bounded_and_everything_found_all_the_same(monkeypatch: pytest.MonkeyPatch, most_bytes: int):
+def test_what_is_held_is_bounded_and_everything_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, most_bytes: int, buckets: int
+):
     shop = big_shop(monkeypatch)
     monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", most_bytes)
-    work = audit.request({})
-    most = 0
-
-    def watch(step: jobs.Request) -> None:
-        nonlocal most
-        most = max(most, len(work._counters._held) + len(work._counters._open))
-
-    run(work, shop.dynamo, before_each=watch)
-    answer = work.to_json(0)
+    monkeypatch.setattr(audit_screen, "BUCKETS", buckets)
+    watched = Watched(shop)
+    answer = watched.audit.to_json(0)
     assert (found(answer), answer["counters"]["checked"]) == ({**NOTHING, "drifted": 8}, 81)
-    assert most <= most_bytes / 40
-    assert work._counters._slices_done > 1
+    assert watched.most_held <= most_bytes / 40 + 9
+
+
+def test_what_the_sieve_lets_through_needs_no_pass_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    shop = big_shop(monkeypatch)
+    watched = Watched(shop)
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1500)
+    sieved = Watched(shop)
+    monkeypatch.setattr(audit_screen, "BUCKETS", 1)
+    sliced = Watched(shop)
+    # One for the first proof, two for what is wrong, one for the sieve.
+    assert watched.scans_of_the_ledger == 3
+    assert sieved.scans_of_the_ledger == 4
+    assert sliced.scans_of_the_ledger > 10
+    assert sieved.most_held < watched.most_held / 2
+
+
+def test_the_sieve_lets_nothing_through_that_moves(monkeypatch: pytest.MonkeyPatch):
+    """Also where one amount goes from one counter of a bucket to another one."""
+    shop = big_shop(monkeypatch)
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1500)
+    for number in range(60):
+        for move in (lambda: shop.put(item("o50", "P51")), lambda: shop.put(item("o50", "P10"))):
+
+            def happen() -> None:
+                move()  # noqa: B023 - it is called in this turn of the loop
+                shop.deliver()
+
+            answer = audited(shop, at_request(30 + number, happen))
+            assert found(answer) == {**NOTHING, "drifted": 8}
+
+
+def test_every_single_wrong_amount_is_caught_by_the_sieve(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(audit_screen, "BUCKETS", 4)
+    for wrong in (1, -1, 2**61 - 2, 10**15, Decimal("0.5"), Decimal("1E+100")):
+        screen = Screen()
+        for n in range(50):
+            counter = Counter(tables.TOTALS, (f"P{n}",))
+            screen.add(counter, {"totalQuantity": n + (wrong if n == 7 else 0), "orderCount": 1}, 1)
+            screen.add(counter, {"totalQuantity": n, "orderCount": 1}, -1)
+        assert screen.open_buckets() == [bucket(Counter(tables.TOTALS, ("P7",)))]
 
 
 def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytest.MonkeyPatch):
@@ -368,6 +424,7 @@ def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytes
 def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(
     monkeypatch: pytest.MonkeyPatch, repair: bool, most_bytes: int
 ):
+    monkeypatch.setattr(audit_screen, "BUCKETS", 64)
     whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
     monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", most_bytes)
     expected = audited(whole, repair=repair)

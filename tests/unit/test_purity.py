@@ -7,7 +7,7 @@ import pytest
 
 CORE = sorted(Path(__file__).parents[2].joinpath("chalicelib").glob("**/*.py"))
 MAY_IMPORT = {
-    "base64", "binascii", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "heapq",
+    "array", "base64", "binascii", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "heapq",
     "hashlib", "json", "re", "types", "typing", "zlib", "chalicelib",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time"}

@@ -1,0 +1,96 @@
+"""A sieve for an audit of more counters than can be held in memory one by one: one number for each of many buckets.
+
+Each counter falls into a bucket by a hash of its key. A bucket's number is the sum, over its counters and their
+attributes, of the amount that is stored minus the amounts that entries contribute, each times a weight of its own,
+modulo a prime. Where all is as it should be that is 0. Where one amount of a bucket is wrong it never is, and where
+several are, with a probability of 1 to 2**61. A second number, the sum of the revisions, tells whether any of
+the bucket's counters has moved. So one pass proves all counters at once, but for the buckets that remain open.
+
+Which counters those are, and what is wrong with them, is found in audit_counters.py.
+"""
+
+import base64
+import hashlib
+import zlib
+from array import array
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from chalicelib.views import Counter
+
+BUCKETS = 2**17
+"""As many as stand in a cursor of 2 MB: some 100,000 counters have a bucket for themselves."""
+
+PRIME = 2**61 - 1
+
+
+def hash_of(counter: Counter) -> int:
+    """A hash of 32 bits, the same for the same counter everywhere."""
+    return zlib.crc32(_name(counter))
+
+
+def bucket(counter: Counter) -> int:
+    """The bucket of a counter."""
+    return hash_of(counter) % BUCKETS
+
+
+class Screen:
+    """The buckets' numbers."""
+
+    def __init__(self) -> None:
+        self._sums = array("q", bytes(8 * BUCKETS))
+        self._revisions = array("q", bytes(8 * BUCKETS))
+        self._counters = array("q", bytes(8 * BUCKETS))
+
+    def add(self, counter: Counter, amounts: Mapping[str, int | Decimal], sign: int) -> None:
+        """Adds amounts of a counter, or with the sign -1 takes them away."""
+        name = _name(counter)
+        at = zlib.crc32(name) % BUCKETS
+        total = self._sums[at]
+        for attribute, amount in amounts.items():
+            whole = amount if isinstance(amount, int) else 0
+            # What is no whole number is wrong in any case: by itself it leaves something that nothing takes away.
+            unwhole = 0 if isinstance(amount, int) else 1
+            total += sign * (whole * _weight(name, attribute) + unwhole * _weight(name, f"{attribute} {amount}"))
+        self._sums[at] = total % PRIME
+
+    def begin(self, counter: Counter, revision: int) -> None:
+        """Notes a counter as the pass has first read it."""
+        self._revisions[bucket(counter)] += revision + 1
+
+    def end(self, counter: Counter, revision: int) -> None:
+        """Notes it as the pass has read it at last."""
+        at = bucket(counter)
+        self._revisions[at] -= revision + 1
+        self._counters[at] += 1
+
+    def open_buckets(self) -> list[int]:
+        """Those in which something moved or is wrong."""
+        return [at for at in range(BUCKETS) if self._sums[at] or self._revisions[at]]
+
+    def proven(self, open_buckets: Iterable[int]) -> int:
+        """How many counters are in the others."""
+        return sum(self._counters) - sum(self._counters[at] for at in open_buckets)
+
+    def state(self) -> list[str]:
+        """As a cursor holds it."""
+        numbers = (self._sums, self._revisions, self._counters)
+        return [base64.b64encode(zlib.compress(each.tobytes(), 1)).decode() for each in numbers]
+
+    @classmethod
+    def of_state(cls, state: list[str]) -> "Screen":
+        """From there."""
+        screen = cls()
+        numbers = [array("q", zlib.decompress(base64.b64decode(text))) for text in state]
+        screen._sums, screen._revisions, screen._counters = numbers
+        return screen
+
+
+def _name(counter: Counter) -> bytes:
+    return "\0".join((counter.table, *counter.key)).encode()
+
+
+def _weight(name: bytes, attribute: str) -> int:
+    """From 1 to PRIME - 1, and without any pattern."""
+    digest = hashlib.blake2b(name + b"\0\0" + attribute.encode(), digest_size=8).digest()
+    return 1 + int.from_bytes(digest, "big") % (PRIME - 1)
