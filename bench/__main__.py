@@ -69,7 +69,7 @@ class Run:
             all_ways = [delivery.load(name, emulator) for name in ways.NAMES]
             results |= {
                 "ways": {way.name: {"title": way.title, "origin": way.origin} for way in all_ways},
-                "headline": {"records": self._sizes.headline, "products": batches.HEADLINE_PRODUCTS},
+                "compared": self._compared(),
                 "correctness": self._correctness(all_ways, wire),
                 "container": self._container(),
                 "batches": self._batches(all_ways, wire),
@@ -96,6 +96,12 @@ class Run:
             "package": {"zipped_bytes": zipped, "unzipped_bytes": unzipped},
             "latency_ms": latency._asdict(),
             "throughput": steps,
+        }
+
+    def _compared(self) -> dict[str, Any]:
+        """The cases by which the ways are compared, by kind and way."""
+        return {
+            kind: {name: self._sizes.compared(name, kind)._asdict() for name in ways.NAMES} for kind in batches.KINDS
         }
 
     def _correctness(self, all_ways: list[delivery.Way], wire: Wire) -> list[dict[str, Any]]:

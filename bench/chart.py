@@ -53,7 +53,7 @@ def save(figure: Any, path: Path) -> None:
 def comparison(results: Results) -> Any:
     """What an order costs, each way."""
     rows = {way["title"]: report.headline(results, name) for name, way in results["ways"].items()}
-    batch = results["headline"]
+    batch = results["compared"]["new"]["ours"]
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.6), sharey=True, layout="constrained")
     figure.suptitle(
         f"A new order, in batches of {batch['records']:,} over {batch['products']} products", x=0.01, ha="left"

@@ -18,7 +18,7 @@ from localcloud.stack import Stack
 
 Client = Any
 PRODUCTS = 10
-SECONDS_BETWEEN_ORDERS = 0.1
+SECONDS_BETWEEN_ORDERS = 0.05
 POLL_SECONDS = 0.002
 PATIENCE_SECONDS = 60.0
 BATCH_WRITE_MAX = 25  # API reference, BatchWriteItem.
