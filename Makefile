@@ -9,8 +9,14 @@ STAGE ?=
 STACK ?=
 SEGMENTS ?=
 REPAIR ?=
+CLIENTS ?= 8
+SECONDS ?= 60
+KILL ?=
 TESTS ?= tests
 UPGRADE ?=
+SCHEDULES ?=
+KIND ?=
+SEED ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -22,7 +28,7 @@ LICENSES := MIT;BSD;Apache;PSF;Python Software Foundation;MPL;Mozilla
 UNSAID := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local test bench package provision backfill audit scale lock dependencies clean
+.PHONY: help local test bench soak package provision backfill audit scale load lock dependencies clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +44,10 @@ test: $(READY) ## Check and test everything (TESTS=tests/unit for a part)
 
 bench: $(READY) ## Compare what an order costs, here and with what people use instead (some minutes)
 	@exec $(BIN)/python -m bench
+
+soak: $(READY) ## Run fault schedules by the thousand, and break every rule once (SCHEDULES=10000 KIND= SEED=)
+	@exec $(BIN)/python -m tests.proof.soak $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
+	  $(if $(KIND),--kind '$(KIND)') $(if $(SEED),--seed '$(SEED)')
 
 package: $(READY) ## Write the SAM template and the code of a stage to build/ (STAGE=prod)
 	@exec $(BIN)/python -m infrastructure.package --stage '$(or $(STAGE),$(error Which stage? make package STAGE=prod))'
@@ -66,6 +76,10 @@ dependencies: $(READY) $(TOOLS)/.ready ## List licences, and look for known vuln
 	@$(TOOLS)/bin/pip-licenses --python $(BIN)/python --order license --partial-match --allow-only '$(LICENSES)' \
 	  --ignore-packages $(UNSAID)
 	@$(TOOLS)/bin/pip-audit --strict --disable-pip --requirement requirements-dev.lock
+
+load: $(READY) ## Put the deployed app under load, and check every total (CLIENTS=8 SECONDS=60 KILL=yes)
+	@exec $(BIN)/python -m bench.load --clients '$(CLIENTS)' --seconds '$(SECONDS)' \
+	  $(if $(KILL),$(if $(filter yes,$(KILL)),--kill,$(error It is KILL=yes, or nothing)))
 
 clean: ## Remove all that was made here, the virtualenv too
 	rm -rf $(VENV) build .chalice/deployments .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -7,6 +7,7 @@ earnest. Which fault comes when is for others to say (schedules.py, test_races.p
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -86,6 +87,7 @@ class Wire:
     def __init__(self, client: Any) -> None:
         self.choose: Callable[[Request], Fault] = lambda request: Fault.NONE
         self.requests = 0
+        self.faults: Counter[str] = Counter()
         self._client = client
         self._again = threading.local()  # What becomes of further attempts at the same request.
         client.meta.events.register_first("before-send.dynamodb", self._before_send)
@@ -101,6 +103,8 @@ class Wire:
         self.requests += 1
         body = json.loads(request.body)
         fault = self.choose(Request(event_name.rpartition(".")[2], body))
+        if fault is not Fault.NONE:
+            self.faults[fault.name] += 1
         if fault in (Fault.UNREACHABLE, Fault.THROTTLED_ALWAYS, Fault.ERRORS_ALWAYS):
             planned.extend([fault] * (SDK_ATTEMPTS - 1))
         elif fault in (Fault.RESPONSE_LOST, Fault.THROTTLED, Fault.ERROR_BEFORE, Fault.ERROR_AFTER):

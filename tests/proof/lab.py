@@ -98,14 +98,14 @@ class Lab:
         self.clock = Clock()
         self.wire = Wire(self.shell.dynamodb)
         self.shell.time = self.clock
-        self._made = 0
+        self.made = 0  # So many worlds.
 
     def make_tables(self, view: tables.StreamView) -> dict[str, str]:
         """Makes fresh tables and turns the app to them; returns their names by logical ones."""
-        self._made += 1
+        self.made += 1
         names = {}
         for table in tables.all_tables("local", view):
-            names[table.logical_name] = f"{table.name}-{os.getpid()}-{self._made}"
+            names[table.logical_name] = f"{table.name}-{os.getpid()}-{self.made}"
             own = table._replace(name=names[table.logical_name])
             self.engine("CreateTable", **tables.create_parameters(own))
         point_to(self.shell, names)

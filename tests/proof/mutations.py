@@ -285,15 +285,6 @@ def _(lab: Lab) -> Any:
     return mock.patch.object(ledger, "as_item_says", silent)
 
 
-@mutation("a record that a backfill was ahead of is noted without a new revision", "everything")
-def _(lab: Lab) -> Any:
-    def same_revision(real: Any, entry: Entry, record: Record) -> Entry:
-        told: Entry = real(entry, record)
-        return told._replace(revision=entry.revision) if ledger._says(told) == ledger._says(entry) else told
-
-    return after(same_revision)
-
-
 @mutation("a backfill takes the records that are still to come for known", "backfill")
 def _(lab: Lab) -> Any:
     as_item_says = ledger.as_item_says

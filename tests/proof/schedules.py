@@ -46,7 +46,7 @@ FAULTS_MAX = 8  # In one schedule: enough to meet each other, and it comes to an
 DEPTH_MAX = 2  # Of invocations in the midst of others.
 
 # Few of all, so that they meet.
-ORDER_IDS = st.sampled_from([f"order-{number}" for number in range(1, 5)])
+ORDER_IDS = [f"order-{number}" for number in range(1, 5)]
 CONTENTS = st.builds(
     Content,
     product=st.sampled_from(["Pen", "Ink"]),
@@ -69,14 +69,17 @@ class Schedule(RuleBasedStateMachine):
         self.data: Any = None
         self.depth = 0
         self.faults = 0
+        self.order_ids = st.sampled_from(ORDER_IDS)
         self.failed = False
 
     @initialize(
         view=st.sampled_from(["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]),
         skew=st.sampled_from([0, -1, 1]),
+        orders=st.sampled_from([1, 2, len(ORDER_IDS)]),
     )
-    def begin(self, view: Any, skew: int) -> None:
+    def begin(self, view: Any, skew: int, orders: int) -> None:
         self.world = World(self.lab, view, self.before_request)
+        self.order_ids = st.sampled_from(ORDER_IDS[:orders])
         self.world.clock.skew = skew
 
     # --- From outside ----------------------------------------------------------------------------
@@ -112,11 +115,13 @@ class Schedule(RuleBasedStateMachine):
             world.clock.now += 1800 if what == "half an hour" else 3600
 
     @precondition(lambda self: self.kind.backfill)
-    @rule(data=st.data(), writes=st.integers(0, 2))
-    def backfill(self, data: Any, writes: int) -> None:
+    @rule(data=st.data(), writes=st.integers(0, 2), then_stray=st.booleans())
+    def backfill(self, data: Any, writes: int, then_stray: bool) -> None:
         for _ in range(writes):
             self.write(data)
         self.with_data(data, self.the_world.backfill)
+        if then_stray:
+            self.with_data(data, self.stray_batch)
 
     @precondition(lambda self: self.kind.switching and self.world and self.world.streaming)
     @rule()
@@ -190,7 +195,7 @@ class Schedule(RuleBasedStateMachine):
     def write(self, data: Any) -> None:
         """Somebody changes an order in some way."""
         world = self.the_world
-        order_id = data.draw(ORDER_IDS, label="order")
+        order_id = data.draw(self.order_ids, label="order")
         content = world.truth[order_id].content if order_id in world.truth else None
         ways = ["put"]
         if content:

@@ -312,7 +312,7 @@ class World:
     def expire_tombstones(self) -> None:
         """DynamoDB's TTL removes the ledger entries whose time is over."""
         name = self.names[tables.LEDGER]
-        for item in self._scan(tables.LEDGER):
+        for item in self.scan(tables.LEDGER):
             if "expiresAt" in item and int(item["expiresAt"]["N"]) <= self.clock.now:
                 self._engine("DeleteItem", TableName=name, Key={"OrderID": item["OrderID"]})
 
@@ -364,7 +364,7 @@ class World:
     def _ledger_sums(self) -> dict[tuple[str, ...], int]:
         """What the counters must be by law 1: what the ledger's entries say they have added."""
         sums: Counter[tuple[str, ...]] = Counter()
-        for item in self._scan(tables.LEDGER):
+        for item in self.scan(tables.LEDGER):
             for table, key, amounts in json.loads(item.get("contributions", {"S": "[]"})["S"]):
                 for name, amount in amounts.items():
                     sums[table, *key, name] += amount
@@ -372,7 +372,7 @@ class World:
 
     def _check_entries(self) -> None:
         """The ledger says of each order what has become of it, and knows no others."""
-        entries = {item["OrderID"]["S"]: item["status"]["S"] for item in self._scan(tables.LEDGER)}
+        entries = {item["OrderID"]["S"]: item["status"]["S"] for item in self.scan(tables.LEDGER)}
         for order_id, state in self.truth.items():
             if state.content:
                 wanted = {"counted"} if state.counted else {"rejected"}
@@ -405,7 +405,7 @@ class World:
     def _counters(self) -> dict[tuple[str, ...], int]:
         counters = {}
         for table in (tables.TOTALS, tables.TREND):
-            for item in self._scan(table):
+            for item in self.scan(table):
                 key = tuple(item[name]["S"] for name in tables.KEYS[table])
                 if key[0] == " ":  # What the app notes of the stream's lag.
                     continue
@@ -414,7 +414,8 @@ class World:
                         counters[table, *key, name] = int(value["N"])
         return counters
 
-    def _scan(self, table: str) -> Iterable[dict[str, Any]]:
+    def scan(self, table: str) -> Iterable[dict[str, Any]]:
+        """The items of a table, by its logical name."""
         items: Sequence[dict[str, Any]] = self._engine("Scan", TableName=self.names[table])["Items"]
         return items
 
