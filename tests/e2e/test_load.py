@@ -1,0 +1,104 @@
+"""`make load` in small: what it finds equal is equal, and what is not it finds."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from bench import load
+from bench.clients import Order, expected, stored
+from localcloud.emulator import Emulator
+from localcloud.stack import Stack, deploy
+
+
+@pytest.fixture(scope="module")
+def stack(build: Path) -> Iterator[Stack]:
+    """One at which nobody else is."""
+    with Emulator() as emulator:
+        yield deploy(emulator, build)
+
+
+@pytest.fixture(scope="module")
+def result(stack: Stack) -> load.Result:
+    """A short run in which functions are killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "KILL_EVERY_SECONDS", (0.3, 1.0))
+        return load.Load(stack, clients=2, kill=True, say=print).run(seconds=3)
+
+
+def test_totals_are_right_also_if_functions_are_killed_again_and_again(result: load.Result):
+    assert result.wrong == []
+    assert result.killed
+    assert result.counters > 0
+    assert load.report(result).endswith("All equal to what the clients know was accepted.")
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "attribute"),
+    [
+        ("AggregateTable", {"product": "Product 0"}, "totalQuantity"),
+        ("AggregateTable", {"product": "Product 0"}, "orderCount"),
+        ("AggregateTable", {"product": "Never ordered"}, "totalQuantity"),
+        ("TrendTable", {"product": "Product 0", "day": "2026-11-23"}, "h07"),
+    ],
+)
+def test_a_counter_that_is_one_too_much_is_found(
+    result: load.Result, stack: Stack, table: str, key: dict[str, str], attribute: str
+):
+    before = stored(stack)
+    change = {
+        "TableName": stack.tables[table],
+        "Key": {name: {"S": value} for name, value in key.items()},
+        "UpdateExpression": "ADD #attribute :by",
+        "ExpressionAttributeNames": {"#attribute": attribute},
+    }
+    dynamodb = stack.emulator.client("dynamodb")
+    dynamodb.update_item(**change, ExpressionAttributeValues={":by": {"N": "1"}})
+    (found,) = load.differences(before, stored(stack))
+    counter = (table, *key.values(), attribute)
+    assert found == f"{' / '.join(counter)} is {before.get(counter, 0) + 1}, and should be {before.get(counter, 0)}"
+    dynamodb.update_item(**change, ExpressionAttributeValues={":by": {"N": "-1"}})
+    assert load.differences(before, stored(stack)) == []
+
+
+def test_what_counters_should_hold_is_reckoned_from_the_orders():
+    orders = [
+        Order("Pen", 2, "2026-11-22T23:59:59+00:00"),
+        Order("Pen", 3, "2026-11-23T00:00:00.250Z"),
+        Order("Ink", 4, "2026-11-23T00:00:00Z"),
+    ]
+    assert expected(orders) == {
+        ("AggregateTable", "Pen", "totalQuantity"): 5,
+        ("AggregateTable", "Pen", "orderCount"): 2,
+        ("AggregateTable", "Ink", "totalQuantity"): 4,
+        ("AggregateTable", "Ink", "orderCount"): 1,
+        ("TrendTable", "Pen", "2026-11-22", "total"): 2,
+        ("TrendTable", "Pen", "2026-11-22", "h23"): 2,
+        ("TrendTable", "Pen", "2026-11-23", "total"): 3,
+        ("TrendTable", "Pen", "2026-11-23", "h00"): 3,
+        ("TrendTable", "Ink", "2026-11-23", "total"): 4,
+        ("TrendTable", "Ink", "2026-11-23", "h00"): 4,
+    }
+
+
+@pytest.mark.parametrize(("wrong", "status"), [([], 0), (["Pen is 2, and should be 1"], 1)])
+def test_the_command_tells_by_its_exit_status(
+    result: load.Result,
+    wrong: list[str],
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    class Ran:
+        def __init__(self, *_: object) -> None: ...
+
+        def run(self, seconds: float) -> load.Result:
+            return result._replace(wrong=wrong)
+
+    for name in ("Emulator", "package", "deploy"):
+        monkeypatch.setattr(load, name, lambda *_: nullcontext())
+    monkeypatch.setattr(load, "Load", Ran)
+    assert load.main(["--clients", "1", "--seconds", "1"]) == status
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in wrong)
