@@ -20,8 +20,8 @@ def text(results: Results) -> str:
         f" (load before: {machine['load_before']}). All ways ran in one process against one emulator, which is another"
         " process and takes most of the wall time: ratios say more than microseconds.",
         *(f"## {title}: what each costs\n\n{kind_table(results, kind)}" for kind, title in KINDS.items()),
-        "“1,000 of 10” is a batch of 1,000 records over 10 products; ways that ask for each record by itself are shown by"
-        " smaller ones. Requests are counted at botocore's `before-send` event. Units are what the answers say that was"
+        "“1,000 of 10” is a batch of 1,000 records over 10 products; ways that ask for each record by itself are shown"
+        " by smaller ones. Requests are counted at botocore's `before-send` event. Units are what the answers say was"
         " consumed (`ReturnConsumedCapacity`); for refused requests and BatchGetItem, of which the emulator's answers"
         " say nothing, they follow from DynamoDB's rules. CPU is that of the handler's process. ADD and the guidance"
         " make little of amendments: see below.",
@@ -163,8 +163,8 @@ def why_memory_grows(results: Results) -> str:
     handler, event = (largest[name] / largest["records"] / 1e3 for name in ("handler_bytes", "event_bytes"))
     return (
         f"A batch is planned as a whole, so that all its orders of one product come together in few transactions: that"
-        f" takes {handler:.1f} kB an order, beside {event:.1f} kB that the event takes. Both end with the 6 MB that Lambda"
-        " sends at once."
+        f" takes {handler:.1f} kB an order, beside {event:.1f} kB that the event takes. Both end with the 6 MB that"
+        " Lambda sends at once."
     )
 
 
