@@ -28,7 +28,7 @@ LICENSES := MIT;BSD;Apache;PSF;Python Software Foundation;MPL;Mozilla
 UNSAID := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local test bench soak package provision backfill audit scale load lock dependencies clean
+.PHONY: help local test bench soak package provision backfill audit scale load capacity lock dependencies clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ audit: $(READY) ## Prove the totals of a stage, and mend them on request (STAGE=
 
 scale: $(READY) ## Measure backfill and audit at 10,000 and 100,000 orders, some minutes
 	@exec $(BIN)/python -m bench.scale
+
+capacity: $(READY) ## Calculate what a shard and a product can bear, for docs/scale.md
+	@exec $(BIN)/python tools/capacity.py
 
 lock: $(TOOLS)/.ready ## Pin all that development installs, after an edit of requirements*.txt (UPGRADE=yes)
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(TOOLS)/bin/uv pip compile requirements-dev.txt --universal \

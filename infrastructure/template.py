@@ -33,9 +33,18 @@ RETRYING = {
     "MaximumRetryAttempts": 1000,
     # A bug's batch is halved down to the record that it stumbles over, and only that one goes to the queue.
     "BisectBatchOnFunctionError": True,
-    # One batch of a shard at a time. More would be as exact, but they would meet at the same few counters, and
-    # transactions that conflict cost more than they gain: a batch of 1,000 orders is a dozen requests.
-    "ParallelizationFactor": 1,
+    "ParallelizationFactor": {"Ref": "ParallelizationFactor"},
+}
+PARAMETERS = {
+    # More would be as exact. But where products are few the batches would meet at the same counters, and transactions
+    # that conflict cost more than they gain. docs/scale.md says where more helps.
+    "ParallelizationFactor": {
+        "Type": "Number",
+        "Default": "1",
+        "MinValue": 1,
+        "MaxValue": 10,
+        "Description": "How many batches of a shard are counted at a time",
+    }
 }
 
 # The longest that SQS keeps a message: 14 days (SQS quotas).
@@ -62,7 +71,7 @@ def additions(
     if log_groups:
         resources["ApiHandlerLogGroup"] = api_log_group()
     return {
-        "Parameters": monitoring.parameters(),
+        "Parameters": {**PARAMETERS, **monitoring.parameters()},
         "Conditions": monitoring.conditions(),
         "Globals": {"Function": {"Environment": {"Variables": variables(stage, stage_tables)}}},
         "Resources": resources,
