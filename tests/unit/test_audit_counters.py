@@ -386,9 +386,10 @@ def test_what_the_sieve_lets_through_needs_no_pass_of_its_own(monkeypatch: pytes
 
 def test_the_sieve_lets_nothing_through_that_moves(monkeypatch: pytest.MonkeyPatch):
     """Also where one amount goes from one counter of a bucket to another one."""
-    shop = big_shop(monkeypatch)
     monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1500)
-    for number in range(60):
+    monkeypatch.setattr(audit_screen, "BUCKETS", 64)
+    shop = big_shop(monkeypatch)
+    for number in range(0, 60, 2):
         for move in (lambda: shop.put(item("o50", "P51")), lambda: shop.put(item("o50", "P10"))):
 
             def happen() -> None:
@@ -408,6 +409,42 @@ def test_every_single_wrong_amount_is_caught_by_the_sieve(monkeypatch: pytest.Mo
             screen.add(counter, {"totalQuantity": n + (wrong if n == 7 else 0), "orderCount": 1}, 1)
             screen.add(counter, {"totalQuantity": n, "orderCount": 1}, -1)
         assert screen.open_buckets() == [bucket(Counter(tables.TOTALS, ("P7",)))]
+
+
+P7 = Counter(tables.TOTALS, ("P7",))
+
+
+def test_what_is_no_whole_number_is_caught_by_the_sieve_also_where_nothing_should_be():
+    screen = Screen()
+    screen.add(P7, {"totalQuantity": Decimal("0.5")}, 1)
+    assert screen.open_buckets() == [bucket(P7)]
+
+
+def test_wrong_amounts_that_cancel_each_other_are_caught_by_the_sieve(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(audit_screen, "BUCKETS", 1)
+    screen = Screen()
+    screen.add(P7, {"totalQuantity": 5, "orderCount": 1}, 1)
+    screen.add(P7, {"totalQuantity": 4, "orderCount": 2}, -1)
+    assert screen.open_buckets() == [0]
+
+
+def test_a_counter_that_moves_is_not_let_through_though_its_sum_is_right():
+    for begun, ended in ((3, 4), (None, 0), (0, None)):
+        screen = Screen()
+        if begun is not None:
+            screen.begin(P7, begun)
+        if ended is not None:
+            screen.end(P7, ended)
+        assert screen.open_buckets() == [bucket(P7)]
+
+
+def test_contributions_without_a_view_are_counted_once_where_there_is_a_sieve(monkeypatch: pytest.MonkeyPatch):
+    shop = big_shop(monkeypatch)
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 500)
+    monkeypatch.delitem(views.VIEWS, tables.TREND)
+    assert audited(shop)["counters"]["retired"] == 100
+    shop.dynamo.tables[tables.TOTALS].clear()  # So that it takes the ledger to notice that they are too many.
+    assert audited(shop)["counters"]["retired"] == 100
 
 
 def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytest.MonkeyPatch):
@@ -448,11 +485,12 @@ def test_cursor_and_answer_stay_far_below_what_lambda_takes(monkeypatch: pytest.
         (name,): {"product": {"S": name}, "totalQuantity": {"N": "1"}}
         for name in (f"{n:04}" + hash_like(n) for n in range(3000))
     }
+    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 500)
     largest = 0
     event: dict[str, Any] = {}
     for _ in range(10_000):
         work = audit.request(event)
-        run(work, shop.dynamo, checkpoints=1)
+        run(work, shop.dynamo, checkpoints=3)
         answer = work.to_json(0)
         largest = max(largest, len(answer["cursor"] or ""))
         if answer["done"]:
