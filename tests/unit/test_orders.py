@@ -86,8 +86,9 @@ def test_an_amendment_does_not_name_its_order():
         (b'{"product": "Pen", "quantity": -Infinity}', "-Infinity"),
         (b'{"product": "Pen", "quantity": 1, "quantity": 2}', "twice"),
         (b'{"quantity": ' + b"9" * 5000 + b"}", "not JSON"),
-        (b'{"a": ' * 2000, "nested too deeply"),
-        (b"[" * 8000, "nested too deeply"),
+        # How deep is too deep depends on Python: what can still be read turns out not to end.
+        (b'{"a": ' * 2000, "nested too deeply|not JSON"),
+        (b"[" * 8000, "nested too deeply|not JSON"),
         (b" " * 20_000, "larger than"),
         (b"[]", "must be a JSON object"),
         (b"null", "must be a JSON object"),
