@@ -1,4 +1,7 @@
-"""Reading and writing .chalice/config.json, the file in which Chalice keeps the app's settings by stage."""
+"""Reading and writing Chalice's own files: .chalice/config.json, the app's settings by stage, and .chalice/deployed/.
+
+In the latter `chalice deploy` keeps what it has deployed, one file for each stage.
+"""
 
 import json
 import os
@@ -43,11 +46,40 @@ def set_stage_variables(project: Path, stage: str, variables: dict[str, str]) ->
     config["stages"][stage].setdefault("environment_variables", {}).update(variables)
     if json.dumps(config) == before:
         return False
-    path = config_file(project)
-    draft = path.with_suffix(".json.new")
-    draft.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(draft, path)  # At no moment is there half a file.
+    _write(config_file(project), config)
     return True
+
+
+def forget_earlier_streams(project: Path, stage: str, table_arn: str, stream_arn: str) -> bool:
+    """Has Chalice forget mappings to earlier streams of a table; returns whether it remembered one.
+
+    Chalice 1.34 deletes a mapping that it remembers and that is to another stream than the one it is told of, after it
+    has made the new one. If the old mapping is no longer there it fails at that, remembers nothing of what it has just
+    made, and fails for ever after, since it would make the new mapping again.
+    """
+    path = project / ".chalice" / "deployed" / f"{stage}.json"
+    if not path.exists():
+        return False
+    try:
+        deployed = json.loads(path.read_text(encoding="utf-8"))
+        kept = [each for each in deployed["resources"] if not _is_of_earlier_stream(each, table_arn, stream_arn)]
+    except (ValueError, TypeError, KeyError):
+        raise ConfigError(f"{path} is not what chalice deploy writes: mend it, or take it from a backup") from None
+    if kept == deployed["resources"]:
+        return False
+    _write(path, {**deployed, "resources": kept})
+    return True
+
+
+def _is_of_earlier_stream(resource: dict[str, str], table_arn: str, stream_arn: str) -> bool:
+    stream = resource.get("stream_arn", "")
+    return stream.startswith(f"{table_arn}/stream/") and stream != stream_arn
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_suffix(".json.new")
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)  # At no moment is there half a file.
 
 
 def config_file(project: Path) -> Path:

@@ -63,6 +63,9 @@ def provision(stage: str, dynamodb: "DynamoDBClient", functions: "LambdaClient",
     if chalice_config.set_stage_variables(project, stage, variables):
         say(f".chalice/config.json: stage {stage} now names these tables and the stream {arn}")
     table_arn = described[tables.ORDERS]["TableArn"]
+    # Before they are deleted: if this command is stopped in between, the next run still finds them to be deleted.
+    if chalice_config.forget_earlier_streams(project, stage, table_arn, arn):
+        say(f".chalice/deployed/{stage}.json: forgot the mapping to an earlier stream")
     remove_stale_mappings(f"{settings['app_name']}-{stage}-{STREAM_HANDLER}", table_arn, arn, functions, say)
     return arn
 

@@ -179,6 +179,37 @@ def test_a_mapping_to_a_stream_that_is_no_more_is_deleted(account: Account):
     assert any(old in line and "deleted" in line for line in account.said)
 
 
+def test_chalice_forgets_the_mapping_to_a_stream_that_is_no_more_and_nothing_else(account: Account):
+    current = account.provision("dev")
+    table = current.rpartition("/stream/")[0]
+    role = {"name": "default-role", "resource_type": "iam_role", "role_name": "order-totals-dev"}
+    mapping = {"name": "aggregate-dynamodb-event-source", "resource_type": "dynamodb_event", "event_uuid": "1"}
+    other = {**mapping, "name": "other", "stream_arn": f"{table}-of-others/stream/2020-01-01T00:00:00.000"}
+    record = account.project / ".chalice" / "deployed" / "dev.json"
+    record.parent.mkdir()
+
+    def provision_with(stream: str) -> Any:
+        resources = [role, {**mapping, "stream_arn": stream}, other]
+        record.write_text(json.dumps({"resources": resources, "schema_version": "2.0", "backend": "api"}))
+        account.provision("dev")
+        return json.loads(record.read_text())
+
+    assert provision_with(current)["resources"] == [role, {**mapping, "stream_arn": current}, other]
+    assert account.said == []
+    kept = provision_with(f"{table}/stream/2020-01-01T00:00:00.000")
+    assert kept == {"resources": [role, other], "schema_version": "2.0", "backend": "api"}
+    assert len(account.said) == 1
+
+
+def test_a_record_of_chalice_that_is_broken_is_said_and_stays(account: Account):
+    record = account.project / ".chalice" / "deployed" / "dev.json"
+    record.parent.mkdir()
+    record.write_text("{}")
+    with pytest.raises(ConfigError, match="not what chalice deploy writes"):
+        account.provision("dev")
+    assert record.read_text() == "{}"
+
+
 def test_a_mapping_to_the_current_stream_stays(account: Account):
     arn = account.provision("dev")
     account.stream_function("order-totals-dev-aggregate", arn)
