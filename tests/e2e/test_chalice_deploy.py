@@ -1,0 +1,151 @@
+"""The short way to AWS, `make provision` and `chalice deploy`, with the real commands against the emulator."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chalicelib import tables
+from infrastructure.provision import provision
+from localcloud.emulator import Emulator, root_environment
+from localcloud.servers import PROJECT, clean_environment
+from tests.e2e.http import Api
+from tests.projects import copy_project
+
+STAGE = "dev"
+PREFIX = f"order-totals-{STAGE}"
+Eventually = Callable[..., Any]
+
+
+class Checkout:
+    """A copy of the project, from which the stage is deployed to an emulator of its own."""
+
+    def __init__(self, project: Path, emulator: Emulator) -> None:
+        self.project = project
+        self.client = emulator.client
+        self._emulator = emulator
+
+    def provision(self) -> list[str]:
+        """What `make provision STAGE=dev` does; returns what it says."""
+        said: list[str] = []
+        provision(STAGE, self.client("dynamodb"), self.client("lambda"), self.project, said.append)
+        return said
+
+    def chalice(self, *arguments: str) -> str:
+        """What a `chalice` command prints."""
+
+        done = subprocess.run(
+            # -P, so that the tests' folder does not get in the way of what Chalice imports.
+            [sys.executable, "-P", str(PROJECT / "tests" / "chalice_cli.py"), *arguments, "--stage", STAGE],
+            cwd=self.project,
+            env={
+                **clean_environment(),
+                **root_environment(self._emulator.endpoint_url),
+                "PYTHONPATH": str(PROJECT),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def deployed(self, name: str) -> Any:
+        """What Chalice remembers of a resource that it has deployed."""
+        record = json.loads((self.project / ".chalice" / "deployed" / f"{STAGE}.json").read_text())
+        (found,) = [each for each in record["resources"] if each["name"] == name]
+        return found
+
+    @property
+    def api(self) -> Api:
+        api_id = self.deployed("rest_api")["rest_api_id"]
+        return Api(f"{self._emulator.endpoint_url}/_aws/execute-api/{api_id}/api")
+
+    def total(self, product: str) -> Any:
+        answer = self.api.get(f"/totals/{product}")
+        return (answer.json["totalQuantity"], answer.json["orderCount"]) if answer.status == 200 else answer.status
+
+    def functions(self) -> set[str]:
+        listed = self.client("lambda").list_functions()["Functions"]
+        return {function["FunctionName"] for function in listed}
+
+    def mappings(self) -> list[str]:
+        """The streams that functions listen to."""
+        return [
+            each["EventSourceArn"] for each in self.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        ]
+
+    def stream(self) -> str:
+        described = self.client("dynamodb").describe_table(TableName=tables.ORDERS)["Table"]
+        arn: str = described["LatestStreamArn"]
+        return arn
+
+    def switch_stream(self, on: bool) -> None:
+        view = {"StreamViewType": "NEW_AND_OLD_IMAGES"} if on else {}
+        self.client("dynamodb").update_table(TableName=tables.ORDERS, StreamSpecification={"StreamEnabled": on, **view})
+
+    def order_by_hand(self, order_id: str, product: str, quantity: int) -> None:
+        item = {"OrderID": {"S": order_id}, "Product": {"S": product}, "Quantity": {"N": str(quantity)}}
+        self.client("dynamodb").put_item(TableName=tables.ORDERS, Item=item)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    with Emulator() as emulator:
+        yield Checkout(copy_project(tmp_path / "project"), emulator)
+
+
+def test_a_stage_is_deployed_deployed_again_moved_to_a_new_stream_and_deleted(
+    checkout: Checkout, eventually: Eventually
+):
+    # Deployed
+    checkout.provision()
+    checkout.chalice("deploy")
+    names = {f"{PREFIX}-{name}" for name in ("aggregate", "backfill", "audit", "daily_audit")} | {PREFIX}
+    assert checkout.functions() == names
+    assert checkout.mappings() == [checkout.stream()]
+    assert checkout.api.post("/orders", {"product": "Notebook", "quantity": 5}).status == 201
+    assert eventually(lambda: checkout.total("Notebook"), (5, 1)) == (5, 1)
+
+    # Again, with nothing changed: it goes on counting, nothing is doubled
+    api_id = checkout.deployed("rest_api")["rest_api_id"]
+    assert checkout.provision() == []
+    checkout.chalice("deploy")
+    assert checkout.deployed("rest_api")["rest_api_id"] == api_id
+    assert checkout.functions() == names
+    assert checkout.mappings() == [checkout.stream()]
+    checkout.api.post("/orders", {"product": "Notebook", "quantity": 2})
+    assert eventually(lambda: checkout.total("Notebook"), (7, 2)) == (7, 2)
+
+    # On a new stream: what came before the old one ended is a backfill's, what came after is the new one's
+    old = checkout.stream()
+    checkout.switch_stream(on=False)
+    checkout.order_by_hand("unheard", "Notebook", 10)
+    checkout.switch_stream(on=True)
+    checkout.order_by_hand("early", "Notebook", 20)
+    assert checkout.stream() != old
+    said = checkout.provision()
+    assert any(old in line and "that mapping is deleted" in line for line in said)
+    assert checkout.mappings() == []
+    checkout.chalice("deploy")
+    assert checkout.mappings() == [checkout.stream()]
+    assert eventually(lambda: checkout.total("Notebook"), (27, 3)) == (27, 3)
+    assert json.loads(checkout.chalice("invoke", "-n", "backfill"))["done"] is True
+    assert checkout.total("Notebook") == (37, 4)
+
+    # Deleted: all but the tables
+    checkout.chalice("delete")
+    assert (checkout.functions(), checkout.mappings()) == (set(), [])
+    with pytest.raises(ClientError, match="NoSuchEntity"):
+        checkout.client("iam").get_role(RoleName=PREFIX)
+    assert checkout.client("events").list_rules()["Rules"] == []
+    assert checkout.client("apigateway").get_rest_apis()["items"] == []
+    assert set(checkout.client("dynamodb").list_tables()["TableNames"]) == set(tables.KEYS)
+    (total,) = checkout.client("dynamodb").scan(TableName=tables.TOTALS)["Items"]
+    assert (total["totalQuantity"], total["orderCount"]) == ({"N": "37"}, {"N": "4"})
