@@ -28,6 +28,7 @@ PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.2
 TELL_EVERY_SECONDS = 5.0
 KILL_EVERY_SECONDS = (0.5, 5.0)  # Anything between, so that they are killed at any moment of their work.
+KILLED = ("APIHandler", "Aggregate")
 DIFFERENCES_SHOWN = 20
 
 Say = Callable[[str], None]
@@ -57,12 +58,12 @@ class Result(NamedTuple):
 
 
 class Killer(threading.Thread):
-    """Kills the functions' processes at random moments."""
+    """Kills all processes that run the API, or the stream handler, at random moments."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, stack: Stack) -> None:
         super().__init__(daemon=True)
         self.killed = 0
-        self._emulator = emulator
+        self._stack = stack
         self._over = threading.Event()
 
     def stop(self) -> None:
@@ -72,7 +73,7 @@ class Killer(threading.Thread):
     def run(self) -> None:
         """Kills until it is stopped."""
         while not self._over.wait(random.uniform(*KILL_EVERY_SECONDS)):
-            self.killed += self._emulator.kill_workers()
+            self.killed += self._stack.emulator.kill_workers(self._stack.functions[random.choice(KILLED)])
 
 
 class Load:
@@ -83,7 +84,7 @@ class Load:
         self._say = say
         self._prober = Prober("probe", stack)
         self._clients: list[Client] = [self._prober, *(Client(f"client-{n + 1}", stack) for n in range(clients))]
-        self._killer = Killer(stack.emulator) if kill else None
+        self._killer = Killer(stack) if kill else None
         self._dynamodb = stack.emulator.client("dynamodb")
         self._largest_backlog = 0
 
