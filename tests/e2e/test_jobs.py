@@ -254,8 +254,10 @@ def test_a_batch_that_has_been_given_up_is_counted_by_a_backfill_and_lost_cancel
     functions.update_function_configuration(FunctionName=shop.functions["Aggregate"], Environment=broken)
     # Of the packaged six hours the test has no time; the emulator also takes less than Lambda's least, a minute.
     functions.update_event_source_mapping(UUID=shop.stream_mapping["UUID"], MaximumRecordAgeInSeconds=1)
+    listen(shop, False)  # So that all of it is one batch.
     put(shop, item(f"{unique}-lost", unique, 7), item(f"{unique}-amended", unique, 6))
     remove(shop, f"{unique}-gone")
+    listen(shop, True)
 
     def given_up() -> bool:
         messages = queue.receive_message(QueueUrl=shop.outputs["FailureQueueURL"], MaxNumberOfMessages=10)

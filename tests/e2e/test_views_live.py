@@ -27,7 +27,10 @@ def weekdays(order: Order) -> tuple[tuple[str, ...], Amounts]:
     return (order.product, f"{datetime.fromisoformat(order.placed_at):%A}"), {"total": order.quantity}
 '''
 # What the project consists of, as far as packaging it goes.
-PARTS = ["app.py", "requirements.txt", "chalicelib", "infrastructure", ".chalice/config.json"]
+PARTS = [
+    *("app.py", "chalicelib", "infrastructure", ".chalice/config.json"),
+    *(path.name for path in PROJECT.glob("requirements*")),
+]
 
 
 @pytest.fixture(scope="module")
