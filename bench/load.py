@@ -27,7 +27,7 @@ from localcloud.stack import Stack, deploy
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.2
 TELL_EVERY_SECONDS = 5.0
-KILL_EVERY_SECONDS = (0.5, 5.0)  # Anything between, so that they are killed at any moment of their work.
+KILL_EVERY_SECONDS = (0.5, 10.0)  # Anything between, so that they are killed at any moment of their work.
 KILLED = ("APIHandler", "Aggregate")
 DIFFERENCES_SHOWN = 20
 
@@ -206,8 +206,8 @@ def main(arguments: list[str] | None = None) -> int:
         stack = deploy(emulator, Path(folder))
         say(f"{asked.clients} clients, and one that probes every {PROBE_EVERY_SECONDS} s")
         result = Load(stack, asked.clients, asked.kill, say).run(asked.seconds)
-    print(f"{asked.clients} clients on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
-    print(report(result))
+        print(f"{asked.clients} clients on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
+        print(report(result), flush=True)
     return 1 if result.wrong else 0
 
 
