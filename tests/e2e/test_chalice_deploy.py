@@ -15,6 +15,7 @@ from infrastructure.provision import provision
 from localcloud.emulator import Emulator, root_environment
 from localcloud.servers import PROJECT, clean_environment
 from tests.e2e.http import Api
+from tests.permissions import NEEDED_BY, PLATFORM
 from tests.projects import copy_project
 
 STAGE = "dev"
@@ -38,7 +39,6 @@ class Checkout:
 
     def chalice(self, *arguments: str) -> str:
         """What a `chalice` command prints."""
-
         done = subprocess.run(
             # -P, so that the tests' folder does not get in the way of what Chalice imports.
             [sys.executable, "-P", str(PROJECT / "tests" / "chalice_cli.py"), *arguments, "--stage", STAGE],
@@ -75,6 +75,15 @@ class Checkout:
         listed = self.client("lambda").list_functions()["Functions"]
         return {function["FunctionName"] for function in listed}
 
+    def granted(self) -> list[str]:
+        """All actions that the functions' role has, as Chalice alone generates its policy."""
+        iam = self.client("iam")
+        documents = [
+            iam.get_role_policy(RoleName=PREFIX, PolicyName=name)["PolicyDocument"]
+            for name in iam.list_role_policies(RoleName=PREFIX)["PolicyNames"]
+        ]
+        return [action for document in documents for each in document["Statement"] for action in each["Action"]]
+
     def mappings(self) -> list[str]:
         """The streams that functions listen to."""
         return [
@@ -109,6 +118,7 @@ def test_a_stage_is_deployed_deployed_again_moved_to_a_new_stream_and_deleted(
     checkout.chalice("deploy")
     names = {f"{PREFIX}-{name}" for name in ("aggregate", "backfill", "audit", "daily_audit")} | {PREFIX}
     assert checkout.functions() == names
+    assert sorted(checkout.granted()) == sorted({*NEEDED_BY, *PLATFORM} - {"sqs:SendMessage"})  # It has no queue.
     assert checkout.mappings() == [checkout.stream()]
     assert checkout.api.post("/orders", {"product": "Notebook", "quantity": 5}).status == 201
     assert eventually(lambda: checkout.total("Notebook"), (5, 1)) == (5, 1)
