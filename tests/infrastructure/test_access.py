@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ ORIGIN = "https://shop.example.com"
 
 
 @pytest.fixture(scope="module")
-def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return read(package("prod", tmp_path_factory.mktemp("open")))
+def open_to_all(packaged_stage: Callable[[str], Path]) -> dict[str, Any]:
+    return read(packaged_stage("prod"))
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infrastructure.package import CODE, LOCK, PROJECT, package, pins
+from infrastructure.package import CODE, LOCK, PROJECT, pins
 
 LOCKED = {canonicalize_name(Requirement(pin).name): Requirement(pin) for pin in pins()}
 
@@ -34,9 +35,8 @@ def test_everything_that_is_locked_is_locked_by_its_content():
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_lambda_gets_the_locked_versions(tmp_path: Path):
-    package("dev", tmp_path / "build")
-    files = zipfile.ZipFile(tmp_path / "build" / CODE).namelist()
+def test_lambda_gets_the_locked_versions(packaged_stage: Callable[[str], Path]):
+    files = zipfile.ZipFile(packaged_stage("prod").with_name(CODE)).namelist()
     folders = {file.partition("/")[0] for file in files if ".dist-info/" in file}
     got = dict(folder.removesuffix(".dist-info").split("-") for folder in folders)
     assert "aws_lambda_powertools" in got

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ STAGES = ["local", "dev", "prod"]
 
 
 @pytest.fixture(scope="module", params=STAGES)
-def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return package(request.param, tmp_path_factory.mktemp(request.param))
+def packaged(request: pytest.FixtureRequest, packaged_stage: Callable[[str], Path]) -> Path:
+    return packaged_stage(request.param)
 
 
 @pytest.fixture(scope="module")

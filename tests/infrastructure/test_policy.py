@@ -1,6 +1,7 @@
 """infrastructure/policy.py: what Chalice grants on everything is granted on what is the app's own, and nothing else."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def statements(template_file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return package("prod", tmp_path_factory.mktemp("prod"))
+def packaged(packaged_stage: Callable[[str], Path]) -> Path:
+    return packaged_stage("prod")
 
 
 def test_nothing_that_is_packaged_is_granted_on_everything(packaged: Path):
