@@ -1,22 +1,34 @@
 """`make load` in small: what it finds equal is equal, and what is not it finds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import load
-from bench.clients import Order, expected, stored
+from bench.clients import Api, Order, expected, stored
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
+from tests.streams import item
 
 
 @pytest.fixture(scope="module")
-def stack(build: Path) -> Iterator[Stack]:
-    """One at which nobody else is."""
+def stack(build: Path, eventually: Callable[..., Any]) -> Iterator[Stack]:
+    """One at which nobody else is. Its functions have started, so that there is something to kill from the first."""
     with Emulator() as emulator:
-        yield deploy(emulator, build)
+        stack = deploy(emulator, build)
+        assert Api(stack).look_up("nothing") is None
+        nothing = item("not-valid", "Pen", 0)
+        emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=nothing)
+
+        def is_seen() -> bool:
+            key = {"OrderID": nothing["OrderID"]}
+            return "Item" in emulator.client("dynamodb").get_item(TableName=stack.tables["LedgerTable"], Key=key)
+
+        assert eventually(is_seen, True) is True
+        yield stack
 
 
 @pytest.fixture(scope="module")
