@@ -78,7 +78,10 @@ def read(template_file: Path) -> dict[str, Any]:
 
 def pins() -> list[str]:
     """The locked versions, so that Lambda gets of what requirements.txt asks for that with which all is tested."""
-    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = LOCK.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise PackageError(f"{LOCK} is missing: take it from git, or run make lock") from None
     return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]
 
 

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infrastructure.package import CODE, LOCK, PROJECT, pins
+from infrastructure.package import CODE, LOCK, PROJECT, PackageError, package, pins
 
 LOCKED = {canonicalize_name(Requirement(pin).name): Requirement(pin) for pin in pins()}
 
@@ -33,6 +33,12 @@ def test_everything_that_is_locked_is_locked_by_its_content():
     entries = re.split(r"^(?=[a-z0-9])", LOCK.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert len(entries) == len(pins())
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_without_the_lock_nothing_is_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("infrastructure.package.LOCK", tmp_path / "requirements-dev.lock")
+    with pytest.raises(PackageError, match=r"requirements-dev\.lock is missing"):
+        package("dev", tmp_path / "build")
 
 
 def test_lambda_gets_the_locked_versions(packaged_stage: Callable[[str], Path]):
