@@ -14,6 +14,7 @@ The laws of this module, which tests/unit/test_ledger.py walks one by one:
 6. Contributions to the table of a view that this version of the app does not have stay as they are.
 7. An entry that was changed without a record, by a backfill, is ahead of its version. The next newer record is
    written even if it changes nothing more: else an older one that was delivered before could pass for news.
+   What such a change withdraws is remembered until then: the order may have been taken by DynamoDB's TTL.
 
 Reading the stream's format is not here (stream.py), nor what an order adds (views.py).
 """
@@ -57,7 +58,8 @@ class Entry(NamedTuple):
     contributions: Contributions = MappingProxyType({})
     problems: Mapping[str, str] = MappingProxyType({})
     expires_at: int | None = None  # Epoch seconds.
-    ahead: bool = False  # Whether it was changed without a record since `version` (law 7).
+    ahead: bool = False  # Whether it was changed without a record since `version` (law 7) ...
+    withdrawn: Contributions = MappingProxyType({})  # ... and what it had added until then, if it was cancelled so.
 
 
 def absent(order_id: str) -> Entry:
@@ -126,14 +128,16 @@ def after(entry: Entry, record: Record) -> Entry:
     if record.version <= entry.version:
         return entry
     first_seen = instants.from_epoch(record.at)
-    if entry.status in _ALIVE and not record.first:
+    if (entry.status in _ALIVE or entry.ahead) and not record.first:
         # The earliest counts, since a backfill may have met the order before any record of it came. Not so if this
         # one tells of its placing: then that is the time, whatever a backfill's clock may have said.
         first_seen = min(entry.first_seen, first_seen)
     told = _told(entry, record.image, first_seen, record.version, record.at, record.by_ttl)
     if told is entry and entry.ahead:
         revision = entry.revision + 1
-        return entry._replace(revision=revision, version=record.version, first_seen=first_seen, ahead=False)
+        return entry._replace(
+            revision=revision, version=record.version, first_seen=first_seen, ahead=False, withdrawn={}
+        )
     return told
 
 
@@ -148,7 +152,10 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
     # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
     first_seen = entry.first_seen if entry.status in _ALIVE else instants.from_epoch(now)
     told = _told(entry, item, first_seen, entry.version, now, by_ttl=False)
-    return entry if told is entry else told._replace(ahead=True)
+    if told is entry:
+        return entry
+    withdrawn = entry.contributions if told.status is Status.CANCELLED else {}
+    return told._replace(ahead=True, withdrawn=withdrawn)
 
 
 def _told(entry: Entry, image: Item | None, first_seen: str, version: str, at: int, by_ttl: bool) -> Entry:
@@ -167,7 +174,7 @@ def _told(entry: Entry, image: Item | None, first_seen: str, version: str, at: i
             problems = order
     rule = RULES[news]
     if rule.counts is Counts.AS_BEFORE:
-        contributions = entry.contributions
+        contributions = entry.withdrawn or entry.contributions
     elif entry.contributions:
         contributions = {**_of_other_versions(entry.contributions), **contributions}
     if (rule.status, contributions, problems) == _says(entry):
@@ -254,6 +261,8 @@ def to_item(entry: Entry) -> dict[str, Any]:
         item["expiresAt"] = {"N": str(entry.expires_at)}
     if entry.ahead:
         item["ahead"] = {"BOOL": True}
+    if entry.withdrawn:
+        item["withdrawn"] = {"S": _contributions_to_json(entry.withdrawn)}
     return item
 
 
@@ -297,6 +306,7 @@ def entry(order_id: str, item: Item | None) -> Entry:
         {field: problem["S"] for field, problem in problems.items()},
         int(item["expiresAt"]["N"]) if "expiresAt" in item else None,
         "ahead" in item,
+        _contributions_from_json(item["withdrawn"]["S"]) if "withdrawn" in item else {},
     )
 
 

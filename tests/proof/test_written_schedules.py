@@ -86,6 +86,16 @@ def test_such_a_record_is_under_way_while_the_stream_catches_up_with_the_backfil
     story.end()
 
 
+def test_an_audit_takes_an_order_for_cancelled_that_ttl_has_archived_while_the_stream_stood_still(story: Story):
+    story.world.put("order-1", PEN)
+    story.deliver(1, 1)
+    story.world.archive("order-1")
+    story.world.clock.now += 3600
+    story.world.audit(repair=True)
+    story.deliver(2, 2)
+    story.end()
+
+
 def test_a_tombstone_expires_while_the_order_is_placed_again(story: Story):
     story.world.put("order-1", PEN)
     story.world.cancel("order-1")

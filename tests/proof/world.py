@@ -257,19 +257,31 @@ class World:
         return done
 
     def backfill(self) -> bool:
-        """Somebody runs a backfill, through to its end if nothing happens to it."""
+        """Somebody runs a backfill; returns whether it has come to its end."""
         self.ahead = True
         lost, self.lost = self.lost, False
-        found: list[Any] = []
-        event: dict[str, Any] = {}
-        while not found or not found[-1]["done"]:
-            if not self._invoke(lambda *call: found.append(self._shell.backfill(*call)), event):
-                self.lost = self.lost or lost
-                return False
-            event = {"cursor": found[-1]["cursor"]}
+        done = self._run(self._shell.backfill, {}) is not None
+        self.lost = self.lost or (lost and not done)
         self.ahead = True
         self._note_if_all_is_told()
-        return True
+        return done
+
+    def audit(self, repair: bool) -> dict[str, Any] | None:
+        """Somebody runs an audit; returns its answer if it has come to its end."""
+        self.ahead = self.ahead or repair
+        answer = self._run(self._shell.audit, {"repair": repair, "patienceSeconds": 1})
+        self.ahead = self.ahead or repair
+        self._note_if_all_is_told()
+        return answer
+
+    def _run(self, job: Callable[..., dict[str, Any]], event: dict[str, Any]) -> dict[str, Any] | None:
+        """Calls a job with its cursors until it is done; returns the last answer, None if something ended it."""
+        answers: list[dict[str, Any]] = []
+        while not answers or not answers[-1]["done"]:
+            asked = {"cursor": answers[-1]["cursor"]} if answers else event
+            if not self._invoke(lambda *call: answers.append(job(*call)), asked):
+                return None
+        return answers[-1]
 
     def _invoke(self, function: Callable[..., Any], event: dict[str, Any]) -> bool:
         started = self.clock.steady

@@ -359,6 +359,30 @@ def test_a_record_that_changed_nothing_cannot_come_back_for_news_after_a_backfil
     assert after(entry, noted) is entry
 
 
+def test_an_order_that_was_cancelled_without_a_record_is_counted_again_if_it_was_dynamodbs_ttl_that_took_it():
+    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
+    withdrawn = ledger.as_item_says(counted, None, STARTED + 9)
+    assert (withdrawn.status, withdrawn.contributions) == (Status.CANCELLED, {})
+    assert ledger.entry("o", ledger.to_item(withdrawn)) == withdrawn
+    archived = after(withdrawn, record(2, None, by_ttl=True))
+    assert (archived.status, archived.contributions) == (Status.ARCHIVED, counted.contributions)
+    assert not archived.withdrawn
+
+
+def test_an_order_that_was_cancelled_without_a_record_stays_so_if_the_record_says_the_same():
+    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
+    cancelled = after(ledger.as_item_says(counted, None, STARTED + 9), record(2, None))
+    assert (cancelled.status, cancelled.contributions, cancelled.withdrawn) == (Status.CANCELLED, {}, {})
+
+
+def test_an_order_that_comes_back_after_such_a_cancellation_counts_for_what_it_says_then():
+    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
+    cancelled = ledger.as_item_says(counted, None, STARTED + 9)
+    back = ledger.as_item_says(cancelled, item("o", "Pen", 7), STARTED + 9)
+    archived = after(back, record(5, None, by_ttl=True))
+    assert archived.contributions == back.contributions
+
+
 # --- The item ------------------------------------------------------------------------------------
 
 
