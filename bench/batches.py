@@ -2,17 +2,18 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from bench.delivery import Way
 from bench.records import Feed, Record, event
-from bench.wire import Wire
+from bench.wire import Traffic, Wire
 
 Kind = Literal["new", "amended", "redelivered"]
 KINDS: tuple[Kind, ...] = ("new", "amended", "redelivered")
 
 HEADLINE_PRODUCTS = 10
+COMPARING_ROUNDS = 4
 
 
 class Case(NamedTuple):
@@ -66,38 +67,51 @@ def cases(way: Way, sizes: Sizes) -> list[Case]:
             for products in sizes.products
             if products <= records
         ]
-    plain = [Case(kind, records, min(records, HEADLINE_PRODUCTS)) for kind in KINDS for records in sizes.others]
-    compared = [sizes.compared(way.name, kind) for kind in KINDS]
-    return list(dict.fromkeys(plain + compared))
+    return [Case(kind, records, min(records, HEADLINE_PRODUCTS)) for kind in KINDS for records in sizes.others]
 
 
 def measure(ways: list[Way], wire: Wire, sizes: Sizes) -> Iterator[tuple[Way, Case, Figures]]:
     """Measures all cases of all ways."""
     for way in ways:
-        figures(way, Case("new", HEADLINE_PRODUCTS, HEADLINE_PRODUCTS), wire)  # Warms up.
+        figures([way], [Case("new", HEADLINE_PRODUCTS, HEADLINE_PRODUCTS)], wire, rounds=1)  # Warms up.
+    for kind in KINDS:
+        compared = [sizes.compared(way.name, kind) for way in ways]
+        yield from zip(ways, compared, figures(ways, compared, wire, COMPARING_ROUNDS), strict=True)
+    for way in ways:
         for case in cases(way, sizes):
-            yield way, case, figures(way, case, wire)
+            if case != sizes.compared(way.name, case.kind):
+                yield way, case, figures([way], [case], wire, rounds(case))[0]
 
 
-def figures(way: Way, case: Case, wire: Wire) -> Figures:
-    """Measures a case: counts in one delivery, and takes the best time of some others."""
-    counted = prepare(way, case)
-    with wire.counting():
-        way.deliver(counted)
-    times = [timed(way, prepare(way, case)) for _ in range(repeats(way, case))]
-    cpu_seconds = min(cpu for cpu, _ in times)
-    wall_seconds = min(wall for _, wall in times)
-    totals = (*wire.traffic, cpu_seconds * 1e6, wall_seconds * 1e6)
-    return Figures(*[total / case.records for total in totals])
+def figures(ways: Sequence[Way], cases: Sequence[Case], wire: Wire, rounds: int) -> list[Figures]:
+    """Measures one case of each way: counts in one delivery, and takes the best time of some others.
+
+    The ways take turns, so that all have their share of whatever else this machine does meanwhile.
+    """
+    each = list(zip(ways, cases, strict=True))
+    counts = [count(way, case, wire) for way, case in each]
+    turns = [[timed(way, prepare(way, case)) for way, case in each] for _ in range(rounds)]
+    measured = []
+    for (_, case), traffic, times in zip(each, counts, zip(*turns, strict=True), strict=True):
+        cpu_seconds, wall_seconds = (min(seconds) for seconds in zip(*times, strict=True))
+        totals = (*traffic, cpu_seconds * 1e6, wall_seconds * 1e6)
+        measured.append(Figures(*[total / case.records for total in totals]))
+    return measured
 
 
-def repeats(way: Way, case: Case) -> int:
-    """How often to take the time, the best of which counts: this machine may have something else to do as well."""
+def rounds(case: Case) -> int:
+    """How often to take the time of a case that is not compared with others."""
     if case.records <= 100:
         return 10 if case.records <= 10 else 3
-    if case.records > 1_000:
-        return 1
-    return 8 if way.name == "ours" else 2
+    return 3 if case.records <= 1_000 else 1
+
+
+def count(way: Way, case: Case, wire: Wire) -> Traffic:
+    """What goes over the wire for a batch."""
+    batch = prepare(way, case)
+    with wire.counting():
+        way.deliver(batch)
+    return wire.traffic
 
 
 def prepare(way: Way, case: Case) -> Any:

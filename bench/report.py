@@ -8,6 +8,8 @@ from bench import costs
 Results = dict[str, Any]
 Row = dict[str, Any]
 
+BUSY = "**The machine was busy with something else: the counts below hold, the times do not. Run it again.**"
+
 KINDS = {"new": "New orders", "amended": "Amendments", "redelivered": "Redeliveries"}
 
 
@@ -19,6 +21,7 @@ def text(results: Results) -> str:
         f"Written by `make bench` on {machine['cores']} cores, Python {machine['python']}, in {results['seconds']} s"
         f" (load before: {machine['load_before']}). All ways ran in one process against one emulator, which is another"
         " process and takes most of the wall time: ratios say more than microseconds.",
+        *([BUSY] if machine["load_before"] > 1 else []),
         *(f"## {title}: what each costs\n\n{kind_table(results, kind)}" for kind, title in KINDS.items()),
         "“1,000 of 10” is a batch of 1,000 records over 10 products; ways that ask for each record by itself are shown"
         " by smaller ones. Requests are counted at botocore's `before-send` event. Units are what the answers say was"
