@@ -285,6 +285,17 @@ def _(lab: Lab) -> Any:
     return mock.patch.object(ledger, "as_item_says", silent)
 
 
+@mutation("what an audit withdraws is forgotten, though it may be that TTL has archived the order", "audit")
+def _(lab: Lab) -> Any:
+    as_item_says = ledger.as_item_says
+
+    def forgetful(entry: Entry, *arguments: Any) -> Entry:
+        told = as_item_says(entry, *arguments)
+        return entry if told is entry else told._replace(withdrawn={})
+
+    return mock.patch.object(ledger, "as_item_says", forgetful)
+
+
 @mutation("a backfill takes the records that are still to come for known", "backfill")
 def _(lab: Lab) -> Any:
     as_item_says = ledger.as_item_says

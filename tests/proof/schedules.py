@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     faults: bool = False  # Requests that fail.
     overlap: bool = False  # Something else between two requests of an invocation: other invocations above all.
     backfill: bool = False
+    audit: bool = False  # One that mends.
     switching: bool = False  # The stream is switched off and on again.
 
 
@@ -37,10 +38,12 @@ KINDS = {
     "faults": Kind(faults=True),
     "overlap": Kind(overlap=True),
     "backfill": Kind(backfill=True, overlap=True),
-    "stream switched": Kind(backfill=True, switching=True),
-    "everything": Kind(faults=True, overlap=True, backfill=True, switching=True),
+    "audit": Kind(audit=True, overlap=True),
+    "stream switched": Kind(backfill=True, audit=True, switching=True),
+    "everything": Kind(faults=True, overlap=True, backfill=True, audit=True, switching=True),
 }
 
+HOUR_SECONDS = 3600
 STEPS = 16
 FAULTS_MAX = 8  # In one schedule: enough to meet each other, and it comes to an end.
 DEPTH_MAX = 2  # Of invocations in the midst of others.
@@ -112,7 +115,7 @@ class Schedule(RuleBasedStateMachine):
                 world.let_a_week_pass()
                 world.expire_tombstones()
         else:
-            world.clock.now += 1800 if what == "half an hour" else 3600
+            world.clock.now += HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS
 
     @precondition(lambda self: self.kind.backfill)
     @rule(data=st.data(), writes=st.integers(0, 2), then_stray=st.booleans())
@@ -120,6 +123,15 @@ class Schedule(RuleBasedStateMachine):
         for _ in range(writes):
             self.write(data)
         self.with_data(data, self.the_world.backfill)
+        if then_stray:
+            self.with_data(data, self.stray_batch)
+
+    @precondition(lambda self: self.kind.audit)
+    @rule(data=st.data(), writes=st.integers(0, 2), then_stray=st.booleans())
+    def audit(self, data: Any, writes: int, then_stray: bool) -> None:
+        for _ in range(writes):
+            self.write(data)
+        self.with_data(data, self.mend)
         if then_stray:
             self.with_data(data, self.stray_batch)
 
@@ -180,13 +192,14 @@ class Schedule(RuleBasedStateMachine):
     def meanwhile(self) -> None:
         """Some things happen between two requests of an invocation."""
         self.depth += 1
-        menu = [*MEANWHILE, "backfill"] if self.kind.backfill else MEANWHILE
+        menu = [*MEANWHILE, *["backfill"] * self.kind.backfill, *["audit"] * self.kind.audit]
         happens = {
             "write": lambda: self.write(self.data),
             "deliver": self.next_batch,
             "write and deliver": self.write_and_deliver,
             "stray": self.stray_batch,
             "backfill": self.the_world.backfill,
+            "audit": self.mend,
         }
         for what in self.data.draw(st.lists(st.sampled_from(menu), min_size=1, max_size=4), label="meanwhile"):
             happens[what]()
@@ -200,10 +213,10 @@ class Schedule(RuleBasedStateMachine):
         ways = ["put"]
         if content:
             ways += ["quantity", "note", "there and back"]
-            if world.streaming:
+            if world.streaming or self.kind.audit:  # An audit finds it out also without a record.
                 ways.append("cancel")
-                if not world.lost:
-                    ways.append("archive")
+            if world.streaming and not world.lost:
+                ways.append("archive")
         way = data.draw(st.sampled_from(ways), label="way")
         if way == "cancel":
             world.cancel(order_id)
@@ -248,6 +261,10 @@ class Schedule(RuleBasedStateMachine):
             end = self.data.draw(st.integers(start + 1, min(shard.delivered, start + 3)), label="end")
             self.the_world.deliver(shard, start, end)
 
+    def mend(self) -> None:
+        """An audit that mends what it finds."""
+        self.the_world.audit(repair=True)
+
     # --- The end ---------------------------------------------------------------------------------
 
     def deliver_all(self) -> None:
@@ -270,16 +287,26 @@ class Schedule(RuleBasedStateMachine):
     def end(self, world: World) -> None:
         if not world.streaming:
             world.switch_on()
-        if world.lost:
+        if world.lost and self.kind.backfill:
             world.backfill()
         self.deliver_all()
+        if self.kind.audit:
+            self.let_an_audit_pass(world, repair=True)
         world.check_all()
         for shard in world.shards:
             for index in reversed(range(shard.kept_from, len(shard.told))):
                 world.deliver(shard, index, index + 1)
         world.check_all()
         world.backfill()
+        self.let_an_audit_pass(world, repair=False)
         world.check_all()
+
+    @staticmethod
+    def let_an_audit_pass(world: World, repair: bool) -> None:
+        world.clock.now += HOUR_SECONDS  # What was noted of the stream's lag is old then: nothing more is in flight.
+        answer = world.audit(repair)
+        assert answer
+        assert answer["clean"] is True, answer
 
 
 def machine(lab: Lab, kind: str) -> type[Schedule]:
