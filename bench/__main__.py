@@ -113,7 +113,7 @@ class Run:
 
     def _container(self) -> dict[str, Any]:
         self._say("Cold start, memory, planning")
-        bare, app = container.import_ms(2 if self._quick else 10)
+        bare, app = container.import_ms(2 if self._quick else 20)
         sizes = container.HANDLER_SIZES[:1] if self._quick else container.HANDLER_SIZES
         return {
             "import_bare_ms": bare,

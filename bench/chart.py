@@ -89,7 +89,7 @@ def bars(axes: Axes, title: str, values: dict[str, float], form: str, floor: flo
 
 def growth(results: Results) -> Any:
     """How a batch of ours grows."""
-    ours = [row for row in results["batches"] if row["way"] == "ours" and row["kind"] == "new"]
+    ours = [row for row in report.of_ours(results) if row["kind"] == "new"]
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.9), layout="constrained")
     by_products = sorted({row["products"] for row in ours})
     for products, colour in zip(by_products, LINES, strict=False):

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import ways
+from bench import report, ways
 from bench.wire import units
 
 PROJECT = Path(__file__).parents[2]
@@ -143,12 +143,18 @@ def test_a_batch_costs_the_same_beside_a_larger_ledger(results: Any):
         assert beside[kind]["write_units"] == alone["write_units"]
 
 
+def test_ours_is_listed_from_the_smallest_batch_to_the_largest(results: Any):
+    listed = [(row["kind"], row["records"], row["products"]) for row in report.of_ours(results)]
+    sizes = [(1, 1), (10, 1), (10, 10), (100, 1), (100, 10)]
+    assert listed == [(kind, *size) for kind in ("new", "amended", "redelivered") for size in sizes]
+
+
 def test_what_is_written_shows_every_way(folder: Path, results: Any):
-    report = (folder / "bench.md").read_text(encoding="utf-8")
-    assert (folder / "printed.txt").read_text(encoding="utf-8").startswith(report)
+    written = (folder / "bench.md").read_text(encoding="utf-8")
+    assert (folder / "printed.txt").read_text(encoding="utf-8").startswith(written)
     for way in results["ways"].values():
-        assert f"| {way['title']} " in report
-        assert f"- **{way['title']}**: {way['origin']}" in report
+        assert f"| {way['title']} " in written
+        assert f"- **{way['title']}**: {way['origin']}" in written
     for name in ("bench.svg", "bench-growth.svg"):
         assert ElementTree.parse(folder / name).getroot().tag.endswith("svg")
     drawn = (folder / "bench.svg").read_text(encoding="utf-8")
