@@ -155,7 +155,8 @@ def test_every_hostile_text_in_every_place_is_refused_or_not_found(target: Targe
         answer = target(
             method, path.format(text), {"Content-Type": "application/json"}, b'{"product":"Pen","quantity":1}'
         )
-        expected = (200, 400, 404) if "?" in path or not text else (400, 403, 404)
+        # Without the text the path is another one: one that there is, or not for this method.
+        expected = (200, 400, 404) if "?" in path else (400, 403, 404) if text else (200, 403, 404, 405)
         assert answer.status_code in expected, text
         assert_tells_nothing_of_the_inside(path, answer.headers, answer.body)
     assert target.orders() == []
