@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -314,21 +314,27 @@ def machine(lab: Lab, kind: str) -> type[Schedule]:
     return type(f"{kind.title().replace(' ', '')}Schedule", (Schedule,), {"lab": lab, "kind": KINDS[kind]})
 
 
-def run(lab: Lab, kind: str, number: int, start: int, shrink: bool = True) -> None:
-    """Runs a number of schedules that a seed determines. Raises what the first bad one raises, made small."""
-    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
+def run(lab: Lab, kind: str, number: int, start: int, shrink: bool = False) -> None:
+    """Runs a number of schedules that a seed determines. Raises what the first bad one raises.
+
+    `shrink` makes that one small, which takes minutes, and shows a bug as a story of a few steps.
+    """
     how = settings(
         max_examples=number,
         stateful_step_count=STEPS,
-        phases=phases,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.normal if shrink else Verbosity.quiet,
         report_multiple_bugs=False,
     )
-    print(f"{number} schedules of kind {kind!r}, seed {start}", flush=True)
+    print(f"If one fails, this makes it small: {again(kind, number, start)}", flush=True)
     run_state_machine_as_test(seed(start)(machine(lab, kind)), settings=how)
+
+
+def again(kind: str, number: int, start: int) -> str:
+    """The command that runs the same schedules again."""
+    return f"make soak SCHEDULES={number} KIND='{kind}' SEED={start}"
 
 
 def fresh_seed() -> int:

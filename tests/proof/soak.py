@@ -66,8 +66,7 @@ def soak(lab: Lab, number: int, kind: str | None, seed: int | None) -> bool:
         size = number if seed is not None else min(OF_A_SEED, number - done.total())
         of_seed = schedules.fresh_seed() if seed is None else seed
         if not quietly(lab, chosen, size, of_seed, shrink=seed is not None):
-            again = f"make soak SCHEDULES={size} KIND='{chosen}' SEED={of_seed}"
-            print(f"\nA schedule of kind {chosen!r} failed. To see it again, made small: {again}")
+            print(f"\nA schedule of kind {chosen!r} failed.")
             return False
         done[chosen] += size
         show_progress(done.total(), number, time.monotonic() - started, sys.stdout)
@@ -123,7 +122,7 @@ def silently(lab: Lab, kind: str, number: int) -> bool:
     """Runs schedules; returns whether they were good."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            schedules.run(lab, kind, number, start=1, shrink=False)
+            schedules.run(lab, kind, number, start=1)
     except AssertionError:
         return False
     return True

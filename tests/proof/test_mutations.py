@@ -14,4 +14,4 @@ SCHEDULES_MAX = 400
 def test_a_broken_rule_is_caught(lab: Lab, name: str):
     mutation = MUTATIONS[name]
     with mutation.broken(lab), pytest.raises(AssertionError):
-        schedules.run(lab, mutation.caught_by, SCHEDULES_MAX, mutation.seed, shrink=False)
+        schedules.run(lab, mutation.caught_by, SCHEDULES_MAX, mutation.seed)

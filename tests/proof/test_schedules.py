@@ -1,7 +1,6 @@
 """The guarantee under 200 fault schedules: 140 that are the same in every run, and 60 that nobody has seen before.
 
-A schedule that fails is made small and printed, with the seed. `make soak` runs many more, and those of one seed
-again (see soak.py).
+A schedule that fails is printed, with the command that makes it small; that, `make soak`, also runs many more.
 """
 
 import pytest

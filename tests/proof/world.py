@@ -368,16 +368,16 @@ class World:
     def check(self) -> None:
         """Law 1 at any time; and, if no delivery is half done, that what was delivered is what is counted."""
         counters = self._counters()
-        assert counters == self._ledger_sums()
+        same(counters, self._ledger_sums())
         unsure = self.ahead or self.lost or self.removal_lost
         if not unsure and all(shard.attempted <= shard.delivered for shard in self.shards):
-            assert counters == self._expected(self.seen)
+            same(counters, self._expected(self.seen))
 
     def check_all(self) -> None:
         """When everything is delivered: counters and ledger say what has become of every order."""
         counters = self._counters()
-        assert counters == self._ledger_sums()
-        assert counters == self._expected(self.truth)
+        same(counters, self._ledger_sums())
+        same(counters, self._expected(self.truth))
         self._check_entries()
 
     def _ledger_sums(self) -> dict[tuple[str, ...], int]:
@@ -448,6 +448,14 @@ class Context:
     def get_remaining_time_in_millis() -> int:
         """All of it is left."""
         return INVOCATION_MILLISECONDS
+
+
+def same(counters: Mapping[tuple[str, ...], int], expected: Mapping[tuple[str, ...], int]) -> None:
+    """Raises AssertionError with what differs."""
+    keys = sorted({*counters, *expected})
+    differing = [f"{' / '.join(key)} is {counters.get(key, 0)}, and should be {expected.get(key, 0)}" for key in keys
+                 if counters.get(key) != expected.get(key)]  # fmt: skip
+    assert not differing, "; ".join(differing)
 
 
 def instant(seconds: int) -> str:
