@@ -535,11 +535,14 @@ def scan(page: jobs.Scan) -> jobs.Page:
 
 
 def correct(correction: jobs.Correction) -> bool:
-    """Corrects a counter; returns whether it was still as the job had seen it."""
+    """Corrects a counter; returns whether it was still as the job had seen it, and nothing was moving it."""
     tally.requests += 1
     try:
         dynamodb.update_item(TableName=NAMES[correction.table], **correction.parameters)
-    except dynamodb.exceptions.ConditionalCheckFailedException:
+    except (
+        dynamodb.exceptions.ConditionalCheckFailedException,
+        dynamodb.exceptions.TransactionConflictException,  # Any plain write to an item in a transaction under way.
+    ):
         return False
     return True
 

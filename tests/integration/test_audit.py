@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.refusals import refusal
 from tests.streams import Stream, item
 
 
@@ -158,3 +159,21 @@ def test_a_daily_audit_that_does_not_come_to_its_end_says_so(client, dynamodb, s
     assert [(line.levelname, line.clean) for line in lines] == [("WARNING", None)]
     (metrics,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
     assert (metrics["AuditIncomplete"], metrics["DriftedProducts"]) == ([1.0], [0.0])
+
+
+def test_a_counter_that_a_transaction_is_just_moving_is_mended_in_the_next_pass(client, dynamodb):
+    """DynamoDB refuses a plain write to an item that is in a running transaction, whatever its condition says."""
+    written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+    damage(dynamodb)
+    refused: list[int] = []
+
+    def conflict(**_: Any) -> Any:
+        if refused:
+            return None
+        refused.append(1)
+        return refusal("TransactionConflictException")
+
+    dynamodb.meta.events.register("before-call.dynamodb.UpdateItem", conflict)
+    mended = audit(client, {"patienceSeconds": 1, "repair": True})
+    assert refused
+    assert (mended["clean"], mended["counters"]["mended"]) == (True, 3)
