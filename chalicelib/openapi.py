@@ -224,7 +224,11 @@ _SCHEMAS: dict[str, Schema] = {
             "product": {"type": "string", "examples": ["Notebook"]},
             "totalQuantity": {**_AMOUNT, "description": "The sum of the orders' quantities."},
             "orderCount": {**_AMOUNT, "description": "How many orders that are."},
-            "updatedAt": {**_INSTANT, "description": "When the total last changed."},
+            "updatedAt": {
+                **_INSTANT,
+                "type": ["string", "null"],
+                "description": "When the total last changed; null if something else than this app has written it.",
+            },
         },
         examples=[{"product": "Notebook", "totalQuantity": 12, "orderCount": 3, "updatedAt": "2026-11-23T18:13:05Z"}],
     ),

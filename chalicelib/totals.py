@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chalicelib import orders, parameters
+from chalicelib import orders, parameters, views
 from chalicelib.orders import Item, Problems
 
 LIMIT_DEFAULT = 50
@@ -24,9 +24,9 @@ def to_json(item: Item) -> dict[str, Any]:
     """One product's total as the API answers with it."""
     return {
         "product": item["product"]["S"],
-        "totalQuantity": int(item["totalQuantity"]["N"]),
-        "orderCount": int(item["orderCount"]["N"]),
-        "updatedAt": item["updatedAt"]["S"],
+        "totalQuantity": views.amount(item, "totalQuantity"),
+        "orderCount": views.amount(item, "orderCount"),
+        "updatedAt": item.get("updatedAt", {}).get("S"),
     }
 
 
@@ -76,4 +76,4 @@ def _key_of(cursor: str) -> dict[str, Any] | None:
 
 def largest(items: Iterable[Item], top: int) -> list[Item]:
     """The `top` items by quantity, ties by name; in memory are never more than these and one."""
-    return heapq.nsmallest(top, items, key=lambda item: (-int(item["totalQuantity"]["N"]), item["product"]["S"]))
+    return heapq.nsmallest(top, items, key=lambda item: (-views.amount(item, "totalQuantity"), item["product"]["S"]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from chalicelib import parameters
+from chalicelib import parameters, views
 from chalicelib.orders import Item, Problems
 
 DAYS_DEFAULT = 7
@@ -44,8 +44,5 @@ def to_json(product: str, days: Sequence[str], items: Iterable[Item]) -> dict[st
 
 
 def _day(day: str, item: Item) -> dict[str, Any]:
-    return {"day": day, "total": _number(item, "total"), "hours": [_number(item, hour) for hour in _HOURS]}
-
-
-def _number(item: Item, attribute: str) -> int:
-    return int(item[attribute]["N"]) if attribute in item else 0
+    hours = [views.amount(item, hour) for hour in _HOURS]
+    return {"day": day, "total": views.amount(item, "total"), "hours": hours}

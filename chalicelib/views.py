@@ -8,9 +8,10 @@ How contributions are kept exact is not here: that is ledger.py.
 """
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import NamedTuple
 
-from chalicelib.orders import Order
+from chalicelib.orders import Item, Order
 
 
 class Counter(NamedTuple):
@@ -78,3 +79,12 @@ def contributions(order: Order) -> Contributions:
             key, amounts = contribution
             added[Counter(each.table, key)] = amounts
     return added
+
+
+def amount(item: Item, attribute: str) -> int:
+    """What an attribute of a counter's item has come to.
+
+    0 if it is not there, or is no number: another hand than this app's must have written it. That is for an audit to
+    find and mend; until then it shall not keep people from all the other totals.
+    """
+    return int(Decimal(item.get(attribute, {}).get("N", "0")))

@@ -1,5 +1,7 @@
 """Totals for people: pages, cursors and the top."""
 
+from typing import Any
+
 import pytest
 
 from chalicelib import totals
@@ -20,6 +22,24 @@ def test_a_total_is_shown_in_plain_numbers():
     assert totals.to_json(total("Pen", 5)) == {
         "product": "Pen", "totalQuantity": 5, "orderCount": 1, "updatedAt": "2026-11-23T10:00:00Z",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("item", "quantity", "count"),
+    [
+        ({}, 0, 0),
+        ({"totalQuantity": {"N": "7"}}, 7, 0),
+        ({"totalQuantity": {"N": "7.9"}, "orderCount": {"N": "1E+2"}}, 7, 100),
+        ({"totalQuantity": {"S": "many"}, "orderCount": {"NULL": True}, "updatedAt": {"N": "1"}}, 0, 0),
+    ],
+)
+def test_a_total_that_another_hand_has_written_keeps_nobody_from_the_others(
+    item: dict[str, Any], quantity: int, count: int
+):
+    by_hand = {"product": {"S": "Ghost"}, **item}
+    shown = {"product": "Ghost", "totalQuantity": quantity, "orderCount": count, "updatedAt": None}
+    assert totals.to_json(by_hand) == shown
+    assert totals.largest([total("Ink", 9), by_hand], 2) == [total("Ink", 9), by_hand]
 
 
 def asked(**query: str) -> tuple[int, object, int | None] | dict[str, str]:
