@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
@@ -20,10 +21,11 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 from chalice.app import (
     BadRequestError,
     Chalice,
+    ChaliceViewError,
     CloudWatchEvent,
     ConflictError,
     CORSConfig,
@@ -107,8 +109,18 @@ RESERVE_MAX_SECONDS = 5.0  # ... and no more than this.
 SCAN_PAGE_ITEMS = 20_000
 
 
+# What botocore notes of an error that may pass, when it has made a request as often as it should, or as it may.
+GIVEN_UP = {"MaxAttemptsReached", "RetryQuotaReached"}
+
+
 class OutOfTime(Exception):
     """The invocation ends before its work does: what is done is done, and the rest comes again."""
+
+
+class ServiceUnavailableError(ChaliceViewError):
+    """A route's request of DynamoDB has failed for a reason that passes, also after the SDK's own tries."""
+
+    STATUS_CODE = 503
 
 
 # --- Orders --------------------------------------------------------------------------------------
@@ -460,52 +472,70 @@ def no_such_order(key: orders.Item) -> NotFoundError:
 # --- DynamoDB ------------------------------------------------------------------------------------
 
 
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Has a route answer with 503 what the SDK has tried again and then given up."""
+    try:
+        yield
+    except (ConnectionError, HTTPClientError, ClientError) as error:
+        if isinstance(error, ClientError) and not GIVEN_UP & error.response["ResponseMetadata"].keys():
+            raise
+        logger.warning("DynamoDB unavailable", exc_info=True)
+        raise ServiceUnavailableError("The database is out of reach or too busy. Try again in a second.") from error
+
+
 def get_item(table_name: str, key: orders.Item) -> orders.Item | None:
     """One item as it is now, or None."""
-    return dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
+    with reachable():
+        return dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
 
 
 def put_new_order(item: orders.Item) -> orders.Item:
     """Puts an order unless there is one with its id; returns the one that is there then."""
-    try:
-        dynamodb.put_item(
-            TableName=ORDERS,
-            Item=item,
-            ConditionExpression="attribute_not_exists(OrderID)",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-    except dynamodb.exceptions.ConditionalCheckFailedException as error:
-        return cast(orders.Item, error.response.get("Item"))
+    with reachable():
+        try:
+            dynamodb.put_item(
+                TableName=ORDERS,
+                Item=item,
+                ConditionExpression="attribute_not_exists(OrderID)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except dynamodb.exceptions.ConditionalCheckFailedException as error:
+            return cast(orders.Item, error.response.get("Item"))
     return item
 
 
 def update_order(key: orders.Item, draft: orders.Draft) -> orders.Item | None:
     """Gives an order the content of a draft; returns its new item, or None if there is no such order."""
-    try:
-        answer = dynamodb.update_item(
-            TableName=ORDERS,
-            Key=key,
-            UpdateExpression="SET Product = :product, Quantity = :quantity",
-            ExpressionAttributeValues={":product": {"S": draft.product}, ":quantity": {"N": str(draft.quantity)}},
-            ConditionExpression="attribute_exists(OrderID)",
-            ReturnValues="ALL_NEW",
-        )
-    except dynamodb.exceptions.ConditionalCheckFailedException:
-        return None
+    with reachable():
+        try:
+            answer = dynamodb.update_item(
+                TableName=ORDERS,
+                Key=key,
+                UpdateExpression="SET Product = :product, Quantity = :quantity",
+                ExpressionAttributeValues={":product": {"S": draft.product}, ":quantity": {"N": str(draft.quantity)}},
+                ConditionExpression="attribute_exists(OrderID)",
+                ReturnValues="ALL_NEW",
+            )
+        except dynamodb.exceptions.ConditionalCheckFailedException:
+            return None
     return answer["Attributes"]
 
 
 def delete_order(key: orders.Item) -> bool:
-    """Deletes an order; returns whether there was one."""
-    answer = dynamodb.delete_item(TableName=ORDERS, Key=key, ReturnValues="ALL_OLD")
-    return "Attributes" in answer
+    """Deletes an order; returns whether there was one, or may have been."""
+    with reachable():
+        answer = dynamodb.delete_item(TableName=ORDERS, Key=key, ReturnValues="ALL_OLD")
+    # A first try whose answer was lost may have deleted it.
+    return "Attributes" in answer or answer["ResponseMetadata"]["RetryAttempts"] > 0
 
 
 def scan_page(table_name: str, limit: int, start: orders.Item | None) -> Mapping[str, Any]:
     """A page of at most `limit` of a table's items, after the key `start`: `Items` and perhaps `LastEvaluatedKey`."""
-    if start is None:
-        return dynamodb.scan(TableName=table_name, Limit=limit)
-    return dynamodb.scan(TableName=table_name, Limit=limit, ExclusiveStartKey=start)
+    with reachable():
+        if start is None:
+            return dynamodb.scan(TableName=table_name, Limit=limit)
+        return dynamodb.scan(TableName=table_name, Limit=limit, ExclusiveStartKey=start)
 
 
 def scan_all(table_name: str) -> Iterator[orders.Item]:
@@ -519,13 +549,14 @@ def scan_all(table_name: str) -> Iterator[orders.Item]:
 
 def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
     """A product's items of the days from `first` to `last`; at most trend.DAYS_MAX, so that one page has all."""
-    return dynamodb.query(
-        TableName=TREND,
-        KeyConditionExpression="#product = :product AND #day BETWEEN :first AND :last",
-        ExpressionAttributeNames={"#product": "product", "#day": "day"},
-        ExpressionAttributeValues={":product": {"S": product}, ":first": {"S": first}, ":last": {"S": last}},
-        ConsistentRead=True,
-    )["Items"]
+    with reachable():
+        return dynamodb.query(
+            TableName=TREND,
+            KeyConditionExpression="#product = :product AND #day BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#product": "product", "#day": "day"},
+            ExpressionAttributeValues={":product": {"S": product}, ":first": {"S": first}, ":last": {"S": last}},
+            ConsistentRead=True,
+        )["Items"]
 
 
 def scan(page: jobs.Scan) -> jobs.Page:

@@ -341,13 +341,18 @@ _RESPONSES: dict[str, Schema] = {
         "InternalServerError",
         "An internal server error occurred.",
     ),
+    "Unavailable": _error(
+        "The database is out of reach or too busy. The request may be made again, soon.",
+        "ServiceUnavailableError",
+        "The database is out of reach or too busy. Try again in a second.",
+    ),
 }
 
 
 def _responses(good: Mapping[str, Schema], bad: Mapping[str, str]) -> Schema:
-    """The answers by their status; 500 is one of any route that asks the database."""
-    referred = {status: {"$ref": f"#/components/responses/{name}"} for status, name in bad.items()}
-    return {**good, **referred, "500": {"$ref": "#/components/responses/Failed"}}
+    """The answers by their status; 500 and 503 are some of any route that asks the database."""
+    named = {**bad, "500": "Failed", "503": "Unavailable"}
+    return {**good, **{status: {"$ref": f"#/components/responses/{name}"} for status, name in named.items()}}
 
 
 # --- Operations ----------------------------------------------------------------------------------

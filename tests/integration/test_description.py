@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from chalicelib import openapi
+from tests.integration.refusals import refusal
 from tests.streams import Stream, item
 
 DOCUMENT = openapi.document("/")
@@ -139,7 +140,7 @@ def test_every_described_answer_has_been_seen():
         for method, operation in operations.items()
         if method != "parameters"
         for status in operation["responses"]
-        if status != "500"
+        if status not in ("500", "503")
     }
     assert seen == described
 
@@ -164,6 +165,18 @@ def test_a_failure_of_the_database_is_described(client, dynamodb, method, path, 
     assert answer.status_code == 500
     described = response(route, method, 500)
     Draft202012Validator(whole(described["content"]["application/json"]["schema"])).validate(answer.json_body)
+
+
+@pytest.mark.parametrize(("method", "path", "route"), FAILING)
+def test_a_busy_database_is_described(client, dynamodb, method, path, route):
+    busy = refusal("ThrottlingException", MaxAttemptsReached=True)
+    dynamodb.meta.events.register("before-call.dynamodb", lambda **_: busy)
+    body = json.dumps(NOTEBOOK).encode() if method in ("POST", "PUT") else b""
+    answer = client.http.request(method, path, headers=JSON, body=body)
+    assert answer.status_code == 503
+    described = response(route, method, 503)["content"]["application/json"]
+    Draft202012Validator(whole(described["schema"])).validate(answer.json_body)
+    assert answer.json_body == described["example"]
 
 
 def test_the_examples_of_bodies_are_taken(client, orders_of_all_kinds):

@@ -22,6 +22,7 @@ from localcloud.servers import HOST
 from tests.proof.faults import Wire
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
+LOGGER = logging.getLogger("order-totals")  # One for every loaded app.
 START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
 
 
@@ -136,8 +137,8 @@ def load_app(endpoint_url: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     shell: Any = module
-    shell.logger.setLevel(logging.CRITICAL)
-    shell.metrics = mock.MagicMock()  # They would be printed.
+    LOGGER.disabled = True  # What it logs would be printed.
+    shell.metrics = mock.MagicMock()  # So would they.
     return shell
 
 
@@ -151,4 +152,7 @@ def open_lab() -> Iterator[Lab]:
         mock.patch("chalicelib.backfill.PAGE_ORDERS", 2),
         mock.patch("botocore.retries.quota.RetryQuota.acquire", return_value=True),
     ):
-        yield Lab(emulator)
+        try:
+            yield Lab(emulator)
+        finally:
+            LOGGER.disabled = False
