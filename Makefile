@@ -17,6 +17,7 @@ UPGRADE ?=
 SCHEDULES ?=
 KIND ?=
 SEED ?=
+JOBS ?= 2
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -45,8 +46,8 @@ test: $(READY) ## Check and test everything (TESTS=tests/unit for a part)
 bench: $(READY) ## Compare what an order costs, here and with what people use instead (some minutes)
 	@exec $(BIN)/python -m bench
 
-soak: $(READY) ## Run fault schedules by the thousand, and break every rule once (SCHEDULES=10000 KIND= SEED=)
-	@exec $(BIN)/python -m tests.proof.soak $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
+soak: $(READY) ## Run fault schedules by the thousand, and break every rule once (SCHEDULES=10000 KIND= SEED= JOBS=2)
+	@exec $(BIN)/python -m tests.proof.soak --jobs '$(JOBS)' $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
 	  $(if $(KIND),--kind '$(KIND)') $(if $(SEED),--seed '$(SEED)')
 
 package: $(READY) ## Write the SAM template and the code of a stage to build/ (STAGE=prod)

@@ -1,5 +1,8 @@
 """`make soak` in small: it tells good schedules and races from bad ones, and of a bad schedule how to see it again."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import pytest
 
 from tests.proof import soak
@@ -9,28 +12,61 @@ from tests.proof.races import Attempts, Race, Racers
 from tests.proof.schedules import KINDS
 
 
-def test_schedules_of_every_kind_are_run_and_counted(lab: Lab, capsys: pytest.CaptureFixture[str]):
-    assert soak.soak(lab, number=7, kind=None, seed=None, of_a_seed=1)
+class OneProcess:
+    """A pool that is this process."""
+
+    def imap(self, function: Callable[[Any], Any], tasks: Iterable[Any], /) -> Iterator[Any]:
+        return map(function, tasks)
+
+    imap_unordered = imap
+
+
+@pytest.fixture
+def pool(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> OneProcess:
+    monkeypatch.setattr(soak.Laboratory, "lab", lab, raising=False)
+    return OneProcess()
+
+
+def test_schedules_are_of_every_kind_alike_and_those_of_a_seed_together():
+    kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
+    wanted = soak.tasks(10_000, kind=None, seed=None)
+    for task in wanted:
+        kinds[task.kind] += task.number
+    assert sum(kinds.values()) == 10_000
+    assert max(kinds.values()) - min(kinds.values()) <= soak.OF_A_SEED
+    assert len({task.seed for task in wanted}) == len(wanted)
+    assert [(task.kind, task.number) for task in soak.tasks(70, "audit", None)] == [("audit", 50), ("audit", 20)]
+    assert soak.tasks(70, "audit", 7) == [("audit", 70, 7, True)]
+
+
+def test_good_schedules_are_counted(pool: OneProcess, capsys: pytest.CaptureFixture[str]):
+    assert soak.soak(pool, soak.tasks(7, kind=None, seed=None, of_a_seed=1))
     printed = capsys.readouterr().out
     assert "7/7 schedules" in printed
-    assert "7 schedules in" in printed
-    assert all(f"'{kind}': 1" in printed for kind in KINDS)
+    assert "all good: " + ", ".join(f"1 {kind}" for kind in KINDS) in printed
 
 
-def test_a_bad_schedule_ends_it_with_the_command_that_makes_it_small(lab: Lab, capsys: pytest.CaptureFixture[str]):
+def test_a_bad_schedule_ends_it_with_the_command_that_makes_it_small(
+    pool: OneProcess, lab: Lab, capsys: pytest.CaptureFixture[str]
+):
     with MUTATIONS["versions are not compared"].broken(lab):
-        assert not soak.soak(lab, number=50, kind="redelivery", seed=None)
-    printed, error = capsys.readouterr()
+        assert not soak.soak(pool, soak.tasks(50, "redelivery", seed=None))
+    printed = capsys.readouterr().out
     assert "make soak SCHEDULES=50 KIND='redelivery' SEED=" in printed
-    assert "AssertionError" in error
+    assert "AssertionError" in printed
     assert "all good" not in printed
 
 
+def test_workers_have_a_lab_each_and_tell_what_they_found(capsys: pytest.CaptureFixture[str]):
+    with soak.workers(2) as pool:
+        assert soak.soak(pool, soak.tasks(4, "redelivery", seed=None, of_a_seed=1))
+    assert "4 schedules in" in capsys.readouterr().out
+
+
 def test_the_matrix_tells_after_how_many_schedules_of_a_kind_a_broken_rule_was_caught(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
+    pool: OneProcess, capsys: pytest.CaptureFixture[str]
 ):
-    name = "errors are swallowed"
-    soak.print_matrix(lab, most=20, mutations={name: MUTATIONS[name]}, kinds=["redelivery", "faults"])
+    soak.print_matrix(pool, most=20, mutations=["errors are swallowed"], kinds=["redelivery", "faults"])
     *_, redelivery, faults = capsys.readouterr().out.split()
     assert redelivery == "-"  # There is nothing to swallow.
     assert 1 <= int(faults) <= 20
