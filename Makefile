@@ -37,11 +37,11 @@ help: ## Say what there is to make
 local: $(READY) ## Run the whole app on this machine (HTTP_PORT=8000 AWS_PORT=4566 DATA=folder)
 	@HTTP_PORT='$(HTTP_PORT)' AWS_PORT='$(AWS_PORT)' DATA='$(DATA)' exec $(BIN)/python -m localcloud
 
-test: $(READY) ## Check and test everything (TESTS=tests/unit for a part)
+test: $(READY) ## Check and test everything (TESTS=tests/unit for a part, JOBS=2 files at a time)
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --quiet --check
 	@$(BIN)/mypy
-	@exec $(BIN)/python -m pytest $(TESTS)
+	@exec $(BIN)/python -m pytest --numprocesses '$(JOBS)' --dist loadfile --no-loadscope-reorder $(TESTS)
 
 bench: $(READY) ## Compare what an order costs, here and with what people use instead (some minutes)
 	@exec $(BIN)/python -m bench

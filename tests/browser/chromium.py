@@ -1,14 +1,18 @@
 """The browser that the tests drive: the machine's chromium, or the one that apt-get brings."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+LOCK = Path(tempfile.gettempdir()) / f"order-totals-browser-{os.getuid()}.lock"
 INSTALL_SECONDS = 280  # Below pytest's own limit for a test.
 
 # Nothing that would ask hosts of the browser's maker, which a test has no business with.
@@ -28,6 +32,11 @@ class NoBrowser(Exception):
 
 def find_or_install() -> str:
     """The path of a chromium; installs Debian's where root may. Raises NoBrowser."""
+    with _alone():
+        return _find_or_install()
+
+
+def _find_or_install() -> str:
     there = _found()
     if there:
         return there
@@ -52,6 +61,14 @@ def running(path: str) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process after another: apt-get refuses a second one, and a browser is found before it is whole."""
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _found() -> str | None:
