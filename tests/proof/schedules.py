@@ -213,7 +213,8 @@ class Schedule(RuleBasedStateMachine):
         ways = ["put"]
         if content:
             ways += ["quantity", "note", "there and back"]
-            if world.streaming or self.kind.audit:  # An audit finds it out also without a record.
+            # An audit finds it out also without a record.
+            if world.streaming or (self.kind.audit and world.can_find_removal(order_id)):
                 ways.append("cancel")
             if world.streaming and not world.lost:
                 ways.append("archive")

@@ -106,3 +106,35 @@ def test_a_tombstone_expires_while_the_order_is_placed_again(story: Story):
     story.deliver(3, 3)
     story.end()
     assert len(list(story.world.scan(tables.LEDGER))) == 1
+
+
+def test_an_archived_order_is_placed_and_removed_again_without_a_stream_and_stays_archived(story: Story):
+    """The one removal that nobody can know of: an audit finds just what it would if nothing had happened."""
+    story.world.put("order-1", PEN)
+    story.world.archive("order-1")
+    story.deliver(1, 2)
+    archived = story.world.truth["order-1"]
+    story.world.switch_off()
+    story.world.put("order-1", PEN._replace(quantity=6))
+    assert not story.world.can_find_removal("order-1")
+    story.world.cancel("order-1")
+    story.world.switch_on()
+    story.world.backfill()
+    story.world.audit(repair=True)
+    story.world.truth["order-1"] = archived
+    story.end()
+
+
+def test_if_a_backfill_has_met_it_in_between_an_audit_finds_its_removal(story: Story):
+    story.world.put("order-1", PEN)
+    story.world.archive("order-1")
+    story.deliver(1, 2)
+    story.world.switch_off()
+    story.world.put("order-1", PEN._replace(quantity=6))
+    story.world.backfill()
+    assert story.world.can_find_removal("order-1")
+    story.world.cancel("order-1")
+    story.world.switch_on()
+    story.world.clock.now += 3600
+    story.world.audit(repair=True)
+    story.end()

@@ -158,9 +158,14 @@ class World:
         self._remove(order_id)
         self._changed(order_id, State(counted=self.truth[order_id].counted, archived=True), by_ttl=True)
 
-    def is_there(self, order_id: str) -> bool:
-        """Whether OrdersTable has it."""
-        return self.truth.get(order_id, State()).content is not None
+    def can_find_removal(self, order_id: str) -> bool:
+        """Whether an audit could find that an order is gone, of which no stream tells.
+
+        Not where the ledger still holds it for archived: of an archived order that was placed and removed again in
+        the meantime nothing is left to be seen.
+        """
+        entry = self._entry(order_id)
+        return entry is None or entry["status"]["S"] != "archived"
 
     def _remove(self, order_id: str) -> None:
         self._engine("DeleteItem", TableName=self.names[tables.ORDERS], Key={"OrderID": {"S": order_id}})
@@ -416,10 +421,15 @@ class World:
 
     def _first_seen(self, order_id: str) -> str:
         """For an order of whose placing no stream has told: when the app met it, which nobody else can know."""
-        key = {"OrderID": {"S": order_id}}
-        item = self._engine("GetItem", TableName=self.names[tables.LEDGER], Key=key)["Item"]
-        first_seen: str = item["firstSeen"]["S"]
+        entry = self._entry(order_id)
+        assert entry, f"{order_id} is to be counted, and not in the ledger"
+        first_seen: str = entry["firstSeen"]["S"]
         return first_seen
+
+    def _entry(self, order_id: str) -> dict[str, Any] | None:
+        key = {"OrderID": {"S": order_id}}
+        entry: dict[str, Any] | None = self._engine("GetItem", TableName=self.names[tables.LEDGER], Key=key).get("Item")
+        return entry
 
     def _counters(self) -> dict[tuple[str, ...], int]:
         counters = {}
