@@ -21,7 +21,8 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 from chalice.app import (
     BadRequestError,
     Chalice,
@@ -477,7 +478,7 @@ def reachable() -> Iterator[None]:
     """Has a route answer with 503 what the SDK has tried again and then given up."""
     try:
         yield
-    except (ConnectionError, HTTPClientError, ClientError) as error:
+    except (NoConnection, HTTPClientError, ClientError) as error:
         if isinstance(error, ClientError) and not GIVEN_UP & error.response["ResponseMetadata"].keys():
             raise
         logger.warning("DynamoDB unavailable", exc_info=True)
