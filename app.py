@@ -108,8 +108,6 @@ RESERVE_SHARE = 0.1
 RESERVE_MAX_SECONDS = 5.0  # ... and no more than this.
 # As many as a page of 1 MB, a Scan's limit, can have of any view's items: so it is always that which ends a page.
 SCAN_PAGE_ITEMS = 20_000
-
-
 # What botocore notes of an error that may pass, when it has made a request as often as it should, or as it may.
 GIVEN_UP = {"MaxAttemptsReached", "RetryQuotaReached"}
 
