@@ -41,12 +41,12 @@ class Target:
         lab.engine("PutItem", TableName=self.names[tables.ORDERS], Item=order)
         lab.engine("PutItem", TableName=self.names[tables.TOTALS], Item=total)
 
-    def __call__(self, method: str, path: str, body: Any, fault: Fault) -> Any:
-        """Answers a request while the first of the app's own meets a fault."""
-        faults = [fault]
+    def __call__(self, method: str, path: str, body: Any, *faults: Fault) -> Any:
+        """Answers a request while the app's own, from the first one on, meet these faults."""
+        left = list(faults)
 
         def choose(request: Request) -> Fault:
-            return faults.pop() if faults else Fault.NONE
+            return left.pop(0) if left else Fault.NONE
 
         self._lab.wire.choose = choose
         content = json.dumps(body).encode() if body else b""
@@ -56,7 +56,7 @@ class Target:
                 return client.http.request(method, path, headers=headers, body=content)
         finally:
             self._lab.wire.choose = lambda request: Fault.NONE
-            assert not faults
+            assert not left
 
 
 @pytest.fixture
@@ -87,12 +87,8 @@ def test_what_it_does_not_is_answered_with_503(
     }
 
 
-def test_the_ledgers_entry_of_an_order_may_be_what_cannot_be_read(target: Target, lab: Lab):
-    requests = iter([Fault.NONE, Fault.UNREACHABLE])
-    lab.wire.choose = lambda request: next(requests)
-    with Client(lab.shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
-        assert client.http.get("/orders/there").status_code == 503
-    lab.wire.choose = lambda request: Fault.NONE
+def test_the_ledgers_entry_of_an_order_may_be_what_cannot_be_read(target: Target):
+    assert target("GET", "/orders/there", None, Fault.NONE, Fault.UNREACHABLE).status_code == 503
 
 
 def test_an_order_that_nobody_has_placed_cannot_be_cancelled(target: Target):

@@ -7,7 +7,7 @@ import pytest
 from chalicelib import tables
 from tests.proof.faults import Fault, Request
 from tests.proof.lab import Lab
-from tests.proof.world import Content, World
+from tests.proof.world import Content, State, World
 
 PEN = Content("Pen", 5)
 
@@ -110,12 +110,7 @@ def test_a_tombstone_expires_while_the_order_is_placed_again(story: Story):
 
 def test_an_archived_order_is_placed_and_removed_again_without_a_stream_and_stays_archived(story: Story):
     """The one removal that nobody can know of: an audit finds just what it would if nothing had happened."""
-    story.world.put("order-1", PEN)
-    story.world.archive("order-1")
-    story.deliver(1, 2)
-    archived = story.world.truth["order-1"]
-    story.world.switch_off()
-    story.world.put("order-1", PEN._replace(quantity=6))
+    archived = place_an_archived_order_again_without_a_stream(story)
     assert not story.world.can_find_removal("order-1")
     story.world.cancel("order-1")
     story.world.switch_on()
@@ -126,11 +121,7 @@ def test_an_archived_order_is_placed_and_removed_again_without_a_stream_and_stay
 
 
 def test_if_a_backfill_has_met_it_in_between_an_audit_finds_its_removal(story: Story):
-    story.world.put("order-1", PEN)
-    story.world.archive("order-1")
-    story.deliver(1, 2)
-    story.world.switch_off()
-    story.world.put("order-1", PEN._replace(quantity=6))
+    place_an_archived_order_again_without_a_stream(story)
     story.world.backfill()
     assert story.world.can_find_removal("order-1")
     story.world.cancel("order-1")
@@ -138,3 +129,14 @@ def test_if_a_backfill_has_met_it_in_between_an_audit_finds_its_removal(story: S
     story.world.clock.now += 3600
     story.world.audit(repair=True)
     story.end()
+
+
+def place_an_archived_order_again_without_a_stream(story: Story) -> State:
+    """Returns what had become of the order before."""
+    story.world.put("order-1", PEN)
+    story.world.archive("order-1")
+    story.deliver(1, 2)
+    archived = story.world.truth["order-1"]
+    story.world.switch_off()
+    story.world.put("order-1", PEN._replace(quantity=6))
+    return archived
