@@ -56,8 +56,8 @@ from chalicelib import (
 from chalicelib import audit as audits
 from chalicelib import backfill as backfills
 from chalicelib.access import Access
-from chalicelib.audit import Audit
-from chalicelib.settlement import Read, Settlement, Uncountable
+from chalicelib.audit import Audit, Verdict
+from chalicelib.settlement import Read, Settlement
 from chalicelib.transactions import Transaction
 
 app = Chalice(app_name="order-totals", configure_logs=False)
@@ -249,13 +249,14 @@ def aggregate(event: DynamoDBEvent) -> None:
     """Counts a batch of stream records. Any error is raised, so that Lambda delivers the batch again."""
     started = time.monotonic()
     records = event.to_dict()["Records"]
-    news = stream.by_order(records)
-    work = settlement.of_stream(news)
+    batch = stream.read(records)
+    work = settlement.of_stream(batch.by_order)
     try:
         settle(work, deadline(event.context))
     finally:
-        lag_seconds = stream.oldest_lag_seconds(news, time.time())
-        report(work, len(records), lag_seconds, time.monotonic() - started)
+        lag_seconds = stream.oldest_lag_seconds(batch.by_order, time.time())
+        report_set_apart(work, batch)
+        report(work, batch, len(records), lag_seconds, time.monotonic() - started)
         note_freshness(lag_seconds)
 
 
@@ -314,16 +315,8 @@ def answer(step: jobs.Request, end: float) -> Any:
         case jobs.Correction():
             return correct(step)
         case Settlement():
-            settle_for_job(step, end)
+            settle(step, end)
     return None
-
-
-def settle_for_job(work: Settlement, end: float) -> None:
-    """Settles; what can never be counted does not keep a job from the rest, and stands in `work.uncountable`."""
-    try:
-        settle(work, end)
-    except Uncountable:
-        logger.exception("Orders not counted")
 
 
 # --- Settling ------------------------------------------------------------------------------------
@@ -377,7 +370,15 @@ def deadline(context: Any) -> float:
 # --- What is told --------------------------------------------------------------------------------
 
 
-def report(work: Settlement, records: int, lag_seconds: float, seconds: float) -> None:
+def report_set_apart(work: Settlement, batch: stream.Batch) -> None:
+    """Log each order and each record that was set apart, so that all others could be counted."""
+    for order_id, reason in work.set_apart.items():
+        logger.error("Order set apart", extra={"orderId": order_id, "reason": reason})
+    for record in batch.malformed:
+        logger.error("Record set apart", extra=record._asdict())
+
+
+def report(work: Settlement, batch: stream.Batch, records: int, lag_seconds: float, seconds: float) -> None:
     """Logs and measures what has become of a batch of stream records, and each order that is not valid."""
     counts = work.counts
     for order_id, problems in counts.rejected.items():
@@ -387,6 +388,7 @@ def report(work: Settlement, records: int, lag_seconds: float, seconds: float) -
         "applied": counts.applied,
         "alreadyCounted": counts.unchanged,
         "rejected": len(counts.rejected),
+        "setApart": len(work.set_apart) + len(batch.malformed),
         "transactions": counts.transactions,
         "conflicts": counts.conflicts,
     }
@@ -401,13 +403,16 @@ def report(work: Settlement, records: int, lag_seconds: float, seconds: float) -
 
 def report_audit(work: Audit, requests: int) -> None:
     """Logs and measures what an audit has found."""
-    if work.clean is False:
+    if work.verdict is Verdict.DRIFTED:
         logger.error("Audit", extra=work.to_log(requests))
+    elif work.verdict is Verdict.UNPROVEN:
+        logger.warning("Audit", extra=work.to_log(requests))
     elif work.done:
         logger.info("Audit", extra=work.to_log(requests))
     else:  # What has been gone through is clean, and nobody should take that for all of it.
         logger.warning("Audit incomplete: make audit goes through everything", extra=work.to_log(requests))
     metrics.add_metric("DriftedProducts", MetricUnit.Count, work.drifted_products)
+    metrics.add_metric("AuditUnproven", MetricUnit.Count, work.unproven)
     metrics.add_metric("AuditIncomplete", MetricUnit.Count, int(not work.done))
     metrics.flush_metrics()
 

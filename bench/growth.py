@@ -52,7 +52,7 @@ def replace_ledger(emulator: Emulator, items: int) -> None:
 
 def an_entry() -> Any:
     """An entry's item, as the app itself makes it."""
-    (record,) = stream.by_order(orders(Feed(), Case("new", 1, 1), 5)).popitem()[1]
+    (record,) = stream.read(orders(Feed(), Case("new", 1, 1), 5)).by_order.popitem()[1]
     entry = ledger.after(ledger.absent(record.order_id), record)
     return ledger.to_item(entry)
 

@@ -5,6 +5,7 @@ the next invocation, and what is answered.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from chalicelib import jobs
@@ -31,6 +32,38 @@ OPTIONS = {
 _LOGGED_FINDINGS = 10
 
 
+class Verdict(StrEnum):
+    """What an audit comes to."""
+
+    CLEAN = "clean"  # Every order is in the ledger, and every counter is the sum of the ledger.
+    DRIFTED = "drifted"  # Something differs, and has not been repaired.
+    UNPROVEN = "unproven"  # Nothing differs for sure, but orders were in flight or counters kept changing.
+
+
+ADVICE = {
+    "clean": "Every order is in the ledger, and every total is the sum of the ledger.",
+    "drifted": "Run the audit again with repair.",
+    "stream behind": (
+        "Nothing was repaired, because the stream handler is behind."
+        " Wait until it has caught up, or for 15 minutes if the stream has stopped, then run the audit again."
+    ),
+    "held": (
+        "Some counters were not repaired, because orders that change them are in flight."
+        " Wait a minute, then run the audit again."
+    ),
+    "not repaired": "Not everything could be repaired. The findings name the orders and the reasons.",
+    "in flight": (
+        "Some orders differ from the ledger, but the stream may still deliver them."
+        " Wait until it has caught up, or for 15 minutes if it has stopped, then run the audit again."
+    ),
+    "moving": (
+        "Some counters changed during every pass. Run the audit again when fewer orders come in,"
+        " or disable the event source mapping while it runs."
+    ),
+}
+"""What to do next, by the state of the audit."""
+
+
 class Audit:
     """How far an audit has come, over all its invocations, and what it has found."""
 
@@ -41,40 +74,73 @@ class Audit:
         self._requests = 0  # Of the invocations before this one.
         self._products = Products()
         self._orders = Agreement(repair, patience_seconds, self._products)
-        self._counters = Sums(repair, self._products)
+        self._counters = Sums(repair, self._orders.may_correct, self._products)
 
     @property
     def done(self) -> bool:
         """Whether both proofs are through."""
-        return self._orders.table is None and self._counters.stage is Stage.DONE
+        return self._orders.done and self._counters.stage is Stage.DONE
 
     @property
-    def clean(self) -> bool | None:
-        """Whether all is as it should be, or has been mended; None if that is not known yet."""
+    def verdict(self) -> Verdict | None:
+        """What the audit comes to; None if that is not known yet."""
         if self._orders.drift or self._counters.drift:
-            return False
-        return True if self.done else None
+            return Verdict.DRIFTED
+        if not self.done:
+            return None
+        return Verdict.UNPROVEN if self.unproven else Verdict.CLEAN
+
+    @property
+    def unproven(self) -> int:
+        """How many orders and counters have neither been found right nor wrong."""
+        return self._orders.figures["inFlight"] + self._counters.figures["unsettled"]
+
+    @property
+    def advice(self) -> str | None:
+        """What to do next, in a sentence; None if the verdict is not known yet."""
+        match self.verdict:
+            case Verdict.CLEAN:
+                return ADVICE["clean"]
+            case Verdict.DRIFTED:
+                return ADVICE[self._why_drifted()]
+            case Verdict.UNPROVEN:
+                return ADVICE["in flight" if self._orders.figures["inFlight"] else "moving"]
+        return None
+
+    def _why_drifted(self) -> str:
+        if not self._repair:
+            return "drifted"
+        if self._orders.stream_was_behind:
+            return "stream behind"
+        return "held" if self._counters.figures["held"] else "not repaired"
 
     @property
     def drifted_products(self) -> int:
-        """How many products are concerned by what has been found, mended or not (findings.PRODUCTS_MAX at the most)."""
-        return len(self._products.digests)
+        """How many products what was found concerns, mended or not: at most PRODUCTS_MAX of audit_findings.py.
+
+        At least 1 if there is drift: which products an unreadable entry concerns may not be known.
+        """
+        return max(len(self._products.digests), int(self.verdict is Verdict.DRIFTED))
 
     def steps(self) -> Asking[None]:
         """The ledger first: what is mended there moves counters."""
         yield from self._orders.steps()
         yield from self._counters.steps()
+        self._orders.try_refused_again()
+        yield from self._orders.steps()
 
     def to_json(self, requests: int) -> dict[str, Any]:
         """The job's answer, over all invocations; `requests` is how many of DynamoDB this one has made.
 
-        `{"done", "cursor", "clean", "driftedProducts", "orders", "counters", "progress", "requests"}`. The counts
-        are complete, `findings` the first of them. `clean` says that there is no drift, or none that is not mended.
+        `{"done", "cursor", "verdict", "advice", "driftedProducts", "orders", "counters", "progress", "requests"}`.
+        The counts are complete, `findings` the first of them. `verdict` is one of Verdict, and null while nothing
+        differs but not everything has been gone through.
         """
         return {
             "done": self.done,
             "cursor": None if self.done else jobs.cursor(JOB, self._state(requests)),
-            "clean": self.clean,
+            "verdict": self.verdict,
+            "advice": self.advice,
             "driftedProducts": self.drifted_products,
             "orders": {**self._orders.figures, "findings": self._orders.shown.findings},
             "counters": {

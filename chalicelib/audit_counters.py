@@ -9,7 +9,8 @@ The laws, which tests/unit/test_audit_counters.py walks:
 3. A sum that is wrong is drift only if it is wrong by the same amounts in two passes: of a transaction that is
    just being carried out, a reader may see a part (Developer Guide, "Isolation levels").
 4. Drift is mended, where that is asked for, on the condition that the counter has not moved since, and then looked
-   at again in another pass.
+   at again in another pass. A counter that an order in flight is still to change is `held` and not mended.
+   The ledger that it would be mended from may lack what the counter has.
 5. What is held in memory is bounded. Counters that are too many to be held one by one are first put through a sieve
    (audit_screen.py), which takes one pass. If those that it does not let through are still too many, they are
    parted by a hash of their keys into slices, each with passes of its own.
@@ -17,9 +18,13 @@ The laws, which tests/unit/test_audit_counters.py walks:
 The first pass of a slice takes all its counters, those that stand in the tables and those to which entries
 contribute; each further pass takes only those that are still open. Contributions to a table without a view
 (law 6 in ledger.py) have no counters here, and are counted as `retired`.
+
+What an unreadable entry has contributed is not known. As long as the ledger has one, a counter that is not the sum
+of the other entries is `unsettled`, and is not mended.
 """
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -29,7 +34,7 @@ from chalicelib import freshness, instants, jobs, ledger, tables, views
 from chalicelib.audit_findings import Products, Shown, product
 from chalicelib.audit_screen import Screen, bucket, hash_of
 from chalicelib.jobs import Asking, Checkpoint, Correction, Lookup, Pause, Scan
-from chalicelib.ledger import Entry
+from chalicelib.ledger import Entry, Status
 from chalicelib.orders import Item
 from chalicelib.transactions import REVISION
 from chalicelib.views import Counter
@@ -51,6 +56,14 @@ PAUSE_SECONDS = 1
 """Between passes: much longer than a transaction takes to become visible as a whole."""
 
 _ORDERS_SHOWN = 10
+
+NOT_A_NUMBER = Decimal("1E-200")
+"""Stands for an attribute of a counter that is not a number.
+
+It is smaller than any number that DynamoDB stores (1E-130), so that no sum of entries can equal it.
+"""
+_NO_REVISION = ""  # The counter's item has none, or there is no item.
+_BAD_REVISION = "?"  # It is not a number.
 
 Number = int | Decimal
 Amounts = dict[str, Number]
@@ -111,14 +124,16 @@ class Wrong:
 class Sums:
     """How far the second proof has come, and what it has found."""
 
-    def __init__(self, repair: bool, products: Products) -> None:
-        self.figures = {"checked": 0, "drifted": 0, "mended": 0, "unsettled": 0, "retired": 0}
+    def __init__(self, repair: bool, may_correct: Callable[[Counter], bool], products: Products) -> None:
+        """`may_correct` tells whether a repair may mend a counter that has drifted."""
+        self.figures = {"checked": 0, "drifted": 0, "mended": 0, "held": 0, "unsettled": 0, "retired": 0}
         self.shown = Shown()
         self.unsettled = Shown()
         self.stage = Stage.READ
         self.number = 1  # Of the pass.
         self.items = 0  # Read in the current stage.
         self._repair = repair
+        self._may_correct = may_correct
         self._products = products
         self._slices = [(1, 0)]  # Modulus and remainder of the hashes; the first one is under way.
         self._slices_done = 0
@@ -128,6 +143,7 @@ class Sums:
         self._open: dict[Counter, Held] = {}  # To be looked at in the next pass.
         self._wrong: list[Wrong] = []
         self._bytes = 0  # Of what is held, in the first pass.
+        self._unreadable = 0  # Entries, of those that this pass has summed up.
         self._screen: Screen | None = None
         self._buckets: set[int] | None = None  # Those that the sieve has not let through, if there was need of one.
 
@@ -160,6 +176,7 @@ class Sums:
             "open": _rows(self._open),
             "wrong": [[wrong.counter, wrong.revision, dict(wrong.expected)] for wrong in self._wrong],
             "bytes": self._bytes,
+            "unreadable": self._unreadable,
             "screen": None if self._screen is None else self._screen.state(),
             "buckets": None if self._buckets is None else sorted(self._buckets),
         }
@@ -180,6 +197,7 @@ class Sums:
         self._open = _of_rows(state["open"])
         self._wrong = [Wrong(_counter(counter), revision, amounts) for counter, revision, amounts in state["wrong"]]
         self._bytes = state["bytes"]
+        self._unreadable = state["unreadable"]
         self._screen = None if state["screen"] is None else Screen.of_state(state["screen"])
         self._buckets = None if state["buckets"] is None else set(state["buckets"])
 
@@ -210,7 +228,7 @@ class Sums:
         """Of a view's table, in the first pass."""
         for counter, item in (yield from self._page_of_counters()):
             if self._is_in_slice(counter):
-                self._hold(counter, Held(_revision(item), _amounts(item)))
+                self._hold(counter, Held(_revision(item), _amounts(counter.table, item)))
         self._after_counters(Stage.SUM)
 
     def _page_of_counters(self) -> Asking[list[tuple[Counter, Item]]]:
@@ -237,8 +255,9 @@ class Sums:
         for counter in counters:
             held = self._open.pop(counter)
             item = there.get(counter, {})
+            amounts = _amounts(counter.table, item)
             self._held[counter] = Held(
-                _revision(item), _amounts(item), held.doubt, held.passes, held.counted, first=_amounts(item)
+                _revision(item), amounts, held.doubt, held.passes, held.counted, first=dict(amounts)
             )
         self.items += len(counters)
         if not self._open:
@@ -259,6 +278,7 @@ class Sums:
         return [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
 
     def _subtract(self, entry: Entry) -> None:
+        self._unreadable += entry.status is Status.UNREADABLE
         for counter, amounts in entry.contributions.items():
             if counter.table not in views.VIEWS:
                 self.figures["retired"] += self.number == 1 and self._slices_done == 0 and self._buckets is None
@@ -290,22 +310,29 @@ class Sums:
         """Laws 1 to 3, for a counter whose pass ends with this item."""
         held.passes += 1
         wrong = {name: rest for name, rest in held.rest.items() if rest}
+        stored = _amounts(counter.table, item)
         if _revision(item) != held.revision:
-            self._look_again(counter, held, None, _amounts(item), MOVED_PASSES_MAX)
+            self._look_again(counter, held, None, stored, MOVED_PASSES_MAX)
         elif not wrong:
             self.figures["checked"] += not held.counted
             self.figures["mended"] += held.counted
         elif wrong != held.doubt:
-            self._look_again(counter, held, wrong, _amounts(item), PASSES_MAX)
+            self._look_again(counter, held, wrong, stored, PASSES_MAX)
+        elif self._unreadable:
+            self._note_unsettled(counter, held, stored)
         else:
-            self._note_drift(counter, held, wrong, _amounts(item))
+            self._note_drift(counter, held, wrong, stored)
 
     def _look_again(
         self, counter: Counter, held: Held, doubt: Amounts | None, stored: Amounts, passes_max: int
     ) -> None:
         if held.passes < passes_max:
             self._open[counter] = Held(doubt=doubt or held.doubt, passes=held.passes, counted=held.counted)
-        elif not held.counted:
+        else:
+            self._note_unsettled(counter, held, stored)
+
+    def _note_unsettled(self, counter: Counter, held: Held, stored: Amounts) -> None:
+        if not held.counted:
             self.figures["unsettled"] += 1
             self.unsettled.add({**_name(counter), "between": _between(held, stored)})
 
@@ -324,7 +351,9 @@ class Sums:
                     "orders": {"count": held.orders, "some": held.some_orders},
                 }
             )
-        if self._repair and held.passes < PASSES_MAX:
+        if self._repair and not self._may_correct(counter):
+            self.figures["held"] += not held.counted
+        elif self._repair and held.passes < PASSES_MAX:
             self._wrong.append(Wrong(counter, held.revision, expected))
             self._open[counter] = Held(doubt=wrong, passes=0 if not held.counted else held.passes, counted=True)
 
@@ -348,6 +377,8 @@ class Sums:
         self._begin(Stage.READ if self._slices else Stage.DONE)
 
     def _begin(self, stage: Stage) -> None:
+        if stage in (Stage.SUM, Stage.SCREEN_SUM):
+            self._unreadable = 0
         self.stage = stage
         self.items = 0
         self._start = None
@@ -368,8 +399,8 @@ class Sums:
     def _screen_read(self) -> Asking[None]:
         screen = cast(Screen, self._screen)
         for counter, item in (yield from self._page_of_counters()):
-            screen.add(counter, _amounts(item), 1)
-            screen.begin(counter, int(_revision(item) or 0))
+            screen.add(counter, _amounts(counter.table, item), 1)
+            screen.begin(counter, _revision_number(item))
         if self._table == len(views.VIEWS):
             self._begin(Stage.SCREEN_SUM)
 
@@ -388,7 +419,7 @@ class Sums:
     def _screen_check(self) -> Asking[None]:
         screen = cast(Screen, self._screen)
         for counter, item in (yield from self._page_of_counters()):
-            screen.end(counter, int(_revision(item) or 0))
+            screen.end(counter, _revision_number(item))
         if self._table == len(views.VIEWS):
             open_buckets = screen.open_buckets()
             self.figures["checked"] += screen.proven(open_buckets)
@@ -434,9 +465,12 @@ def correction(wrong: Wrong, now: int) -> Correction:
     """
     view = views.VIEWS[wrong.counter.table]
     names = {"#revision": REVISION}
-    values = {":next": {"N": str(int(wrong.revision or 0) + 1)}}
+    condition, seen = _UNMOVED.get(wrong.revision, ("#revision = :seen", {":seen": {"N": wrong.revision}}))
+    values = {":next": {"N": str(_next_revision(wrong.revision, now))}, **seen}
     settings = ["#revision = :next"]
     for index, (name, amount) in enumerate(wrong.expected.items()):
+        if name == REVISION:
+            continue
         names[f"#{index}"] = name
         values[f":{index}"] = {"N": str(amount)}
         settings.append(f"#{index} = :{index}")
@@ -444,14 +478,12 @@ def correction(wrong: Wrong, now: int) -> Correction:
         names["#stamp"] = view.stamp
         values[":now"] = {"S": instants.from_epoch(now)}
         settings.append("#stamp = :now")
-    if wrong.revision:
-        values[":seen"] = {"N": wrong.revision}
     return Correction(
         view.table,
         {
             "Key": jobs.key(view.table, wrong.counter.key),
             "UpdateExpression": f"SET {', '.join(settings)}",
-            "ConditionExpression": "#revision = :seen" if wrong.revision else "attribute_not_exists(#revision)",
+            "ConditionExpression": condition,
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": values,
         },
@@ -459,6 +491,17 @@ def correction(wrong: Wrong, now: int) -> Correction:
 
 
 # --- Counters as items, and as a cursor holds them -----------------------------------------------
+
+
+# How a correction makes sure that a counter without a readable revision has not moved.
+_UNMOVED: Mapping[str, tuple[str, dict[str, Any]]] = {
+    _NO_REVISION: ("attribute_not_exists(#revision)", {}),
+    _BAD_REVISION: (
+        "attribute_exists(#revision) AND NOT attribute_type(#revision, :number)",
+        {":number": {"S": "N"}},
+    ),
+}
+_REVISION_MAX_DIGITS = 30  # DynamoDB's numbers have 38.
 
 
 def _look_up(counters: list[Counter]) -> Asking[dict[Counter, Item]]:
@@ -473,23 +516,45 @@ def _look_up(counters: list[Counter]) -> Asking[dict[Counter, Item]]:
 
 
 def _revision(item: Item) -> str:
-    revision: str = item.get(REVISION, {}).get("N", "")
+    if REVISION not in item:
+        return _NO_REVISION
+    revision: str = item[REVISION].get("N", _BAD_REVISION)
     return revision
 
 
-def _amounts(item: Item) -> Amounts:
-    return {name: _number(value["N"]) for name, value in item.items() if "N" in value and name != REVISION}
+def _revision_number(item: Item) -> int:
+    """Return the revision as a number that is another one when the revision is."""
+    revision = _revision(item)
+    return int(revision) if revision.isdigit() else zlib.crc32(revision.encode())
 
 
-def _number(text: str) -> Number:
-    """Normally an int; but somebody may have written anything into a counter."""
-    try:
-        return int(text)
-    except ValueError:
-        return Decimal(text)
+def _next_revision(revision: str, now: int) -> int:
+    """Return a revision that the counter has not had; `now` is far above those that changes of it come to."""
+    if revision == _NO_REVISION:
+        return 1
+    return int(revision) + 1 if revision.isdigit() and len(revision) <= _REVISION_MAX_DIGITS else now
+
+
+def _amounts(table: str, item: Item) -> Amounts:
+    """Return a counter's amounts by attribute. A revision that is not a number is among them, since it is wrong too."""
+    view = views.VIEWS[table]
+    amounts = {name: _number(value) for name, value in item.items() if name not in (*view.key, view.stamp, REVISION)}
+    if _revision(item) == _BAD_REVISION:
+        amounts[REVISION] = NOT_A_NUMBER
+    return amounts
+
+
+def _number(value: Mapping[str, Any]) -> Number:
+    """Return an attribute's number, normally an int; but somebody may have written anything into a counter."""
+    text = value.get("N")
+    if text is None:
+        return NOT_A_NUMBER
+    return int(text) if text.lstrip("-").isdigit() else Decimal(text)
 
 
 def _json(number: Number) -> int | str:
+    if number == NOT_A_NUMBER:
+        return "not a number"
     return number if isinstance(number, int) else str(number)
 
 
@@ -521,7 +586,7 @@ def _texts(amounts: Amounts) -> dict[str, str]:
 
 
 def _numbers(texts: Mapping[str, str]) -> Amounts:
-    return {name: _number(text) for name, text in texts.items()}
+    return {name: _number({"N": text}) for name, text in texts.items()}
 
 
 def _rows(held: Mapping[Counter, Held]) -> list[Any]:

@@ -43,8 +43,20 @@ class Products:
     def add(self, counters: Iterable[Counter]) -> None:
         """Notes the products of these counters."""
         for counter in counters:
-            if len(self.digests) < PRODUCTS_MAX:
-                self.digests[hashlib.blake2b(product(counter).encode(), digest_size=6).hexdigest()] = None
+            if not self.is_full:
+                self.digests[_digest(counter)] = None
+
+    def __contains__(self, counter: Counter) -> bool:
+        return bool(self.digests) and _digest(counter) in self.digests
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more products than are told apart."""
+        return len(self.digests) >= PRODUCTS_MAX
+
+
+def _digest(counter: Counter) -> str:
+    return hashlib.blake2b(product(counter).encode(), digest_size=6).hexdigest()
 
 
 def product(counter: Counter) -> str:

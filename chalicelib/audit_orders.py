@@ -8,7 +8,11 @@ tests/unit/test_audit_orders.py walks:
    revision of the entry, the same item. What keeps changing is in flight, and so is all as long as the stream
    is further behind than the patience.
 3. Drift is mended, where that is asked for, through the same comparison as a backfill's, and then looked at
-   again. Only what is still as it was when it was found is mended; all else is a new doubt.
+   again. Only what is still as it was when it was found is mended; all else is a new doubt. Nothing is mended if
+   the stream is behind when the audit begins, since what the stream still holds looks like drift.
+4. An unreadable entry is drift, whatever the stream does. Mending builds it anew from the order's item and leaves
+   the counters to the second proof, for what the entry had contributed is not known.
+5. An order that DynamoDB refuses to count is tried once more after the counters, since a damaged counter may be why.
 
 An entry without an order is cancelled when it is mended. If it was DynamoDB's TTL that has taken the order and
 the record of that is lost, nobody can know, and it counts as cancelled.
@@ -24,6 +28,7 @@ from chalicelib.audit_findings import Products, Shown, contributions_to_json
 from chalicelib.jobs import Asking, Checkpoint, Pause, Scan
 from chalicelib.ledger import Entry, Status
 from chalicelib.orders import Item
+from chalicelib.views import Counter
 
 PAGE_ITEMS = 1000
 """How many items are held in memory at a time."""
@@ -32,6 +37,9 @@ PAGE_ITEMS = 1000
 _DOUBTS_MAX_CHARACTERS = 300_000
 _DOUBT_CHARACTERS = 64  # Of all of one but its order's id.
 _LOOKS_MAX = 4  # Whose order has changed before each of them is in flight.
+
+_FINDINGS = ("missing", "differing", "gone", "unreadable")
+_REFUSED_MAX = 1000
 
 # A handler that is stuck tries again, and writes its lag, every minute or so. An older one tells nothing.
 _LAG_VALID_SECONDS = 15 * 60
@@ -46,9 +54,19 @@ class Sight(NamedTuple):
     @property
     def finding(self) -> str:
         """Which kind of drift it would be."""
+        if self.entry.unreadable:
+            return "unreadable"
         if self.item is None:
             return "gone"
         return "missing" if self.entry.status is Status.ABSENT else "differing"
+
+    def expected(self, now: int) -> Entry:
+        """Return the entry that would match the item; the same one if there is no knowing."""
+        return ledger.as_item_says(self.entry, self.item, now)
+
+    def counters(self, now: int) -> list[Counter]:
+        """Return the counters that the order is counted in, or should be."""
+        return [*self.entry.contributions, *self.expected(now).contributions]
 
     @property
     def digest(self) -> str:
@@ -77,10 +95,12 @@ class Agreement:
 
     def __init__(self, repair: bool, patience_seconds: int, products: Products) -> None:
         self.figures = {
-            "checked": 0, "entries": 0, "missing": 0, "differing": 0, "gone": 0,
+            "checked": 0, "entries": 0, "missing": 0, "differing": 0, "gone": 0, "unreadable": 0,
             "inFlight": 0, "mended": 0, "uncountable": 0,
         }  # fmt: skip
         self.shown = Shown()
+        self.moving = Products()  # Of the orders in flight: their counters are not what they will be.
+        self.stream_was_behind: bool | None = None  # When the audit began; None if it has not begun.
         self.table: str | None = tables.ORDERS  # Which is gone through; then the ledger; then None.
         self._repair = repair
         self._patience_seconds = patience_seconds
@@ -89,12 +109,18 @@ class Agreement:
         self._is_read = False  # The table, to its end.
         self._doubts: list[Doubt] = []  # The oldest first.
         self._to_mend: list[Doubt] = []
+        self._refused: list[Doubt] = []  # By DynamoDB, to be tried once more.
+        self._is_last_try = False
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to look at or to mend."""
+        return not (self.table or self._doubts or self._to_mend or self._refused)
 
     @property
     def drift(self) -> int:
         """How many orders differ and are not mended."""
-        found = self.figures["missing"] + self.figures["differing"] + self.figures["gone"]
-        return found - self.figures["mended"]
+        return sum(self.figures[finding] for finding in _FINDINGS) - self.figures["mended"]
 
     @property
     def items(self) -> int:
@@ -113,6 +139,10 @@ class Agreement:
             "isRead": self._is_read,
             "doubts": self._doubts,
             "toMend": self._to_mend,
+            "refused": self._refused,
+            "isLastTry": self._is_last_try,
+            "moving": list(self.moving.digests),
+            "streamWasBehind": self.stream_was_behind,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -124,22 +154,42 @@ class Agreement:
         self._is_read = state["isRead"]
         self._doubts = [Doubt(*each) for each in state["doubts"]]
         self._to_mend = [Doubt(*each) for each in state["toMend"]]
+        self._refused = [Doubt(*each) for each in state["refused"]]
+        self._is_last_try = state["isLastTry"]
+        self.moving = Products(state["moving"])
+        self.stream_was_behind = state["streamWasBehind"]
 
     # --- Steps -----------------------------------------------------------------------------------
 
     def steps(self) -> Asking[None]:
         """Goes through both tables."""
-        while self.table:
-            if not self._is_read and not self._is_full():
+        if self.stream_was_behind is None:
+            now = yield Pause()
+            self.stream_was_behind = yield from self._is_stream_behind(now)
+        while self.table or self._doubts or self._to_mend:
+            if self.table and not self._is_read and not self._is_full():
                 yield from self._read_page(self.table)
             if self._doubts:
-                yield from self._look_again(wait=self._is_read or self._is_full())
+                yield from self._look_again(wait=self.table is None or self._is_read or self._is_full())
             elif self._is_read and not self._to_mend:
                 self.table = tables.LEDGER if self.table == tables.ORDERS else None
                 self._start, self._is_read = None, False
             if self._to_mend:
                 yield from self._mend()
             yield Checkpoint()
+
+    def try_refused_again(self) -> None:
+        """Have `steps` try the orders once more that DynamoDB has refused to count."""
+        self._to_mend, self._refused = self._refused, []
+        self._is_last_try = True
+
+    def may_correct(self, counter: Counter) -> bool:
+        """Return whether a repair may correct a counter: not while an order in flight is still to change it."""
+        return self._may_repair and not (counter in self.moving or self.moving.is_full)
+
+    @property
+    def _may_repair(self) -> bool:
+        return self._repair and not self.stream_was_behind
 
     def _is_full(self) -> bool:
         return sum(len(each.order_id) + _DOUBT_CHARACTERS for each in self._doubts) > _DOUBTS_MAX_CHARACTERS
@@ -171,8 +221,8 @@ class Agreement:
                 self.figures["mended"] += doubt.counted
             elif not doubt.is_of(sight):
                 self._doubt_again(doubt, sight, now)
-            elif behind:
-                self._note_in_flight(doubt)
+            elif behind and not sight.entry.unreadable:
+                self._note_in_flight(doubt, sight)
             else:
                 self._note_drift(doubt, sight)
 
@@ -182,15 +232,15 @@ class Agreement:
         before, now = yield from _look(list(doubts))
         same = [sight for order_id, sight in before.items() if doubts[order_id].is_of(sight)]
         items = {sight.entry.order_id: sight.item for sight in same if sight.item is not None}
-        work = backfill.comparison([sight.entry for sight in same], items, now, cancel_gone=True)
+        work = backfill.comparison([sight.entry for sight in same], items, now, repair=True)
         yield work
         after, now = yield from _look(list(doubts))
         self._to_mend = self._to_mend[len(doubts) :]
         for order_id, doubt in doubts.items():
             if order_id not in after:
                 self.figures["mended"] += 1
-            elif order_id in work.uncountable:
-                self.figures["uncountable"] += 1
+            elif order_id in work.set_apart:
+                self._note_refused(doubt)
             else:
                 self._doubt_again(doubt, after[order_id], now)
 
@@ -198,18 +248,24 @@ class Agreement:
         if doubt.looks < _LOOKS_MAX:
             self._doubts.append(_doubt(sight, now)._replace(looks=doubt.looks + 1, counted=doubt.counted))
         else:
-            self._note_in_flight(doubt)
+            self._note_in_flight(doubt, sight)
 
-    def _note_in_flight(self, doubt: Doubt) -> None:
+    def _note_in_flight(self, doubt: Doubt, sight: Sight) -> None:
         self.figures["inFlight"] += not doubt.counted
+        self.moving.add(sight.counters(doubt.since))
+
+    def _note_refused(self, doubt: Doubt) -> None:
+        if self._is_last_try or len(self._refused) == _REFUSED_MAX:
+            self.figures["uncountable"] += 1
+        else:
+            self._refused.append(doubt)
 
     def _note_drift(self, doubt: Doubt, sight: Sight) -> None:
         if not doubt.counted:
-            expected = ledger.as_item_says(sight.entry, sight.item, doubt.since)
             self.figures[sight.finding] += 1
-            self._products.add([*sight.entry.contributions, *expected.contributions])
-            self.shown.add(_to_json(sight, expected))
-        if self._repair:
+            self._products.add(sight.counters(doubt.since))
+            self.shown.add(_to_json(sight, sight.expected(doubt.since)))
+        if self._may_repair and sight.expected(doubt.since) is not sight.entry:
             self._to_mend.append(doubt._replace(counted=True))
 
     def _is_stream_behind(self, now: int) -> Asking[bool]:
@@ -237,7 +293,7 @@ def _differing_entries(page: jobs.Page) -> Asking[list[str]]:
     """
     now = yield Pause()
     entries = [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
-    alive = [entry.order_id for entry in entries if ledger.as_item_says(entry, None, now) is not entry]
+    alive = [entry.order_id for entry in entries if backfill.differs(entry, None, now)]
     there = yield from jobs.read_orders(alive, consistent=False)
     return [order_id for order_id in alive if order_id not in there]
 
@@ -255,7 +311,7 @@ def _look(order_ids: Sequence[str]) -> Asking[tuple[dict[str, Sight], int]]:
 
 
 def _that_differ(sights: Iterable[Sight], now: int) -> Iterable[Sight]:
-    return (sight for sight in sights if ledger.as_item_says(sight.entry, sight.item, now) is not sight.entry)
+    return (sight for sight in sights if backfill.differs(sight.entry, sight.item, now))
 
 
 def _doubt(sight: Sight, now: int) -> Doubt:
@@ -266,6 +322,7 @@ def _to_json(sight: Sight, expected: Entry) -> dict[str, Any]:
     return {
         "orderId": sight.entry.order_id,
         "finding": sight.finding,
+        **({"problem": sight.entry.unreadable} if sight.entry.unreadable else {}),
         "ledger": {
             "status": sight.entry.status.value,
             "contributions": contributions_to_json(sight.entry.contributions),

@@ -79,7 +79,7 @@ class Backfill:
     def _note_settled(self, work: Settlement) -> None:
         self.changed += work.counts.applied
         self.rejected += len(work.counts.rejected)
-        self.uncountable.update(work.uncountable)
+        self.uncountable.update(work.set_apart)
 
     def to_json(self, requests: int) -> dict[str, Any]:
         """The job's answer; `requests` is how many it has made of DynamoDB.
@@ -123,23 +123,23 @@ def request(event: Mapping[str, Any] | None) -> Backfill:
 
 def differing(entries: Mapping[str, Entry], items: Mapping[str, Item], now: int) -> list[str]:
     """The orders whose ledger entry is not what their item says."""
-    return [
-        order_id
-        for order_id, item in items.items()
-        if ledger.as_item_says(entries[order_id], item, now) is not entries[order_id]
-    ]
+    return [order_id for order_id, item in items.items() if differs(entries[order_id], item, now)]
 
 
-def comparison(
-    entries: Iterable[Entry], items: Mapping[str, Item], now: int, *, cancel_gone: bool = False
-) -> Settlement:
+def differs(entry: Entry, item: Item | None, now: int) -> bool:
+    """Return whether a ledger entry does not match its order's item, or cannot be read."""
+    return entry.unreadable is not None or ledger.as_item_says(entry, item, now) is not entry
+
+
+def comparison(entries: Iterable[Entry], items: Mapping[str, Item], now: int, *, repair: bool = False) -> Settlement:
     """The settlement that brings entries to what their orders' items say, beside live traffic.
 
     The items have been read after the entries, and consistently. Then an entry that is still the same when
     it is replaced has heard of nothing later than the item, and all that happened to the order since will
     still come through the stream. An entry that has become another one ends in `stale`: look again.
-    An order whose item is gone is left to the stream, which alone knows whether it was cancelled or archived,
-    unless `cancel_gone` says that the stream has been waited for in vain.
+    An order whose item is gone is left to the stream, which alone knows whether it was cancelled or archived.
+    With `repair`, which is for orders that the stream has had time to deliver, such an order is cancelled, and
+    an unreadable entry is built anew.
     """
     looked_at = {entry.order_id: entry for entry in entries}
 
@@ -147,6 +147,6 @@ def comparison(
         if entry.revision != looked_at[entry.order_id].revision:
             return None
         item = items.get(entry.order_id)
-        return entry if item is None and not cancel_gone else ledger.as_item_says(entry, item, now)
+        return entry if item is None and not repair else ledger.as_item_says(entry, item, now)
 
-    return Settlement(plan, known=looked_at.values())
+    return Settlement(plan, known=looked_at.values(), rebuild=repair)

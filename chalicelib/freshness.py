@@ -46,6 +46,7 @@ def to_item(lag_seconds: float, now: str) -> dict[str, Any]:
 
 def to_json(item: Item | None) -> dict[str, Any] | None:
     """`{"lagSeconds", "measuredAt"}`, or None as long as nothing has come through the stream."""
-    if item is None:
+    try:
+        return {"lagSeconds": float(item["lagSeconds"]["N"]), "measuredAt": item["measuredAt"]["S"]} if item else None
+    except KeyError:  # Somebody has written it by hand.
         return None
-    return {"lagSeconds": float(item["lagSeconds"]["N"]), "measuredAt": item["measuredAt"]["S"]}

@@ -7,6 +7,9 @@ Nothing here reads a clock; app.py does.
 from datetime import UTC, datetime
 from functools import lru_cache
 
+LATEST = 253_402_300_799
+"""The last second that has a four-digit year, in epoch seconds."""
+
 _A_DATE_ALONE = len("2026-11-23")
 _WITHOUT_FRACTION = len("2026-11-23T18:13:05")
 
@@ -35,6 +38,12 @@ def parse(text: str) -> str | None:
         return _canonical(moment if moment.tzinfo is None else moment.astimezone(UTC))
     except (ValueError, OverflowError):
         return None
+
+
+@lru_cache(maxsize=4096)
+def is_canonical(text: str) -> bool:
+    """Return whether a text is an instant in the form of this module: `2026-11-23T18:13:05Z`."""
+    return parse(text) == text
 
 
 def _canonical(moment: datetime) -> str:

@@ -168,7 +168,7 @@ class Correction(NamedTuple):
 
 
 Request = Scan | Lookup | Pause | Checkpoint | Correction | Settlement
-"""A Settlement is to be settled, but for what it finds uncountable; its answer is None."""
+"""A Settlement is to be settled; its answer is None."""
 
 
 class Tally:

@@ -20,10 +20,10 @@ Reading the stream's format is not here (stream.py), nor what an order adds (vie
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import instants, orders, views
 from chalicelib.orders import Item, Problems
@@ -34,7 +34,10 @@ from chalicelib.views import Contributions, Counter
 TOMBSTONE_SECONDS = 7 * 24 * 60 * 60
 
 FORMAT = 1
-"""The form of the entries' items; an app that finds a higher one refuses to guess what it means."""
+"""The form of the entries' items. An entry with a higher one is unreadable: a later version of the app wrote it."""
+
+_NOTHING: Mapping[str, Any] = {}
+Value = TypeVar("Value")
 
 
 class Status(StrEnum):
@@ -45,6 +48,11 @@ class Status(StrEnum):
     REJECTED = "rejected"  # The order is not valid; the entry says why.
     CANCELLED = "cancelled"  # A tombstone.
     ARCHIVED = "archived"  # DynamoDB's TTL has taken the order; it was ordered all the same.
+    UNREADABLE = "unreadable"  # The stored entry cannot be read; the entry says why. Never stored.
+
+
+LEDGER_ENTRY = "ledgerEntry"
+"""The name under which an unreadable entry says in `problems` why it cannot be read."""
 
 
 class Entry(NamedTuple):
@@ -60,6 +68,12 @@ class Entry(NamedTuple):
     expires_at: int | None = None  # Epoch seconds.
     ahead: bool = False  # Whether it was changed without a record since `version` (law 7) ...
     withdrawn: Contributions = MappingProxyType({})  # ... and what it had added until then, if it was cancelled so.
+    stored: Item = MappingProxyType({})  # The item of an unreadable entry.
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why the stored entry cannot be read; None if it can."""
+        return self.problems[LEDGER_ENTRY] if self.status is Status.UNREADABLE else None
 
 
 def absent(order_id: str) -> Entry:
@@ -113,7 +127,9 @@ RULES: Mapping[News, Rule] = {
     News.EXPIRED: Rule(Status.ARCHIVED, Counts.AS_BEFORE),
 }
 
-_ALIVE = frozenset({Status.COUNTED, Status.REJECTED})
+_ALIVE = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
+_STORED = frozenset(Status) - {Status.ABSENT, Status.UNREADABLE}
+_NOT_ARCHIVED = _STORED - {Status.ARCHIVED}
 
 
 def after_all(entry: Entry, records: Iterable[Record]) -> Entry:
@@ -147,15 +163,25 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
     `item` is the order's item, read after the entry was, or None if there is none. `now` is in epoch
     seconds. The version stays: the records behind the item are still to come or have been lost.
     """
-    if item is None and entry.status in (Status.ABSENT, Status.ARCHIVED):
+    if item is None and not _may_be_cancelled(entry):
         return entry
     # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
-    first_seen = entry.first_seen if entry.status in _ALIVE else instants.from_epoch(now)
-    told = _told(entry, item, first_seen, entry.version, now, by_ttl=False)
+    first_seen = entry.first_seen if entry.status in _ALIVE else ""
+    told = _told(entry, item, first_seen or instants.from_epoch(now), entry.version, now, by_ttl=False)
     if told is entry:
         return entry
+    if entry.status is Status.UNREADABLE:
+        # Above every revision that the entry may have had, so that no change that was planned from it still fits.
+        told = told._replace(revision=max(told.revision, now))
     withdrawn = entry.contributions if told.status is Status.CANCELLED else {}
     return told._replace(ahead=True, withdrawn=withdrawn)
+
+
+def _may_be_cancelled(entry: Entry) -> bool:
+    """Return whether an order without an item may be taken for cancelled: not if TTL has archived it, or may have."""
+    if entry.status is Status.UNREADABLE:
+        return entry.stored.get("status", {}).get("S") in _NOT_ARCHIVED
+    return entry.status not in (Status.ABSENT, Status.ARCHIVED)
 
 
 def _told(entry: Entry, image: Item | None, first_seen: str, version: str, at: int, by_ttl: bool) -> Entry:
@@ -205,7 +231,13 @@ class Change(NamedTuple):
 
     @property
     def deltas(self) -> Contributions:
-        """What the counters must move by for law 1."""
+        """Return what the counters must move by for law 1.
+
+        What an unreadable entry has contributed is not known. Its replacement leaves the counters as they are;
+        an audit then compares them with the ledger.
+        """
+        if self.before.status is Status.UNREADABLE:
+            return {}
         return deltas(self.before.contributions, self.after.contributions)
 
     @property
@@ -218,6 +250,8 @@ def change(before: Entry, after: Entry) -> Change | None:
     """The change from one entry to another, or None if they are the same one."""
     if after is before:
         return None
+    if before.status is Status.UNREADABLE:
+        return Change(before, after)
     revision = before.revision + 1
     # It is another one only where more than one record of a batch, or none, has changed the entry.
     return Change(before, after if after.revision == revision else after._replace(revision=revision))
@@ -236,10 +270,6 @@ def deltas(before: Contributions, after: Contributions) -> Contributions:
 
 
 # --- The item, as LedgerTable has it -------------------------------------------------------------
-
-
-class UnknownFormat(Exception):
-    """An entry that a later version of this app has written; only that version can count its order."""
 
 
 def to_item(entry: Entry) -> dict[str, Any]:
@@ -279,42 +309,142 @@ def _contributions_to_json(contributions: Contributions) -> str:
     return _to_json([(counter.table, counter.key, amounts) for counter, amounts in contributions.items()])
 
 
-def _contributions_from_json(text: str) -> Contributions:
-    return {Counter(table, tuple(key)): amounts for table, key, amounts in json.loads(text)}
+class _UnreadableError(ValueError):
+    """Something in a stored entry is not as this module writes it; the message says what."""
+
+
+def _contributions_from_json(text: str, attribute: str) -> Contributions:
+    """Return the contributions in a stored text. Raise _UnreadableError if it is not in the form described above."""
+    try:
+        listed = json.loads(text)
+        contributions = {Counter(table, tuple(key)): amounts for table, key, amounts in listed}
+        of_one_form = all(map(_is_contribution, contributions.items(), listed))
+        if of_one_form and type(listed) is list and len(contributions) == len(listed):
+            return contributions
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise _UnreadableError(f"{attribute} is not a list of contributions")
+
+
+def _is_contribution(contribution: tuple[Counter, Any], listed: Any) -> bool:
+    (table, key), amounts = contribution
+    return (
+        type(table) is str
+        and type(listed[1]) is list
+        and all(type(value) is str for value in key)
+        and (table not in views.VIEWS or len(key) == len(views.VIEWS[table].key))
+        and type(amounts) is dict
+        and all(type(amount) is int for amount in amounts.values())
+    )
 
 
 def entry(order_id: str, item: Item | None) -> Entry:
-    """An order's entry as LedgerTable has it, `item` being None if it has none.
+    """Return an order's entry as LedgerTable has it; `item` is None if it has none.
 
-    Raises UnknownFormat if a later version of the app wrote it.
+    An item that is not as `to_item` writes it, or has a higher format, gives an entry with the status UNREADABLE.
     """
     if item is None:
         return absent(order_id)
-    if int(item["format"]["N"]) > FORMAT:
-        raise UnknownFormat(
-            f"Ledger entry {order_id!r} has format {item['format']['N']}, and this version of the app"
-            f" knows formats up to {FORMAT}: deploy the version that wrote it, or a later one."
+    try:
+        return _entry(order_id, item)
+    except _UnreadableError as error:
+        return Entry(
+            order_id,
+            _legible(_revision, item, 0),
+            _legible(_version, item, ""),
+            Status.UNREADABLE,
+            _legible(_first_seen, item, ""),
+            problems={LEDGER_ENTRY: f"{error}."},
+            stored=item,
         )
-    problems = item.get("problems", {"M": {}})["M"]
+
+
+def _entry(order_id: str, item: Item) -> Entry:
+    if (stored_format := _whole(item, "format")) > FORMAT:
+        raise _UnreadableError(
+            f"format is {stored_format}, but this version of the app reads formats up to {FORMAT}:"
+            " deploy the version that wrote it"
+        )
     return Entry(
         order_id,
-        int(item["revision"]["N"]),
-        item.get("version", {"S": ""})["S"],
-        Status(item["status"]["S"]),
-        item["firstSeen"]["S"],
-        _contributions_from_json(item["contributions"]["S"]) if "contributions" in item else {},
-        {field: problem["S"] for field, problem in problems.items()},
-        int(item["expiresAt"]["N"]) if "expiresAt" in item else None,
+        _revision(item),
+        _version(item),
+        _status(item),
+        _first_seen(item),
+        _contributions_from_json(_text(item, "contributions"), "contributions") if "contributions" in item else {},
+        _problems(item) if "problems" in item else {},
+        _whole(item, "expiresAt") if "expiresAt" in item else None,
         "ahead" in item,
-        _contributions_from_json(item["withdrawn"]["S"]) if "withdrawn" in item else {},
+        _contributions_from_json(_text(item, "withdrawn"), "withdrawn") if "withdrawn" in item else {},
     )
+
+
+def _text(item: Item, attribute: str) -> str:
+    value: str | None = item.get(attribute, _NOTHING).get("S")
+    if value is None:
+        raise _UnreadableError(f"{attribute} is missing or not a string")
+    return value
+
+
+def _whole(item: Item, attribute: str) -> int:
+    digits: str | None = item.get(attribute, _NOTHING).get("N")
+    if digits is None or not digits.isdigit():
+        raise _UnreadableError(f"{attribute} is missing or not a whole number")
+    return int(digits)
+
+
+def _revision(item: Item) -> int:
+    revision = _whole(item, "revision")
+    if revision < 1:
+        raise _UnreadableError("revision is 0")
+    return revision
+
+
+def _version(item: Item) -> str:
+    return _text(item, "version") if "version" in item else ""
+
+
+def _status(item: Item) -> Status:
+    status = _text(item, "status")
+    if status not in _STORED:
+        raise _UnreadableError(f"status is not one of {', '.join(sorted(_STORED))}")
+    return Status(status)
+
+
+def _first_seen(item: Item) -> str:
+    first_seen = _text(item, "firstSeen")
+    if not instants.is_canonical(first_seen):
+        raise _UnreadableError("firstSeen is not a time such as 2026-11-23T18:13:05Z")
+    return first_seen
+
+
+def _problems(item: Item) -> Problems:
+    problems = item["problems"].get("M")
+    if problems is None:
+        raise _UnreadableError("problems is not a map")
+    return {field: _text(problems, field) for field in problems}
+
+
+def _legible(read: Callable[[Item], Value], item: Item, default: Value) -> Value:
+    """Return one part of an unreadable entry, or the default if it is that part that cannot be read."""
+    try:
+        return read(item)
+    except _UnreadableError:
+        return default
 
 
 # --- What people are told ------------------------------------------------------------------------
 
 
 def standing(entry: Entry, item: Item) -> dict[str, Any]:
-    """How the totals stand to an order's item: `counted`, and `rejected` with the problems of an invalid one."""
+    """Return whether the totals include an order's item.
+
+    `{"counted": true}` or `{"counted": false}`; with `rejected`, the problems by field, if the item is not a valid
+    order, and with `ledgerProblem`, a sentence, if its ledger entry cannot be read.
+    """
+    if entry.unreadable:
+        repair = "An audit with repair rebuilds it."
+        return {"counted": False, "ledgerProblem": f"The ledger entry cannot be read: {entry.unreadable} {repair}"}
     order = orders.from_item(item, entry.first_seen)
     if not isinstance(order, orders.Order):
         return {"counted": False, "rejected": order}

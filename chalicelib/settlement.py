@@ -7,9 +7,10 @@ itself, sleeps not and knows no clock. Its laws, walked by tests/unit/test_settl
    a sign of a redelivered batch, and what is still assumed is read instead.
 2. A change that is refused is planned again from the entry that refused it.
 3. What was refused because DynamoDB was busy is asked for again, after a pause that grows while it stays so.
-4. What DynamoDB will never take is found and set apart; all else is counted before anything is raised.
+4. An order that can never be counted is set apart: it ends in `set_apart`, and all other orders are counted.
+   Either DynamoDB refuses its change for good, or its ledger entry cannot be read.
 5. It ends when nothing is left to do, and then every order's change has been committed, was not needed,
-   or stands in `stale`.
+   or stands in `stale` or `set_apart`.
 """
 
 from collections import deque
@@ -40,10 +41,6 @@ class Read(NamedTuple):
     order_ids: Sequence[str]
 
 
-class Uncountable(Exception):
-    """DynamoDB refuses for good what it would take to count some orders; all others are counted."""
-
-
 @dataclass
 class Counts:
     """What a settlement has done so far."""
@@ -66,15 +63,17 @@ class Settlement:
         known: Iterable[Entry] = (),
         assumed_new: Sequence[str] = (),
         unread: Iterable[str] = (),
+        rebuild: bool = False,
     ) -> None:
-        """`plan` answers with the entry that is to follow one, the very same one if it may stay, or None.
+        """`plan(entry)` returns the next entry, the same object if nothing changes, or None if the entry is stale.
 
-        None means that nothing can be said of that entry: its order ends in `stale`.
+        The order of a stale entry ends in `stale`. An unreadable entry is planned only with `rebuild`.
         """
         self.counts = Counts()
         self.stale: list[str] = []
-        self.uncountable: dict[str, str] = {}  # Why, by order.
+        self.set_apart: dict[str, str] = {}  # Why, by order.
         self._plan = plan
+        self._rebuild = rebuild
         self._entries = {entry.order_id: entry for entry in known}
         self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
         self._assumed_new = set(assumed_new)
@@ -88,16 +87,12 @@ class Settlement:
         return pause_seconds(self._busy_in_a_row)
 
     def next_request(self) -> Read | Transaction | None:
-        """What to ask DynamoDB for; None when all is done. Raises Uncountable if all but some is."""
+        """Return what to ask DynamoDB for; None when all is done."""
         if self._unread:
             return Read([self._unread[index] for index in range(min(READ_MAX_KEYS, len(self._unread)))])
         if not self._transactions:
             self._transactions.extend(transactions.pack(self._plan_changes()))
-        if self._transactions:
-            return self._transactions[0]
-        if self.uncountable:
-            raise Uncountable(f"DynamoDB refuses what these orders take: {self.uncountable}")
-        return None
+        return self._transactions[0] if self._transactions else None
 
     def receive_entries(self, request: Read, items: Mapping[str, Item]) -> None:
         """Takes the answer to a Read: the entries' items by order; one that is missing is not there."""
@@ -118,13 +113,16 @@ class Settlement:
         self._busy_in_a_row = self._busy_in_a_row + 1 if outcome.busy else 0
         self.counts.conflicts += outcome.busy
         if outcome.invalid:
-            self._set_apart(transaction, outcome.invalid)
+            self._isolate(transaction, outcome.invalid)
         else:
             self._plan_again(transaction, outcome.refused)
 
     def _plan_changes(self) -> list[Change]:
         changes = []
         for order_id, before in self._entries.items():
+            if before.unreadable and not self._rebuild:
+                self.set_apart[order_id] = f"Its ledger entry cannot be read: {before.unreadable}"
+                continue
             after = self._plan(before)
             if after is None:
                 self.stale.append(order_id)
@@ -168,10 +166,10 @@ class Settlement:
         self._unread.extend(assumed)
         self._assumed_new.clear()
 
-    def _set_apart(self, transaction: Transaction, why: str) -> None:
-        """Law 4: looks for the changes at fault by halving."""
+    def _isolate(self, transaction: Transaction, why: str) -> None:
+        """Find the changes that DynamoDB refuses by splitting the transaction in halves (law 4)."""
         if len(transaction.changes) == 1:
-            self.uncountable[transaction.changes[0].before.order_id] = why
+            self.set_apart[transaction.changes[0].before.order_id] = why
         else:
             self._transactions.extendleft(transactions.halves(transaction))
 

@@ -4,12 +4,16 @@ Only the stream's format is here. What a record does is ledger.py's.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from chalicelib import instants
 from chalicelib.ledger import Record
 
 # A sequence number has 21 to 40 digits (API reference, DynamoDB Streams, StreamRecord).
 _SEQUENCE_NUMBER_DIGITS = 40
+
+_KINDS = frozenset({"INSERT", "MODIFY", "REMOVE"})
+_VIEW_TYPES = frozenset({"NEW_IMAGE", "NEW_AND_OLD_IMAGES"})
 
 # How a record of DynamoDB's TTL is told from others (Developer Guide, "DynamoDB Streams and Time to Live").
 _TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
@@ -19,38 +23,79 @@ class StreamWithoutNewImages(Exception):
     """The stream is of a view type that does not show what an order has become."""
 
 
-def by_order(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Record]]:
-    """A batch's records by order, those of one order oldest first.
+class MalformedRecord(NamedTuple):
+    """A stream record that lacks what every stream record has."""
+
+    event_id: str
+    order_id: str | None  # None if that is what is missing.
+    problem: str
+
+
+class Batch(NamedTuple):
+    """A batch of stream records."""
+
+    by_order: dict[str, list[Record]]  # Those of one order oldest first.
+    malformed: list[MalformedRecord]
+
+
+def read(records: Iterable[Mapping[str, Any]]) -> Batch:
+    """Return a batch's records by order, and apart from them the malformed ones.
 
     `records` are the `Records` of the event. Raises StreamWithoutNewImages where the stream is neither
     of type NEW_AND_OLD_IMAGES nor of type NEW_IMAGE.
     """
-    news: dict[str, list[Record]] = {}
+    batch = Batch({}, [])
     for each in records:
-        record = _read(each)
-        news.setdefault(record.order_id, []).append(record)
-    for of_one_order in news.values():
+        try:
+            record = _read(each)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            batch.malformed.append(_malformed(each, error))
+        else:
+            batch.by_order.setdefault(record.order_id, []).append(record)
+    for of_one_order in batch.by_order.values():
         if len(of_one_order) > 1:
             of_one_order.sort(key=lambda record: record.version)
-    return news
+    return batch
 
 
 def _read(record: Mapping[str, Any]) -> Record:
     change = record["dynamodb"]
-    removed = record["eventName"] == "REMOVE"
-    if not removed and "NewImage" not in change:
+    kind = record["eventName"]
+    if kind not in _KINDS:
+        raise ValueError(f"eventName is {kind!r}")
+    removed = kind == "REMOVE"
+    if not removed and "NewImage" not in change and change["StreamViewType"] not in _VIEW_TYPES:
         raise StreamWithoutNewImages(
-            f"The stream {record['eventSourceARN']} sends {change.get('StreamViewType')}:"
+            f"The stream {record['eventSourceARN']} sends {change['StreamViewType']}:"
             " set its view type to NEW_AND_OLD_IMAGES or NEW_IMAGE."
         )
     return Record(
         change["Keys"]["OrderID"]["S"],
         version(record["eventSourceARN"], change["SequenceNumber"]),
-        int(change["ApproximateCreationDateTime"]),
-        None if removed else change["NewImage"],
+        _created_at(change["ApproximateCreationDateTime"]),
+        None if removed else {**change["NewImage"]},
         removed and _is_ttl(record.get("userIdentity")),
-        record["eventName"] == "INSERT",
+        kind == "INSERT",
     )
+
+
+def _created_at(value: float) -> int:
+    seconds = int(value)
+    if not 0 <= seconds <= instants.LATEST:
+        raise ValueError(f"ApproximateCreationDateTime is {value!r}")
+    return seconds
+
+
+def _malformed(record: Any, error: Exception) -> MalformedRecord:
+    """Describe a malformed record, as far as it can be read."""
+    problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+    return MalformedRecord(_part(record, "eventID") or "", _part(record, "dynamodb", "Keys", "OrderID", "S"), problem)
+
+
+def _part(value: Any, *names: str) -> str | None:
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def version(stream_arn: str, sequence_number: str) -> str:
@@ -60,6 +105,8 @@ def version(stream_arn: str, sequence_number: str) -> str:
     one stream, and nothing is promised of those of the next.
     """
     label = stream_arn.partition("/stream/")[2]
+    if not label or not sequence_number.isdigit():
+        raise ValueError(f"{stream_arn!r} and {sequence_number!r} are not a stream's ARN and a sequence number")
     return f"{label}/{sequence_number.zfill(_SEQUENCE_NUMBER_DIGITS)}"
 
 

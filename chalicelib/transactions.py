@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib import ledger, tables
-from chalicelib.ledger import Change
+from chalicelib.ledger import Change, Status
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, Amounts, Counter
 
@@ -36,7 +36,12 @@ BUSY_CODES = frozenset(
 )
 """The same request may well succeed a moment later."""
 
+# A request that is refused as a whole, because of one of its actions. DynamoDB usually cancels the transaction and
+# names the action instead (TransactionCanceledException), but does not promise it.
+_INVALID_CODE = "ValidationException"
+
 _CONDITION_FAILED = "ConditionalCheckFailed"
+_WITHOUT_REVISION = "attribute_exists(OrderID) AND attribute_not_exists(revision)"
 
 
 class Transaction(NamedTuple):
@@ -117,9 +122,16 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
         "ConditionExpression": "attribute_not_exists(OrderID)",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
-    if change.before.revision:
+    if change.before.status is Status.UNREADABLE:
+        seen = change.before.stored.get("revision")
+        put["ConditionExpression"] = "revision = :seen" if seen else _WITHOUT_REVISION
+    elif change.before.revision:
+        seen = {"N": str(change.before.revision)}
         put["ConditionExpression"] = "revision = :seen"
-        put["ExpressionAttributeValues"] = {":seen": {"N": str(change.before.revision)}}
+    else:
+        seen = None
+    if seen:
+        put["ExpressionAttributeValues"] = {":seen": seen}
     return put
 
 
@@ -167,9 +179,15 @@ def outcome(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> O
 
 
 def reasons(response: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Why a request was refused, from the error's response; none if it is not for a settlement to deal with."""
-    code = response["Error"]["Code"]
+    """Return why DynamoDB refused a request, from the error's response.
+
+    In the form of `CancellationReasons`; of a request that was refused as a whole a single reason. Empty if the
+    error concerns more than the orders of this request, such as a missing permission.
+    """
+    error = response["Error"]
+    code = error["Code"]
     if code == "TransactionCanceledException":
         listed: Sequence[Mapping[str, Any]] = response["CancellationReasons"]
         return listed
-    return [{"Code": code}] if code in BUSY_CODES else []
+    known = code in BUSY_CODES or code == _INVALID_CODE
+    return [{"Code": code, "Message": error.get("Message", "")}] if known else []

@@ -122,6 +122,12 @@ def alarms(metrics: Metrics) -> dict[str, Alarm]:
             0,  # The API refuses such orders. So somebody writes them into the table.
             "Orders that are not valid have been written into the table; they do not count.",
         ),
+        "OrdersSetApart": Alarm(
+            metrics.app("setApart"),
+            "Sum",
+            0,
+            "Orders cannot be counted because of a damaged ledger entry, counter or stream record. All others are.",
+        ),
         "TotalsDrifted": Alarm(
             metrics.app("DriftedProducts"),
             "Maximum",
@@ -229,6 +235,7 @@ def graphs(metrics: Metrics) -> list[Graph]:
             (
                 ("counted", "Sum", metrics.app("applied")),
                 ("rejected", "Sum", metrics.app("rejected")),
+                ("set apart", "Sum", metrics.app("setApart")),
                 ("nothing to do", "Sum", metrics.app("alreadyCounted")),
             ),
         ),
@@ -237,6 +244,7 @@ def graphs(metrics: Metrics) -> list[Graph]:
             "Audit",
             (
                 ("drifted products", "Maximum", metrics.app("DriftedProducts")),
+                ("not proven", "Maximum", metrics.app("AuditUnproven")),
                 ("incomplete", "Maximum", metrics.app("AuditIncomplete")),
             ),
             period_seconds=3600,

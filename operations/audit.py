@@ -1,7 +1,7 @@
-"""`make audit STAGE=prod`: proves a stage's totals to the end, shows what is wrong, and mends it with REPAIR=yes.
+"""`make audit STAGE=prod`: proves a stage's totals to the end, shows what is wrong, and repairs it with REPAIR=yes.
 
-Runs beside live traffic. Exit status: 0 if there is no drift, or none that has not been mended; 1 if there is;
-2 when something went wrong; 130 after Ctrl-C. (make itself ends with 2 for each of these but 0.)
+Runs beside live traffic. The exit status is that of the verdict in EXIT_STATUS, 2 if something went wrong, and 130
+after Ctrl-C. (make itself ends with 2 for each of these but 0.)
 """
 
 import json
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib import tables
+from chalicelib.audit import Verdict
 from chalicelib.views import VIEWS
 from operations import stage as stages
 from operations.display import Display
@@ -21,6 +22,7 @@ from operations.stage import Function, Stage
 
 SECONDS_PER_INVOCATION = 10
 SHOWN = 20
+EXIT_STATUS = {Verdict.CLEAN: 0, Verdict.DRIFTED: 1, Verdict.UNPROVEN: 3}
 
 
 class Run:
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         Console(stderr=True).print("Stopped. Nothing is half done; run it again to start anew.")
         return 130
     show(console, answer)
-    return 0 if answer["clean"] else 1
+    return EXIT_STATUS[answer["verdict"]]
 
 
 # --- The result ----------------------------------------------------------------------------------
@@ -97,10 +99,33 @@ def show(console: Console, answer: dict[str, Any]) -> None:
         console.print(counter_findings(counters["findings"]))
     if counters["moving"]:
         console.print(moving(counters["moving"]))
-    verdict = {True: "Clean.", False: f"Drift, in {answer['driftedProducts']:,} products."}[answer["clean"]]
-    if answer["clean"] and answer["driftedProducts"]:
-        verdict = f"Clean: drift in {answer['driftedProducts']:,} products has been mended."
-    console.print(verdict, style="green" if answer["clean"] else "bold red")
+    console.print(verdict(answer), style=STYLES[answer["verdict"]], highlight=False)
+
+
+STYLES = {Verdict.CLEAN: "green", Verdict.DRIFTED: "bold red", Verdict.UNPROVEN: "bold yellow"}
+
+
+def verdict(answer: dict[str, Any]) -> str:
+    """Return the verdict and what to do next, in a few short sentences."""
+    products = counted(answer["driftedProducts"], "product")
+    match answer["verdict"]:
+        case Verdict.CLEAN if answer["driftedProducts"]:
+            return f"Clean. Drift in {products} was repaired."
+        case Verdict.CLEAN:
+            return f"Clean. {answer['advice']}"
+        case Verdict.DRIFTED:
+            return f"Drift in {products}. {answer['advice']}"
+    unproven = [
+        counted(number, name)
+        for number, name in ((answer["orders"]["inFlight"], "order"), (answer["counters"]["unsettled"], "counter"))
+        if number
+    ]
+    return f"Not proven: {' and '.join(unproven)}. {answer['advice']}"
+
+
+def counted(number: int, name: str) -> str:
+    """Return a number with its noun: `1 product`, `1,204 products`."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def figures(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
@@ -113,13 +138,15 @@ def figures(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
         ("  missing in the ledger", orders["missing"]),
         ("  counted for something else", orders["differing"]),
         ("  in the ledger, but gone", orders["gone"]),
+        ("  with an unreadable ledger entry", orders["unreadable"]),
         ("  in flight", orders["inFlight"]),
         ("  mended", orders["mended"]),
         ("  that cannot be counted", orders["uncountable"]),
         ("Counters compared with the ledger", counters["checked"]),
         ("  wrong", counters["drifted"]),
         ("  mended", counters["mended"]),
-        ("  not proven, since they kept moving", counters["unsettled"]),
+        ("  not mended, since orders are in flight", counters["held"]),
+        ("  not proven", counters["unsettled"]),
         ("Contributions to views that are no more", counters["retired"]),
     ):
         table.add_row(name, f"{figure:,}")
@@ -133,13 +160,13 @@ def order_findings(findings: list[dict[str, Any]]) -> Table:
         table.add_row(
             Text(each["orderId"]),
             each["finding"],
-            Text(_counted(each["ledger"])),
-            Text(_counted(each["expected"])),
+            Text(each.get("problem") or _counted_for(each["ledger"])),
+            Text(_counted_for(each["expected"])),
         )
     return table
 
 
-def _counted(entry: dict[str, Any]) -> str:
+def _counted_for(entry: dict[str, Any]) -> str:
     parts = [
         f"{' '.join(each['key'])}: {', '.join(f'{name} {amount}' for name, amount in each['amounts'].items())}"
         for each in entry["contributions"]
@@ -163,8 +190,8 @@ def counter_findings(findings: list[dict[str, Any]]) -> Table:
 
 
 def moving(findings: list[dict[str, Any]]) -> Table:
-    """The first counters that never stood still, and by what they may be wrong, if orders were only added."""
-    table = _table("Not proven, since they kept moving", "table", "counter", "wrong by")
+    """Return the first counters that are not proven, and by what they may be wrong, if orders were only added."""
+    table = _table("Not proven", "table", "counter", "wrong by")
     for each in findings[:SHOWN]:
         bounds = "\n".join(f"{name} {low} to {high}" for name, (low, high) in each["between"].items())
         table.add_row(each["table"], Text(" ".join(each["key"])), bounds)

@@ -3,7 +3,6 @@
 What the real service answers is not proven here; that is done against an emulator (tests/proof, tests/e2e).
 """
 
-import contextlib
 import copy
 import re
 import zlib
@@ -11,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chalicelib import instants, jobs, ledger, settlement, stream, tables
-from chalicelib.settlement import Read, Settlement, Uncountable
+from chalicelib.settlement import Read, Settlement
 from chalicelib.transactions import Transaction, actions
 
 NAMES = {table: table for table in tables.KEYS}
@@ -75,6 +74,9 @@ class Dynamo:
         holds: bool = {
             "attribute_not_exists(#revision)": revision is None,
             "#revision = :seen": revision == values.get(":seen"),
+            "attribute_exists(#revision) AND NOT attribute_type(#revision, :number)": (
+                revision is not None and "N" not in revision
+            ),
         }[asked.parameters["ConditionExpression"]]
         self.corrections += 1
         if holds:
@@ -111,12 +113,20 @@ class Dynamo:
     def _reason(self, action: dict[str, Any], place: tuple[str, tuple[str, ...]]) -> dict[str, Any]:
         table, key = place
         there = self.tables[table].get(key)
+        if "Update" in action and not _can_add(there or {}, action["Update"]):
+            return {
+                "Code": "ValidationError",
+                "Message": "An operand in the update expression has an incorrect data type",
+            }
         condition = action.get("Put", {}).get("ConditionExpression")
         holds = {
             None: lambda: True,
             "attribute_not_exists(OrderID)": lambda: there is None,
             "revision = :seen": lambda: (
-                there is not None and there["revision"] == action["Put"]["ExpressionAttributeValues"][":seen"]
+                there is not None and there.get("revision") == action["Put"]["ExpressionAttributeValues"][":seen"]
+            ),
+            "attribute_exists(OrderID) AND attribute_not_exists(revision)": lambda: (
+                there is not None and "revision" not in there
             ),
         }[condition]()
         if holds:
@@ -177,7 +187,7 @@ def settle(work: Settlement, dynamo: Dynamo, most_requests: int = 10_000) -> Set
 
 def deliver(records: Sequence[dict[str, Any]], dynamo: Dynamo) -> Settlement:
     """Has a batch of stream records settled."""
-    return settle(settlement.of_stream(stream.by_order(records)), dynamo)
+    return settle(settlement.of_stream(stream.read(records).by_order), dynamo)
 
 
 def run(
@@ -212,9 +222,15 @@ def run(
                 if checkpoints == 0:
                     return
             case Settlement():
-                with contextlib.suppress(Uncountable):
-                    settle(step, dynamo)
+                settle(step, dynamo)
     raise AssertionError("the job does not come to an end")
+
+
+def _can_add(item: dict[str, Any], update: dict[str, Any]) -> bool:
+    """Return whether all attributes that an update adds to are numbers, or missing."""
+    added = re.findall(r"(#\w+) :\w+", update["UpdateExpression"].partition("ADD ")[2])
+    attributes = [item.get(update["ExpressionAttributeNames"][name]) for name in added]
+    return all(attribute is None or "N" in attribute for attribute in attributes)
 
 
 def _hash(key: tuple[str, ...]) -> int:

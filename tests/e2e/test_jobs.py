@@ -85,13 +85,13 @@ def test_an_operator_finds_drift_mends_it_and_finds_none(
     assert run(audit.main, shop, "--json", str(tmp_path / "audit.json")) == 1
     told = capsys.readouterr().out
     assert unique in told
-    assert "Drift, in 1 products." in told
+    assert "Drift in 1 product. Run the audit again with repair." in told
     (finding,) = json.loads((tmp_path / "audit.json").read_text())["counters"]["findings"]
     assert (finding["stored"], finding["expected"]) == ({"totalQuantity": 6}, {"totalQuantity": 5})
     assert total(shop, unique) == (6, 1), "read-only"
 
     assert run(audit.main, shop, "--repair") == 0
-    assert "has been mended" in capsys.readouterr().out
+    assert "Clean. Drift in 1 product was repaired." in capsys.readouterr().out
     assert total(shop, unique) == (5, 1)
     assert run(audit.main, shop) == 0
 
@@ -148,7 +148,7 @@ def make(stack: Stack, *arguments: str) -> int:
     return done.returncode
 
 
-@pytest.mark.parametrize(("job", "answered"), [("backfill", "orders"), ("audit", "clean")])
+@pytest.mark.parametrize(("job", "answered"), [("backfill", "orders"), ("audit", "verdict")])
 def test_chalice_invoke_runs_a_job(shop: Stack, tmp_path: Path, job: str, answered: str):
     """In a copy of the project, with the record that `chalice deploy` keeps of what it has deployed."""
     function = shop.emulator.client("lambda").get_function(FunctionName=shop.functions[job.capitalize()])
@@ -202,7 +202,7 @@ def test_backfill_and_audit_beside_orders_that_come_change_and_go(shop: Stack, u
     finally:
         stop.set()
         trading.join()
-    assert answer["clean"] is True
+    assert answer["verdict"] == "clean"
     assert (answer["orders"]["missing"], answer["orders"]["differing"], answer["orders"]["gone"]) == (0, 0, 0)
     assert answer["counters"]["drifted"] == 0
     assert placed > 10
@@ -235,7 +235,7 @@ def test_a_counter_that_never_stands_still_is_proven_while_the_stream_is_paused(
         trading.join()
     assert unique in {each["product"] for each in moving}
     assert (still["counters"]["unsettled"], still["counters"]["drifted"]) == (0, 0)
-    assert eventually(lambda: shop.invoke("Audit", {"patienceSeconds": 5})["clean"], True) is True
+    assert eventually(lambda: shop.invoke("Audit", {"patienceSeconds": 5})["verdict"], "clean") == "clean"
 
 
 # --- After an outage -----------------------------------------------------------------------------
@@ -290,5 +290,5 @@ def test_the_daily_audit_is_scheduled_and_may_do_what_it_does(shop: Stack, own_e
     shop.invoke("DailyAudit", {"version": "0", "source": "aws.events", "detail": {}, "detail-type": "", "account": "",
                                "region": "", "resources": [], "time": "", "id": ""})  # fmt: skip
     (line,) = [entry for entry in shop.log_entries("DailyAudit") if entry["message"].startswith("Audit")]
-    assert line["clean"] is True
+    assert line["verdict"] == "clean"
     assert [metric["DriftedProducts"] for metric in shop.metrics("DailyAudit")] == [[0.0]]

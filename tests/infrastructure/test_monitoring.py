@@ -32,6 +32,7 @@ def test_there_is_an_alarm_for_everything_that_can_go_wrong():
         ("AWS/ApiGateway", "5XXError"),
         ("AWS/ApiGateway", "Latency"),
         ("OrderTotals", "rejected"),
+        ("OrderTotals", "setApart"),
         ("OrderTotals", "DriftedProducts"),
     }
 

@@ -41,6 +41,18 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
+def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an audit wait for nothing, and take the stream, whose records are old here, to have caught up."""
+    monkeypatch.setattr("chalicelib.audit_counters.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("chalicelib.audit_orders.Agreement._is_stream_behind", not_behind)
+
+
+def not_behind(agreement: Any, now: int) -> Any:
+    yield from ()
+    return False
+
+
+@pytest.fixture
 def client(shell: Any) -> Iterator[Client]:
     """Chalice's test client for the app."""
     with Client(shell.app, stage_name="local", project_dir=str(PROJECT)) as client:

@@ -24,22 +24,14 @@ def audit(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]:
     return answer
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chalicelib.audit_counters.PAUSE_SECONDS", 0)
-    monkeypatch.setattr("chalicelib.audit_orders.Agreement._is_stream_behind", not_behind)
-
-
-def not_behind(agreement: Any, now: int) -> Any:
-    yield from ()
-    return False
+pytestmark = pytest.mark.usefixtures("quick_audit")
 
 
 def test_what_has_been_counted_is_clean_and_the_streams_lag_no_counter(client, dynamodb):
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
     assert dynamodb.scan(TableName="TrendTable")["Count"] == 4  # One of them tells of the lag.
     answer = audit(client)
-    assert (answer["done"], answer["clean"], answer["cursor"]) == (True, True, None)
+    assert (answer["done"], answer["verdict"], answer["cursor"]) == (True, "clean", None)
     assert (answer["orders"]["checked"], answer["counters"]["checked"]) == (31, 6)
     assert answer["requests"] > 5
 
@@ -60,15 +52,15 @@ def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dyna
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     first = audit(client, {"patienceSeconds": 1})
-    assert (first["clean"], first["driftedProducts"]) == (False, 4)
+    assert (first["verdict"], first["driftedProducts"]) == ("drifted", 4)
     assert (first["orders"]["missing"], first["counters"]["drifted"]) == (1, 3)
     mended = audit(client, {"patienceSeconds": 1, "repair": True})
-    assert (mended["clean"], mended["orders"]["mended"], mended["counters"]["mended"]) == (True, 1, 3)
+    assert (mended["verdict"], mended["orders"]["mended"], mended["counters"]["mended"]) == ("clean", 1, 3)
     totals = {
         total["product"]: total["totalQuantity"] for total in client.http.get("/totals?top=3").json_body["totals"]
     }
     assert totals == {"P0": 50, "P1": 50, "P2": 57}
-    assert audit(client)["clean"] is True
+    assert audit(client)["verdict"] == "clean"
 
 
 def test_an_audit_in_pieces_comes_to_the_same(client, dynamodb, shell, monkeypatch):
@@ -120,8 +112,8 @@ def test_the_daily_audit_logs_one_line_and_measures_that_nothing_drifts(client, 
     capsys.readouterr()
     daily(client, shell)
     line, metrics = told(caplog, capsys)
-    assert (line.levelname, line.msg, line.clean) == ("INFO", "Audit", True)
-    assert (metrics["DriftedProducts"], metrics["AuditIncomplete"]) == ([0.0], [0.0])
+    assert (line.levelname, line.msg, line.verdict) == ("INFO", "Audit", "clean")
+    assert (metrics["DriftedProducts"], metrics["AuditUnproven"], metrics["AuditIncomplete"]) == ([0.0], [0.0], [0.0])
 
 
 def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, shell, caplog, capsys, monkeypatch):
@@ -133,10 +125,28 @@ def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, sh
     capsys.readouterr()
     daily(client, shell)
     line, metrics = told(caplog, capsys)
-    assert (line.levelname, line.driftedProducts, line.clean) == ("ERROR", 4, False)
+    assert (line.levelname, line.driftedProducts, line.verdict) == ("ERROR", 4, "drifted")
     assert {finding["product"] for finding in line.counters["findings"]} == {"P0", "P1", "Ghost"}
     assert metrics["DriftedProducts"] == [4.0]
     assert dynamodb.scan(TableName="AggregateTable")["Items"] == before
+
+
+def test_the_daily_audit_measures_what_it_could_not_prove(client, dynamodb, shell, caplog, capsys, monkeypatch):
+    monkeypatch.setattr("chalicelib.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
+    monkeypatch.setattr("chalicelib.audit_orders.Agreement._is_stream_behind", behind)
+    written(dynamodb, client, item("a"))
+    dynamodb.put_item(TableName="OrdersTable", Item=item("waiting"))
+    caplog.clear()
+    capsys.readouterr()
+    daily(client, shell)
+    line, metrics = told(caplog, capsys)
+    assert (line.levelname, line.verdict) == ("WARNING", "unproven")
+    assert (metrics["DriftedProducts"], metrics["AuditUnproven"], metrics["AuditIncomplete"]) == ([0.0], [1.0], [0.0])
+
+
+def behind(agreement: Any, now: int) -> Any:
+    yield from ()
+    return True
 
 
 def audits_options() -> dict[str, Any]:
@@ -156,7 +166,7 @@ def test_a_daily_audit_that_does_not_come_to_its_end_says_so(client, dynamodb, s
     capsys.readouterr()
     daily(client, shell)
     lines = [record for record in caplog.records if record.msg.startswith("Audit")]
-    assert [(line.levelname, line.clean) for line in lines] == [("WARNING", None)]
+    assert [(line.levelname, line.verdict) for line in lines] == [("WARNING", None)]
     (metrics,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
     assert (metrics["AuditIncomplete"], metrics["DriftedProducts"]) == ([1.0], [0.0])
 
@@ -176,4 +186,4 @@ def test_a_counter_that_a_transaction_is_just_moving_is_mended_in_the_next_pass(
     dynamodb.meta.events.register("before-call.dynamodb.UpdateItem", conflict)
     mended = audit(client, {"patienceSeconds": 1, "repair": True})
     assert refused
-    assert (mended["clean"], mended["counters"]["mended"]) == (True, 3)
+    assert (mended["verdict"], mended["counters"]["mended"]) == ("clean", 3)

@@ -87,7 +87,10 @@ def test_a_batch_is_logged_in_one_line_and_each_rejected_order_once(client, dyna
     told = written(dynamodb, item("good"), item("bad", quantity=0), item("good", quantity=6))
     deliver(client, told.records)
     rejected, batch = logged(caplog)
-    expected = {"records": 3, "applied": 2, "alreadyCounted": 0, "rejected": 1, "transactions": 1, "conflicts": 0}
+    expected = {
+        "records": 3, "applied": 2, "alreadyCounted": 0, "rejected": 1, "setApart": 0,
+        "transactions": 1, "conflicts": 0,
+    }  # fmt: skip
     assert batch["message"] == "Batch"
     assert expected.items() <= batch.items()
     assert batch["lagSeconds"] > 0
@@ -122,6 +125,64 @@ def test_an_invocation_that_runs_out_of_time_says_so_and_does_not_start_what_it_
     with pytest.raises(shell.OutOfTime):
         deliver(client, written(dynamodb, item("o")).records)
     assert dynamodb.scan(TableName="LedgerTable")["Items"] == []
+
+
+# --- Orders that are set apart -------------------------------------------------------------------
+
+
+def set_apart(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> tuple[list[Any], float]:
+    """Return what was logged of orders and records that were set apart, and the metric that counts them."""
+    lines = [line for line in logged(caplog) if line["message"].endswith("set apart")]
+    (metrics,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    return lines, metrics["setApart"][0]
+
+
+@pytest.mark.usefixtures("quick_audit")
+def test_a_counter_that_is_no_number_holds_up_only_its_own_orders(client, dynamodb, caplog, capsys):
+    dynamodb.put_item(TableName="AggregateTable", Item={"product": {"S": "Pen"}, "totalQuantity": {"S": "many"}})
+    told = written(dynamodb, item("a"), item("b", "Pen"), item("c", "Pen"), item("d"))
+    deliver(client, told.records)
+    lines, count = set_apart(caplog, capsys)
+    assert sorted((line["levelname"], line["orderId"]) for line in lines) == [("ERROR", "b"), ("ERROR", "c")]
+    assert lines[0]["reason"].startswith("Validation")
+    assert count == 2
+    assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 10
+    assert client.http.get("/orders/b").json_body["counted"] is False
+    repaired = client.lambda_.invoke("audit", {"repair": True, "patienceSeconds": 1}).payload
+    assert repaired["verdict"] == "clean"
+    assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 10
+
+
+@pytest.mark.usefixtures("quick_audit")
+def test_an_unreadable_ledger_entry_holds_up_only_its_own_order(client, dynamodb, caplog, capsys):
+    told = written(dynamodb, item("a"), item("b", "Pen"))
+    deliver(client, told.records)
+    dynamodb.put_item(TableName="LedgerTable", Item={"OrderID": {"S": "a"}, "format": {"N": "1"}})
+    set_apart(caplog, capsys)
+    deliver(client, [told.put(item("a", quantity=7)), told.put(item("c", "Pen"))])
+    dynamodb.put_item(TableName="OrdersTable", Item=item("a", quantity=7))
+    dynamodb.put_item(TableName="OrdersTable", Item=item("c", "Pen"))
+    ((line,), count) = set_apart(caplog, capsys)
+    assert (line["orderId"], count) == ("a", 1)
+    assert line["reason"] == "Its ledger entry cannot be read: revision is missing or not a whole number."
+    shown = client.http.get("/orders/a").json_body
+    assert (shown["counted"], shown["ledgerProblem"][:35]) == (False, "The ledger entry cannot be read: re")
+    assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 10
+    assert backfill(client)["uncountableOrders"] == {"a": line["reason"]}
+    repaired = client.lambda_.invoke("audit", {"repair": True, "patienceSeconds": 1}).payload
+    assert (repaired["verdict"], repaired["orders"]["unreadable"]) == ("clean", 1)
+    assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 7
+    assert client.http.get("/orders/a").json_body["counted"] is True
+
+
+def test_a_malformed_record_holds_up_no_other(client, dynamodb, caplog, capsys):
+    told = written(dynamodb, item("a"), item("b"))
+    del told.records[0]["dynamodb"]["SequenceNumber"]
+    deliver(client, told.records)
+    ((line,), count) = set_apart(caplog, capsys)
+    assert (line["message"], line["event_id"], line["order_id"]) == ("Record set apart", "1", "a")
+    assert (line["problem"], count) == ("SequenceNumber is missing", 1)
+    assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 5
 
 
 # --- Backfill ------------------------------------------------------------------------------------

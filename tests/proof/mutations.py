@@ -137,7 +137,7 @@ def _(lab: Lab) -> Any:
 
 @mutation("the deltas are of the records' images, not of the ledger", "redelivery")
 def _(lab: Lab) -> Any:
-    by_order = stream.by_order
+    read = stream.read
     images: dict[str, Any] = {}
 
     def noting(records: Iterable[Mapping[str, Any]]) -> Any:
@@ -145,7 +145,7 @@ def _(lab: Lab) -> Any:
         images.clear()
         for record in reversed(records):
             images[record["dynamodb"]["Keys"]["OrderID"]["S"]] = record["dynamodb"].get("OldImage")
-        return by_order(records)
+        return read(records)
 
     def deltas(change: Change) -> views.Contributions:
         image = images.get(change.before.order_id)
@@ -153,9 +153,7 @@ def _(lab: Lab) -> Any:
         before = views.contributions(order) if isinstance(order, orders.Order) else {}
         return ledger.deltas(before, change.after.contributions)
 
-    return together(
-        mock.patch.object(stream, "by_order", noting), mock.patch.object(Change, "deltas", property(deltas))
-    )
+    return together(mock.patch.object(stream, "read", noting), mock.patch.object(Change, "deltas", property(deltas)))
 
 
 @mutation("versions are not compared", "redelivery")
@@ -171,7 +169,7 @@ def _(lab: Lab) -> Any:
 @mutation("the version leaves out which stream a record is from", "stream switched")
 def _(lab: Lab) -> Any:
     version = stream.version
-    return mock.patch.object(stream, "version", lambda arn, number: version("", number))
+    return mock.patch.object(stream, "version", lambda arn, number: version("/stream/any", number))
 
 
 @mutation("what comes and goes within a batch is not written", "redelivery")

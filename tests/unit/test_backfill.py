@@ -128,7 +128,7 @@ def test_an_order_that_is_gone_is_cancelled_only_where_the_stream_has_been_waite
     dynamo, placed = Dynamo(), Stream()
     placed.put(item("gone"))
     deliver(placed.records, dynamo)
-    settle(backfills.comparison(entries(dynamo, "gone").values(), {}, NOW, cancel_gone=True), dynamo)
+    settle(backfills.comparison(entries(dynamo, "gone").values(), {}, NOW, repair=True), dynamo)
     assert dynamo.totals() == {"Notebook": (0, 0)}
     assert dynamo.entry("gone").status is Status.CANCELLED
 

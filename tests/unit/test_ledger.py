@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import instants, ledger, orders, stream, views
-from chalicelib.ledger import RULES, Change, Counts, Entry, News, Record, Status, UnknownFormat, absent, after
+from chalicelib.ledger import RULES, Change, Counts, Entry, News, Record, Status, absent, after
 from chalicelib.views import Counter
 from tests.doubles import Dynamo, deliver
 from tests.streams import STARTED, TTL, Stream, every_way, item
@@ -392,10 +392,78 @@ def test_an_entry_survives_being_an_item(entry: Entry):
     assert ledger.entry("o", None) == absent("o")
 
 
-def test_an_entry_of_a_later_format_is_not_guessed_at():
-    later = {**ledger.to_item(entries_to_start_from()["counted"]), "format": {"N": "2"}}
-    with pytest.raises(UnknownFormat, match="format 2"):
-        ledger.entry("o", later)
+COUNTED = ledger.to_item(after(absent("o"), record(1, item("o"))))
+BROKEN_ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
+    "higher format": ({"format": {"N": "2"}}, "format is 2"),
+    "no format": ({"format": {"NULL": True}}, "format is missing or not a whole number"),
+    "revision is text": ({"revision": {"S": "1"}}, "revision is missing or not a whole number"),
+    "revision is no whole number": ({"revision": {"N": "1.5"}}, "revision is missing or not a whole number"),
+    "revision is 0": ({"revision": {"N": "0"}}, "revision is 0"),
+    "unknown status": ({"status": {"S": "lost"}}, "status is not one of"),
+    "status that is never stored": ({"status": {"S": "absent"}}, "status is not one of"),
+    "firstSeen is not a time": ({"firstSeen": {"S": "yesterday"}}, "firstSeen is not a time"),
+    "version is a number": ({"version": {"N": "1"}}, "version is missing or not a string"),
+    "expiresAt is text": ({"expiresAt": {"S": "soon"}}, "expiresAt is missing or not a whole number"),
+    "problems is text": ({"problems": {"S": "none"}}, "problems is not a map"),
+    "problem is a number": ({"problems": {"M": {"product": {"N": "1"}}}}, "product is missing or not a string"),
+    "contributions are a map": ({"contributions": {"M": {}}}, "contributions is missing or not a string"),
+    "withdrawn is no JSON": ({"withdrawn": {"S": "["}}, "withdrawn is not a list of contributions"),
+}
+BROKEN_CONTRIBUTIONS = [
+    "", "{", "5", "{}", '"x"', "[5]", "[[]]", '[["AggregateTable",["Pen"]]]', '[["AggregateTable","Pen",{"n":1}]]',
+    '[["AggregateTable",["Pen","more"],{"n":1}]]', '[["AggregateTable",[5],{"n":1}]]',
+    '[["AggregateTable",["Pen"],[]]]',
+    '[["AggregateTable",["Pen"],{"n":1.5}]]', '[["AggregateTable",["Pen"],{"n":true}]]',
+    '[["AggregateTable",["Pen"],{"n":NaN}]]', '[["T",["Pen"],{"n":1}],["T",["Pen"],{"n":1}]]', "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "why"), BROKEN_ENTRIES.values(), ids=BROKEN_ENTRIES)
+def test_a_broken_entry_is_unreadable_and_says_why(change: dict[str, Any], why: str):
+    entry = ledger.entry("o", {**COUNTED, **change})
+    assert entry.status is Status.UNREADABLE
+    assert entry.unreadable
+    assert entry.unreadable.startswith(why)
+
+
+@pytest.mark.parametrize("text", BROKEN_CONTRIBUTIONS, ids=lambda text: text[:50])
+def test_an_entry_with_broken_contributions_is_unreadable(text: str):
+    entry = ledger.entry("o", {**COUNTED, "contributions": {"S": text}})
+    assert entry.unreadable == "contributions is not a list of contributions."
+
+
+@pytest.mark.parametrize("attribute", ["revision", "status", "firstSeen", "format"])
+def test_an_entry_that_lacks_an_attribute_is_unreadable(attribute: str):
+    entry = ledger.entry("o", {name: value for name, value in COUNTED.items() if name != attribute})
+    assert entry.unreadable
+    assert attribute in entry.unreadable
+
+
+@pytest.mark.parametrize("change", [change for change, _ in BROKEN_ENTRIES.values()], ids=BROKEN_ENTRIES)
+def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_read(change: dict[str, Any]):
+    unreadable = ledger.entry("o", {**COUNTED, **change})
+    rebuilt = ledger.as_item_says(unreadable, item("o", "Pen"), STARTED + 100)
+    assert (rebuilt.status, rebuilt.ahead) == (Status.COUNTED, True)
+    assert PEN in rebuilt.contributions
+    assert rebuilt.version == ("" if "version" in change else COUNTED["version"]["S"])
+    assert rebuilt.first_seen == (
+        instants.from_epoch(STARTED + 100) if "firstSeen" in change else COUNTED["firstSeen"]["S"]
+    )
+    change_made = ledger.change(unreadable, rebuilt)
+    assert change_made is not None
+    assert change_made.deltas == {}, "nobody knows what the counters hold for it"
+    assert change_made.after.revision > 1_000_000, "no change that was planned before can fit by accident"
+
+
+@pytest.mark.parametrize(
+    ("status", "rebuilt"),
+    [("counted", True), ("rejected", True), ("cancelled", True), ("archived", False), ("?", False)],
+)
+def test_an_unreadable_entry_without_an_item_is_cancelled_unless_the_order_may_be_archived(status: str, rebuilt: bool):
+    unreadable = ledger.entry("o", {**COUNTED, "status": {"S": status}, "contributions": {"S": "?"}})
+    told = ledger.as_item_says(unreadable, None, STARTED)
+    assert (told.status is Status.CANCELLED) == rebuilt
+    assert (told is unreadable) != rebuilt
 
 
 # --- What people are told ------------------------------------------------------------------------
@@ -406,6 +474,12 @@ def test_an_order_counts_as_counted_when_the_ledger_has_what_its_item_says():
     assert ledger.standing(counted, item("o")) == {"counted": True}
     assert ledger.standing(counted, item("o", quantity=6)) == {"counted": False}
     assert ledger.standing(absent("o"), item("o")) == {"counted": False}
+    broken = ledger.standing(ledger.entry("o", {**COUNTED, "revision": {"S": "x"}}), item("o"))
+    assert broken == {
+        "counted": False,
+        "ledgerProblem": "The ledger entry cannot be read: revision is missing or not a whole number."
+        " An audit with repair rebuilds it.",
+    }
     assert ledger.standing(absent("o"), item("o", quantity=0)) == {
         "counted": False,
         "rejected": {"quantity": "must be a whole number from 1 to 1000000000"},

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import ledger, settlement, stream, views
+from chalicelib import ledger, settlement, stream, transactions, views
 from chalicelib.ledger import Status
-from chalicelib.settlement import Settlement, Uncountable
+from chalicelib.settlement import Settlement
 from chalicelib.transactions import ACTIONS_MAX, REVISION
 from tests.doubles import Crash, Dynamo, deliver, settle
 from tests.streams import Stream, item
@@ -93,7 +93,7 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
     dynamo, placed = Dynamo(), new_orders(1)
     deliver([*placed.records, placed.remove("o0")], dynamo)
     again = placed.put(item("o0", "Product 0"))
-    work = settlement.of_stream(stream.by_order([{**again, "eventName": "MODIFY"}]))
+    work = settlement.of_stream(stream.read([{**again, "eventName": "MODIFY"}]).by_order)
     request = work.next_request()
     assert isinstance(request, settlement.Read)
     work.receive_entries(request, dynamo.read("LedgerTable", request.order_ids))
@@ -117,7 +117,7 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
 )
 def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
     dynamo = Dynamo()
-    work = settlement.of_stream(stream.by_order(new_orders(1).records))
+    work = settlement.of_stream(stream.read(new_orders(1).records).by_order)
     pauses = []
 
     def refuse() -> Sequence[dict[str, Any]] | None:
@@ -146,25 +146,47 @@ def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
     assert dynamo.totals() == {"Product 0": (10, 2)}
 
 
-# --- Law 4: what will never be taken -------------------------------------------------------------
+# --- Law 4: set apart -------------------------------------------------------------
 
 
-def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others():
+@pytest.mark.parametrize("names_the_action", [True, False])
+def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others(names_the_action: bool):
     dynamo = Dynamo()
     placed = new_orders(30, products=3)
 
-    real = dynamo.transact
-
-    def transact(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    def refuse(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]] | None:
         bad = [action.get("Update", {}).get("Key", {}).get("product") == {"S": "Product 1"} for action in wanted]
-        if any(bad):
-            return [{"Code": "ValidationError", "Message": "wrong type"} if it else NONE for it in bad]
-        return real(wanted)
+        if not any(bad):
+            return None
+        if not names_the_action:
+            whole = {"Error": {"Code": "ValidationException", "Message": "wrong type"}}
+            return [dict(reason) for reason in transactions.reasons(whole)]
+        return [{"Code": "ValidationError", "Message": "wrong type"} if it else NONE for it in bad]
 
-    dynamo.transact = transact  # type: ignore[method-assign]
-    with pytest.raises(Uncountable, match=r"o1.*wrong type"):
-        deliver(placed.records, dynamo)
+    dynamo.refuse = refuse
+    work = deliver(placed.records, dynamo)
+    assert sorted(work.set_apart) == sorted(f"o{index}" for index in range(1, 30, 3))
+    assert all(reason.endswith("wrong type") for reason in work.set_apart.values())
     assert dynamo.totals() == {"Product 0": (50, 10), "Product 2": (50, 10)}
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "UnrecognizedClientException"])
+def test_an_error_that_concerns_every_order_sets_none_apart(code: str):
+    assert not transactions.reasons({"Error": {"Code": code, "Message": "no"}})
+
+
+def test_an_order_with_an_unreadable_entry_is_set_apart_and_all_others_are_counted():
+    dynamo, placed = Dynamo(), new_orders(30, products=3)
+    deliver(placed.records[:10], dynamo)
+    dynamo.tables["LedgerTable"]["o3",]["contributions"] = {"S": "?"}
+    del dynamo.tables["LedgerTable"]["o4",]["firstSeen"]
+    before = {order_id: dict(dynamo.tables["LedgerTable"][order_id,]) for order_id in ("o3", "o4")}
+    amended = [placed.put(item(f"o{index}", f"Product {index % 3}", 6)) for index in range(5)]
+    work = deliver([*placed.records[:30], *amended], dynamo)
+    assert sorted(work.set_apart) == ["o3", "o4"]
+    assert work.set_apart["o4"] == "Its ledger entry cannot be read: firstSeen is missing or not a string."
+    assert {order_id: dynamo.tables["LedgerTable"][order_id,] for order_id in before} == before
+    assert dynamo.totals() == {"Product 0": (51, 10), "Product 1": (51, 10), "Product 2": (51, 10)}
 
 
 # --- Crashes and lost answers --------------------------------------------------------------------

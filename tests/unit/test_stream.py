@@ -1,5 +1,8 @@
 """Reading stream records: the form in which Lambda delivers them."""
 
+import copy
+from typing import Any
+
 import pytest
 
 from chalicelib import stream
@@ -11,7 +14,7 @@ def test_the_records_of_an_order_come_oldest_first_whatever_the_batch_says():
     told = Stream()
     for quantity in range(1, 12):  # Their sequence numbers grow from 20 digits to 21 on the way.
         told.put(item("o", quantity=quantity))
-    (records,) = stream.by_order(reversed(told.records)).values()
+    (records,) = stream.read(reversed(told.records)).by_order.values()
     assert [record.image["Quantity"]["N"] for record in records if record.image] == [str(n) for n in range(1, 12)]
 
 
@@ -20,7 +23,7 @@ def test_a_record_says_what_became_of_its_order():
     told.put(item("o"))
     told.put(item("o", quantity=6))
     told.remove("o")
-    placed, amended, cancelled = stream.by_order(told.records)["o"]
+    placed, amended, cancelled = stream.read(told.records).by_order["o"]
     assert (placed.first, placed.image, placed.at) == (True, item("o"), STARTED)
     assert (amended.first, amended.image) == (False, item("o", quantity=6))
     assert (cancelled.first, cancelled.image, cancelled.by_ttl) == (False, None, False)
@@ -40,7 +43,7 @@ def test_only_dynamodbs_own_ttl_archives(identity: dict[str, str] | None, by_ttl
     told = Stream()
     told.put(item("o"))
     removed = {**told.remove("o"), "userIdentity": identity}
-    assert stream.by_order([removed])["o"][0].by_ttl is by_ttl
+    assert stream.read([removed]).by_order["o"][0].by_ttl is by_ttl
 
 
 @pytest.mark.parametrize("view_type", ["KEYS_ONLY", "OLD_IMAGE"])
@@ -49,12 +52,82 @@ def test_a_stream_that_does_not_show_what_became_of_orders_is_refused_and_not_mi
     record = told.put(item("o"))
     del record["dynamodb"]["NewImage"]
     with pytest.raises(StreamWithoutNewImages, match=f"{view_type}.*NEW_AND_OLD_IMAGES"):
-        stream.by_order([record])
+        stream.read([record])
+
+
+def without(record: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Return a copy of a record that lacks the field at this path."""
+    *parents, last = path
+    copied = copy.deepcopy(record)
+    place = copied
+    for name in parents:
+        place = place[name]
+    del place[last]
+    return copied
+
+
+FIELDS = [
+    ("dynamodb",), ("eventName",), ("eventSourceARN",), ("dynamodb", "Keys"), ("dynamodb", "Keys", "OrderID"),
+    ("dynamodb", "Keys", "OrderID", "S"), ("dynamodb", "NewImage"), ("dynamodb", "SequenceNumber"),
+    ("dynamodb", "ApproximateCreationDateTime"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=".".join)
+def test_a_record_that_lacks_a_field_is_set_apart_and_the_others_are_read(path: tuple[str, ...]):
+    told = Stream()
+    broken = without(told.put(item("broken")), *path)
+    good = told.put(item("good"))
+    batch = stream.read([broken, good])
+    assert list(batch.by_order) == ["good"]
+    ((event_id, order_id, problem),) = batch.malformed
+    assert (event_id, problem) == ("1", f"{path[-1]} is missing")
+    assert order_id == (None if {"Keys", "OrderID", "S", "dynamodb"} & {path[-1]} else "broken")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dynamodb": None},
+        {"dynamodb": "text"},
+        {"eventName": "TRUNCATE"},
+        {"eventSourceARN": "arn:aws:dynamodb:us-east-1:123456789012:table/OrdersTable"},
+        {"eventSourceARN": 5},
+    ],
+    ids=repr,
+)
+def test_a_record_with_a_field_that_makes_no_sense_is_set_apart(change: dict[str, Any]):
+    batch = stream.read([{**Stream().put(item("o")), **change}])
+    assert (batch.by_order, len(batch.malformed)) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SequenceNumber": "12x"},
+        {"SequenceNumber": 12},
+        {"ApproximateCreationDateTime": "now"},
+        {"ApproximateCreationDateTime": -1},
+        {"ApproximateCreationDateTime": 1e18},
+        {"NewImage": None},
+        {"NewImage": "text"},
+    ],
+    ids=repr,
+)
+def test_a_record_with_a_change_that_makes_no_sense_is_set_apart(change: dict[str, Any]):
+    record = Stream().put(item("o"))
+    batch = stream.read([{**record, "dynamodb": {**record["dynamodb"], **change}}])
+    assert (batch.by_order, [record.order_id for record in batch.malformed]) == ({}, ["o"])
+
+
+@pytest.mark.parametrize("record", [None, 5, "text", []], ids=repr)
+def test_what_is_no_record_at_all_is_set_apart(record: Any):
+    assert stream.read([record]) == ({}, [("", None, stream.read([record]).malformed[0].problem)])
 
 
 def test_the_lag_is_that_of_the_oldest_record():
     told = Stream()
     told.put(item("a"))
     told.put(item("b"))
-    assert stream.oldest_lag_seconds(stream.by_order(told.records), STARTED + 3.5) == 3.5
+    assert stream.oldest_lag_seconds(stream.read(told.records).by_order, STARTED + 3.5) == 3.5
     assert stream.oldest_lag_seconds({}, STARTED) == 0

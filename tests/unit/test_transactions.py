@@ -92,6 +92,7 @@ def test_what_dynamodb_will_never_take_is_told_with_its_reason():
 
 def test_errors_that_are_not_for_a_settlement_to_deal_with_have_no_reasons():
     assert transactions.reasons({"Error": {"Code": "AccessDeniedException"}}) == []
-    assert transactions.reasons({"Error": {"Code": "ThrottlingException"}}) == [{"Code": "ThrottlingException"}]
+    throttled = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
+    assert transactions.reasons(throttled) == [throttled["Error"]]
     cancelled = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [{"Code": "None"}]}
     assert transactions.reasons(cancelled) == [{"Code": "None"}]
