@@ -4,6 +4,7 @@ What the real service answers is not proven here; that is done against an emulat
 """
 
 import copy
+import pickle
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,15 +18,24 @@ NAMES = {table: table for table in tables.KEYS}
 NOW = 1_795_000_000  # Epoch seconds.
 
 
+Tables = dict[str, dict[tuple[str, ...], dict[str, Any]]]
+
+
 class Crash(Exception):
     """The invocation ends here."""
 
 
 class Dynamo:
-    """Tables in memory, with conditional transactions; counts what is asked of it."""
+    """Tables in memory, with conditional transactions; counts what is asked of it.
+
+    A consistent read sees the tables as they are. Any other read sees a replica, which has all writes up to the last
+    `catch_up` and none since. A job starts on a replica that has caught up, and it catches up again in each pause.
+    """
 
     def __init__(self) -> None:
-        self.tables: dict[str, dict[tuple[str, ...], dict[str, Any]]] = {table: {} for table in tables.KEYS}
+        self.tables: Tables = {table: {} for table in tables.KEYS}
+        self.lags = True  # Whether reads that are not consistent can miss a write.
+        self._replica: Tables = {table: {} for table in tables.KEYS}
         self.transactions = 0
         self.reads = 0
         self.write_units = 0
@@ -37,8 +47,16 @@ class Dynamo:
         # As before_transaction, for those who want to know what is asked.
         self.refuse: Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]] | None] = lambda wanted: None
 
+    def catch_up(self, *names: str) -> None:
+        """Bring the replica of these tables up to date, or of all tables if none is named."""
+        for name in names or self.tables:
+            self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
+
+    def _seen_by(self, asked: jobs.Scan | jobs.Lookup) -> dict[tuple[str, ...], dict[str, Any]]:
+        return (self.tables if asked.consistent or not self.lags else self._replica)[asked.table]
+
     def read(self, table: str, order_ids: Sequence[str]) -> dict[str, Any]:
-        """BatchGetItem."""
+        """BatchGetItem, consistent."""
         assert 1 <= len(order_ids) <= 100
         assert len(set(order_ids)) == len(order_ids)
         self.reads += 1
@@ -48,14 +66,15 @@ class Dynamo:
     def lookup(self, asked: jobs.Lookup) -> dict[jobs.Key, Any]:
         """BatchGetItem, as often as it takes."""
         assert len(set(asked.keys)) == len(asked.keys)
-        found = {key: self.tables[asked.table].get(key) for key in asked.keys}
+        table = self._seen_by(asked)
+        found = {key: table.get(key) for key in asked.keys}
         return {key: copy.deepcopy(item) for key, item in found.items() if item is not None}
 
     def scan(self, asked: jobs.Scan) -> jobs.Page:
         """Scan; the order is of no meaning, as in the real one."""
         parameters = asked.parameters(asked.table)
         segment, segments = parameters.get("Segment", 0), parameters.get("TotalSegments", 1)
-        table = self.tables[asked.table]
+        table = self._seen_by(asked)
         keys = sorted((key for key in table if _hash(key) % segments == segment), key=_hash)
         if "ExclusiveStartKey" in parameters:
             start = jobs.key_of(asked.table, parameters["ExclusiveStartKey"])
@@ -199,6 +218,7 @@ def run(
     """
     steps = work.steps()
     answer: Any = None
+    dynamo.catch_up()
     for _ in range(1_000_000):
         try:
             step = steps.send(answer)
@@ -215,7 +235,9 @@ def run(
             case jobs.Correction():
                 answer = dynamo.update(step)
             case jobs.Pause():
-                dynamo.now += int(step.seconds)
+                if step.seconds:
+                    dynamo.now += int(step.seconds)
+                    dynamo.catch_up()
                 answer = dynamo.now
             case jobs.Checkpoint():
                 checkpoints -= 1

@@ -325,6 +325,7 @@ def test_an_order_that_never_stops_changing_is_in_flight():
 
     def amend(step: jobs.Request) -> None:
         shop.put(item("a", quantity=next(quantity)))
+        shop.dynamo.catch_up()
 
     answer = audited(shop, amend)
     assert found(answer) == {**NOTHING, "inFlight": 1}
@@ -455,6 +456,7 @@ def test_an_audit_that_is_stopped_before_any_request_goes_on_from_its_cursor(rep
         lose_an_order(shop)
         lose_an_amendment(shop)
         shop.counter("Notebook")["orderCount"] = {"N": "50"}
+        shop.dynamo.lags = False  # How many entries there are to check depends on it.
         return shop
 
     whole = damaged()
@@ -483,6 +485,7 @@ def stop() -> None:
 @pytest.mark.parametrize("repair", [False, True])
 def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pytest.MonkeyPatch, repair: bool):
     whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
+    whole.dynamo.lags = parts.dynamo.lags = False  # How many entries there are to check depends on it.
     expected = audited(whole, repair=repair)
     event: dict[str, Any] = {"repair": repair}
     for _ in range(1000):

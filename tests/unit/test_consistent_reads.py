@@ -1,0 +1,165 @@
+"""Reads that can miss a recent write: where a job must not use one, and where it does no harm.
+
+The fake answers a read that is not consistent from a replica (see doubles.Dynamo). The tests of each job run on it
+too, and fail if the job drops ConsistentRead where it looks twice. Here is what they do not cover.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib import audit, audit_counters, backfill, freshness, instants, jobs, ledger, tables
+from chalicelib.audit_counters import Stage
+from chalicelib.jobs import Lookup, Scan
+from tests.doubles import Dynamo, run
+from tests.shop import Shop, example
+from tests.streams import item
+
+
+def test_only_a_consistent_read_sees_a_write_before_the_replica_has_it():
+    dynamo = Dynamo()
+    dynamo.tables[tables.ORDERS][("o",)] = item("o")
+    for seen, consistent in ((0, False), (1, True)):
+        assert len(dynamo.scan(Scan(tables.ORDERS, None, 10, consistent)).items) == seen
+        assert len(dynamo.lookup(Lookup(tables.ORDERS, [("o",)], consistent))) == seen
+    dynamo.catch_up()
+    assert len(dynamo.scan(Scan(tables.ORDERS, None, 10, False)).items) == 1
+
+
+# --- Where a stale read would do harm ------------------------------------------------------------
+
+
+def test_an_audit_reads_the_streams_lag_as_it_is():
+    """A lag that was written a moment ago shows that what differs is in flight."""
+    shop = example()
+    shop.put(item("new"))  # The stream has not delivered it yet.
+    key = jobs.key_of(tables.TREND, freshness.KEY)
+
+    def write_lag(step: jobs.Request) -> None:
+        if isinstance(step, Lookup) and step.keys == [key]:
+            shop.dynamo.tables[tables.TREND][key] = freshness.to_item(60, instants.from_epoch(shop.dynamo.now))
+
+    work = audit.request({})
+    run(work, shop.dynamo, before_each=write_lag)
+    orders = work.to_json(0)["orders"]
+    assert (orders["inFlight"], orders["missing"]) == (1, 0)
+
+
+def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
+    """Two orders change while the ledger is summed, so that the sum happens to equal a wrong counter.
+
+    Only the counter's revision shows that it moved, and only a consistent read is sure to see the revision.
+    """
+    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1)  # So that the checksums come first.
+    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 1)
+    shop = Shop()
+    shop.put(item("a", quantity=5), item("b", quantity=5))
+    shop.deliver()
+    first, second = (entry["OrderID"]["S"] for entry in shop.dynamo.scan(Scan(tables.LEDGER, None, 2)).items)
+    shop.put(item(second, quantity=7))
+    shop.deliver()
+    shop.counter("Notebook")["totalQuantity"] = {"N": "10"}  # It should be 12.
+    work = audit.request({})
+
+    def change(step: jobs.Request) -> None:
+        sums = work._counters
+        if (sums.stage, sums.items) == (Stage.SCREEN_SUM, 1) and isinstance(step, Scan):
+            shop.put(item(first, quantity=7), item(second, quantity=5))
+            shop.deliver()
+
+    run(work, shop.dynamo, before_each=change)
+    assert work.to_json(0)["counters"]["drifted"] == 1
+
+
+# --- Where it does none --------------------------------------------------------------------------
+
+
+def test_a_backfill_reads_again_what_differs_in_a_stale_page():
+    """The replica has neither the order's change nor its entry's; the tables have both."""
+    shop = Shop()
+    shop.put(item("o", quantity=6))
+    shop.lose()
+
+    def change(step: jobs.Request) -> None:
+        if isinstance(step, Scan):
+            shop.put(item("o", quantity=7))
+            shop.deliver()
+
+    work = backfill.request({})
+    run(work, shop.dynamo, before_each=change)
+    assert shop.dynamo.totals() == {"Notebook": (7, 1)}
+    assert work.changed == 0
+
+
+def test_a_backfill_that_misses_a_new_order_leaves_it_to_the_stream():
+    shop = Shop()
+
+    def place(step: jobs.Request) -> None:
+        if isinstance(step, Scan):
+            shop.put(item("o"))
+
+    work = backfill.request({})
+    run(work, shop.dynamo, before_each=place)
+    assert work.orders == 0
+    shop.deliver()
+    assert shop.dynamo.totals() == {"Notebook": (5, 1)}
+
+
+@pytest.mark.parametrize("table", [tables.ORDERS, tables.LEDGER])
+def test_an_audit_finds_nothing_wrong_in_a_stale_page_of_a_table_that_is_right(table: str):
+    """The page shows orders as they were before all of them changed."""
+    shop = example()
+
+    def change(step: jobs.Request) -> None:
+        if isinstance(step, Scan) and step.table == table:
+            shop.put(item("a", quantity=9), item("e"), item("bad", quantity=1))
+            shop.remove("b")
+            shop.remove("c", by_ttl=True)
+            shop.deliver()
+
+    work = audit.request({"repair": True})
+    run(work, shop.dynamo, before_each=change)
+    answer = work.to_json(0)
+    assert (answer["clean"], answer["driftedProducts"]) == (True, 0)
+    assert answer["orders"]["mended"] == answer["orders"]["inFlight"] == 0
+    assert shop.dynamo.counters() == shop.truth()
+
+
+JOBS: Any = st.sampled_from([(backfill, {}), (audit, {"repair": True}), (audit, {})])
+CHANGES = {
+    "place": lambda shop: shop.put(item("o")),
+    "amend": lambda shop: shop.put(item("o", "Pen", 7)),
+    "amend back": lambda shop: shop.put(item("o")),
+    "cancel": lambda shop: shop.remove("o"),
+    "deliver": Shop.deliver,
+    "the orders catch up": lambda shop: shop.dynamo.catch_up(tables.ORDERS),
+    "the ledger catches up": lambda shop: shop.dynamo.catch_up(tables.LEDGER),
+}
+MEANWHILE = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(sorted(CHANGES))), max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JOBS, st.lists(st.sampled_from(sorted(CHANGES)), max_size=4), MEANWHILE)
+def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[str], meanwhile: list[tuple[int, str]]):
+    shop = Shop()
+    for change in before:
+        CHANGES[change](shop)
+    number = iter(range(1_000_000))
+
+    def happen(step: jobs.Request) -> None:
+        now = next(number)
+        for at, change in meanwhile:
+            if at == now:
+                CHANGES[change](shop)
+        if isinstance(step, jobs.Pause) and step.seconds:
+            shop.deliver()
+
+    module, event = job
+    work = module.request(event)
+    run(work, shop.dynamo, before_each=happen)
+    assert work.to_json(0).get("clean", True)
+    shop.deliver()
+    assert shop.dynamo.counters() == shop.truth()
+    assert all(ledger.standing(shop.dynamo.entry(o), order)["counted"] for o, order in shop.told.items.items())
