@@ -1,0 +1,147 @@
+"""Reads that can miss a recent write, through the app's own functions.
+
+A read without ConsistentRead goes to replicas, which have only what was there when the test called `catch_up`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from chalicelib import tables
+from infrastructure import tables as provisioned
+from tests.streams import Stream, item
+
+SUFFIX = "-replica"
+NAMES = [table.name for table in provisioned.all_tables("local")]
+
+
+@pytest.fixture(autouse=True)
+def catch_up(dynamodb: Any) -> Callable[[], None]:
+    """Send reads that are not consistent to replicas; return the function that brings these up to date."""
+    for table in provisioned.all_tables("local"):
+        dynamodb.create_table(**provisioned.create_parameters(table._replace(name=table.name + SUFFIX)))
+
+    def copy_all() -> None:
+        for name in NAMES:
+            for old in dynamodb.scan(TableName=name + SUFFIX, ConsistentRead=True)["Items"]:
+                key = {attribute: old[attribute] for attribute in tables.KEYS[name]}
+                dynamodb.delete_item(TableName=name + SUFFIX, Key=key)
+            for each in dynamodb.scan(TableName=name, ConsistentRead=True)["Items"]:
+                dynamodb.put_item(TableName=name + SUFFIX, Item=each)
+
+    def redirect(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return params if params.get("ConsistentRead") else {**params, "TableName": params["TableName"] + SUFFIX}
+
+    def redirect_batch(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        asked = params["RequestItems"]
+        return {
+            "RequestItems": {name + SUFFIX * (not keys.get("ConsistentRead")): keys for name, keys in asked.items()}
+        }
+
+    def name_back(parsed: dict[str, Any], **_: Any) -> None:
+        for part in ("Responses", "UnprocessedKeys"):
+            parsed[part] = {name.removesuffix(SUFFIX): found for name, found in parsed[part].items()}
+
+    events = dynamodb.meta.events
+    for operation in ("GetItem", "Query", "Scan"):
+        events.register(f"provide-client-params.dynamodb.{operation}", redirect)
+    events.register("provide-client-params.dynamodb.BatchGetItem", redirect_batch)
+    events.register("after-call.dynamodb.BatchGetItem", name_back)
+    return copy_all
+
+
+def count(client: Any, dynamodb: Any, *orders: dict[str, Any]) -> Stream:
+    """Write orders into OrdersTable and have the stream handler count them."""
+    told = Stream(started=int(datetime.now(UTC).timestamp()))
+    for order in orders:
+        dynamodb.put_item(TableName="OrdersTable", Item=order)
+        told.put(order)
+    client.lambda_.invoke("aggregate", {"Records": told.records})
+    return told
+
+
+def send(client: Any, method: str, path: str, body: str) -> Any:
+    return client.http.request(method, path, headers={"Content-Type": "application/json"}, body=body.encode())
+
+
+def test_the_replica_misses_what_was_written_since_it_caught_up(dynamodb, catch_up):
+    for seen in (0, 1):
+        dynamodb.put_item(TableName="OrdersTable", Item=item("o"))
+        assert dynamodb.scan(TableName="OrdersTable")["Count"] == seen
+        found = dynamodb.batch_get_item(RequestItems={"OrdersTable": {"Keys": [{"OrderID": {"S": "o"}}]}})
+        assert len(found["Responses"]["OrdersTable"]) == seen
+        assert dynamodb.scan(TableName="OrdersTable", ConsistentRead=True)["Count"] == 1
+        catch_up()
+
+
+# --- Routes --------------------------------------------------------------------------------------
+
+
+def test_an_order_is_shown_as_it_was_just_placed_and_just_amended(client, catch_up):
+    assert send(client, "POST", "/orders", '{"orderId": "o", "product": "Pen", "quantity": 1}').status_code == 201
+    assert client.http.get("/orders/o").json_body["quantity"] == 1
+    catch_up()
+    assert send(client, "PUT", "/orders/o", '{"product": "Pen", "quantity": 2}').status_code == 200
+    assert client.http.get("/orders/o").json_body["quantity"] == 2
+
+
+def test_an_order_is_shown_as_counted_as_soon_as_it_is(client, dynamodb):
+    count(client, dynamodb, item("o"))
+    assert client.http.get("/orders/o").json_body["counted"] is True
+
+
+def test_a_products_total_and_trend_have_an_order_as_soon_as_it_is_counted(client, dynamodb):
+    count(client, dynamodb, item("o", "Pen", 5))
+    assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 5
+    assert client.http.get("/totals/Pen/trend").json_body["total"] == 5
+
+
+@pytest.mark.parametrize("path", ["/totals", "/totals?top=1"])
+def test_the_list_of_totals_is_read_at_half_the_price_and_may_be_a_moment_old(client, dynamodb, catch_up, path):
+    count(client, dynamodb, item("o", "Pen", 5))
+    assert client.http.get(path).json_body["totals"] == []
+    catch_up()
+    count(client, dynamodb, item("another", "Pen", 2))
+    assert [total["totalQuantity"] for total in client.http.get(path).json_body["totals"]] == [5]
+
+
+# --- The stream handler and the jobs -------------------------------------------------------------
+
+
+def test_the_stream_handler_reads_the_ledger_as_it_is(client, dynamodb, catch_up):
+    """On the ledger before the second record, the third one would change nothing."""
+    told = Stream()
+    records = [told.put(item("o", quantity=quantity)) for quantity in (5, 6, 5)]
+    for record in records:
+        client.lambda_.invoke("aggregate", {"Records": [record]})
+        if record is records[0]:
+            catch_up()
+    assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 5
+
+
+def test_a_backfill_scans_for_half_the_price_and_misses_what_the_stream_will_deliver(client, dynamodb, catch_up):
+    dynamodb.put_item(TableName="OrdersTable", Item=item("o"))
+    assert client.lambda_.invoke("backfill", {}).payload["orders"] == 0
+    catch_up()
+    assert client.lambda_.invoke("backfill", {}).payload["orders"] == 1
+
+
+def test_a_backfill_reads_again_what_differs_as_it_is(client, dynamodb, catch_up):
+    dynamodb.put_item(TableName="OrdersTable", Item=item("o", quantity=6))
+    catch_up()
+    count(client, dynamodb, item("o", quantity=7))
+    answer = client.lambda_.invoke("backfill", {}).payload
+    assert (answer["orders"], answer["changed"]) == (1, 0)
+    assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 7
+
+
+def test_an_audit_scans_orders_for_half_the_price_and_counters_and_ledger_as_they_are(
+    client, dynamodb, catch_up, monkeypatch
+):
+    monkeypatch.setattr("chalicelib.audit_counters.PAUSE_SECONDS", 0)
+    count(client, dynamodb, item("o"), item("p", "Pen"))
+    answer = client.lambda_.invoke("audit", {}).payload
+    assert (answer["orders"]["checked"], answer["orders"]["entries"]) == (0, 0)
+    assert (answer["counters"]["checked"], answer["counters"]["unsettled"], answer["clean"]) == (4, 0, True)
