@@ -4,13 +4,14 @@ Where there is no browser these tests are skipped, and the run's last lines say 
 """
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from infrastructure.package import package
 from localcloud.chalice_local import ChaliceLocal
@@ -22,6 +23,9 @@ from tests.e2e.http import Api
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 HERE = "tests/browser/"
+WAIT_SECONDS = 30.0  # For a slow machine; a wait ends as soon as it can.
+
+expect.set_options(timeout=WAIT_SECONDS * 1000)
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +136,17 @@ def watched(browser: Browser) -> Iterator[Watched]:
 def page(watched: Watched) -> Page:
     """That page."""
     return watched.page
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait until a JavaScript expression is true in the page. Raise AssertionError after WAIT_SECONDS.
+
+    Playwright's own `wait_for_function` polls with `eval`, which the page's policy forbids.
+    """
+    end = time.monotonic() + WAIT_SECONDS
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"Still not true after {WAIT_SECONDS:.0f} s: {condition}"
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture
