@@ -65,7 +65,7 @@ logger = Logger(service="order-totals")  # Also what Chalice logs with, being th
 # By stage, so that two of them in one account are told apart.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
 tally = jobs.Tally()  # Of jobs and settlements.
-pace = freshness.Pace()  # Of what this container writes of the stream's lag.
+pace = freshness.Pace()  # Of this container's reports.
 
 NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
 ORDERS = NAMES[tables.ORDERS]
@@ -251,13 +251,15 @@ def aggregate(event: DynamoDBEvent) -> None:
     records = event.to_dict()["Records"]
     batch = stream.read(records)
     work = settlement.of_stream(batch.by_order)
+    counted = False
     try:
         settle(work, deadline(event.context))
+        counted = True
     finally:
         lag_seconds = stream.oldest_lag_seconds(batch.by_order, time.time())
         report_set_apart(work, batch)
         report(work, batch, len(records), lag_seconds, time.monotonic() - started)
-        note_freshness(lag_seconds)
+        note_freshness(batch.by_order, counted)
 
 
 # --- Jobs ----------------------------------------------------------------------------------------
@@ -417,14 +419,19 @@ def report_audit(work: Audit, requests: int) -> None:
     metrics.flush_metrics()
 
 
-def note_freshness(lag_seconds: float) -> None:
-    """Keeps for the readers of totals how far the stream is behind; also, and above all, when it is stuck."""
-    if not pace.is_due(time.monotonic(), lag_seconds):
+def note_freshness(news: Mapping[str, Sequence[ledger.Record]], counted: bool) -> None:
+    """Report to the readers of totals how far a batch was behind, and whether it was counted."""
+    now = time.time()
+    ages = [max(0.0, now - record.at) for records in news.values() for record in records]
+    if not ages:  # A call that only warms the function up.
+        return
+    state = freshness.state_of(ages, counted)
+    if not pace.is_due(time.monotonic(), state):
         return
     try:
-        dynamodb.put_item(TableName=TREND, Item=freshness.to_item(lag_seconds, instants.from_epoch(int(time.time()))))
+        dynamodb.update_item(TableName=TREND, **freshness.update(state, max(ages), instants.from_epoch(int(now))))
     except (ClientError, BotoCoreError):
-        # The batch has been counted or raises already: not for this is it to be delivered again.
+        # A failed report must not cause a redelivery.
         logger.exception("Freshness not noted")
         metrics.add_metric("freshnessNotNoted", MetricUnit.Count, 1)
         metrics.flush_metrics()

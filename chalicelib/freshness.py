@@ -1,52 +1,102 @@
-"""Freshness: how far the stream handler was behind when it last looked.
+"""Freshness: what the stream handler last reported about how far it is behind.
 
-The handler keeps this in one small item beside the counters, written now and then and outside of the
-transactions that count: it costs an order nothing, and the totals are exact without it. With several shards
-the last writer is the one that is heard; each batch's lag is in the metric `lagSeconds`.
+The handler writes its report to one small item beside the counters: at once when the state changes, else at most
+every SECONDS_BETWEEN_WRITES in each container. The write is outside the transactions that count, so no order costs
+more, and the totals are exact without it.
+
+With several shards the last report wins: one shard may fail while another one, which reports later, is current.
+The metric `lagSeconds` has the lag of every batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from typing import Any
 
+from chalicelib import instants
 from chalicelib.orders import Item
 
 # In TrendTable, under a product that no order can have: a name must not be blank.
 KEY: Mapping[str, Any] = {"product": {"S": " "}, "day": {"S": "freshness"}}
 
 SECONDS_BETWEEN_WRITES = 5.0
-# From here on the totals count as behind, and to have caught up is news that does not wait.
-BEHIND_SECONDS = 5.0
+BEHIND_SECONDS = 5.0  # A record that waited this long is late.
+BATCH_SIZE = 1000  # The handler's: a batch of this size is a full poll, after which more may be waiting.
+
+
+class State(StrEnum):
+    """What the last batch says about the stream."""
+
+    CURRENT = "current"  # Counted, and no backlog is left.
+    CATCHING_UP = "catchingUp"  # Counted, but a backlog is left.
+    FAILING = "failing"  # Not counted; Lambda delivers it again.
+
+
+def state_of(ages: Collection[float], counted: bool) -> State:
+    """Return the state after a batch whose records are that many seconds old.
+
+    A backlog is left if the batch was full and even its newest record is late. A poll also ends at 1 MB of records
+    and may return fewer than there are, so a backlog can be reported as over too early; the next batch then
+    reports its lag.
+    """
+    if not counted:
+        return State.FAILING
+    backlog = len(ages) >= BATCH_SIZE and min(ages) >= BEHIND_SECONDS
+    return State.CATCHING_UP if backlog else State.CURRENT
 
 
 class Pace:
-    """When one warm container is to write the item again."""
+    """Decides when one warm container writes the next report."""
 
     def __init__(self) -> None:
         self._at = float("-inf")
-        self._lag_seconds = 0.0
+        self._state: State | None = None
 
-    def is_due(self, now: float, lag_seconds: float) -> bool:
-        """Whether to write this lag at `now`, in seconds of any steady clock; remembers it if so.
-
-        Once in SECONDS_BETWEEN_WRITES, and at once when what was written last says behind and this no
-        more: after a backlog's last batch it may stay silent for hours.
-        """
-        caught_up = lag_seconds < BEHIND_SECONDS <= self._lag_seconds
-        if now < self._at + SECONDS_BETWEEN_WRITES and not caught_up:
+    def is_due(self, now: float, state: State) -> bool:
+        """Return whether to write this state at `now`, in seconds of any steady clock, and remember it if so."""
+        if state is self._state and now < self._at + SECONDS_BETWEEN_WRITES:
             return False
         self._at = now
-        self._lag_seconds = lag_seconds
+        self._state = state
         return True
 
 
-def to_item(lag_seconds: float, now: str) -> dict[str, Any]:
-    """The item; `now` is an instant."""
-    return {**KEY, "lagSeconds": {"N": f"{lag_seconds:.1f}"}, "measuredAt": {"S": now}}
+def update(state: State, lag_seconds: float, now: str) -> dict[str, Any]:
+    """Return the UpdateItem parameters, without the table, that write a report at the instant `now`.
+
+    `failingSince` stays while reports of failure follow one another, whichever container writes them.
+    """
+    failing = state is State.FAILING
+    failing_since = ", failingSince = if_not_exists(failingSince, :now)" if failing else " REMOVE failingSince"
+    return {
+        "Key": KEY,
+        "UpdateExpression": f"SET lagSeconds = :lag, measuredAt = :now, #state = :state{failing_since}",
+        "ExpressionAttributeNames": {"#state": "state"},  # A reserved word.
+        "ExpressionAttributeValues": {
+            ":lag": {"N": f"{lag_seconds:.1f}"},
+            ":now": {"S": now},
+            ":state": {"S": state},
+        },
+    }
 
 
 def to_json(item: Item | None) -> dict[str, Any] | None:
-    """`{"lagSeconds", "measuredAt"}`, or None as long as nothing has come through the stream."""
-    try:
-        return {"lagSeconds": float(item["lagSeconds"]["N"]), "measuredAt": item["measuredAt"]["S"]} if item else None
-    except KeyError:  # Somebody has written it by hand.
+    """Return `{"lagSeconds", "measuredAt", "state", "failingSince"}`, or None without a report that can be read."""
+    if item is None:
         return None
+    try:
+        return {
+            "lagSeconds": float(item["lagSeconds"]["N"]),
+            "measuredAt": _instant(item["measuredAt"]),
+            "state": State(item["state"]["S"]),
+            "failingSince": _instant(item["failingSince"]) if "failingSince" in item else None,
+        }
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _instant(value: Mapping[str, Any]) -> str:
+    """Return the text of an attribute that holds an instant. Raise ValueError if it holds something else."""
+    text: str = value["S"]
+    if instants.parse(text) != text:
+        raise ValueError(f"{text} is not an instant.")
+    return text

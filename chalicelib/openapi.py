@@ -7,7 +7,7 @@ as it says here, is shown by tests/integration/test_description.py.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib import orders, totals, trend
+from chalicelib import freshness, orders, totals, trend
 from chalicelib.access import OPEN_TO_ALL, Access, Settings
 
 VERSION = "1.0.0"
@@ -237,18 +237,36 @@ _SCHEMAS: dict[str, Schema] = {
             "lagSeconds": {
                 "type": "number",
                 "minimum": 0,
-                "description": "How old the oldest order of a batch was when the batch had been counted.",
+                "description": "How old the oldest change of the batch was when the batch ended.",
             },
-            "measuredAt": {**_INSTANT, "description": "When that was."},
+            "measuredAt": {**_INSTANT, "description": "When the batch ended."},
+            "state": {
+                "enum": list(freshness.State),
+                "description": (
+                    "`current`: the batch was counted, and no backlog is left. `catchingUp`: it was counted, and a "
+                    "backlog is left. `failing`: it could not be counted; it is tried again, and its orders wait."
+                ),
+            },
+            "failingSince": {
+                **_INSTANT,
+                "type": ["string", "null"],
+                "description": "When the first of the failures in a row was reported; null unless `failing`.",
+            },
         },
-        description="How far the counting was behind when it last told; it tells every few seconds.",
-        examples=[{"lagSeconds": 0.4, "measuredAt": "2026-11-23T18:13:05Z"}],
+        description=(
+            "What the counting last reported about a batch of changes: at once when the state changes, else at most "
+            "every few seconds. Several shards of the stream report to the same place, and the last report is shown."
+        ),
+        examples=[{"lagSeconds": 0.4, "measuredAt": "2026-11-23T18:13:05Z", "state": "current", "failingSince": None}],
     ),
     "Totals": _object(
         {
             "totals": {"type": "array", "items": _ref("Total"), "maxItems": max(totals.LIMIT_MAX, totals.TOP_MAX)},
             "cursor": {"type": ["string", "null"], "description": "Leads to the next page; null on the last one."},
-            "freshness": {"anyOf": [_ref("Freshness"), {"type": "null"}]},
+            "freshness": {
+                "anyOf": [_ref("Freshness"), {"type": "null"}],
+                "description": "Null until the first batch of changes, and if the report cannot be read.",
+            },
         },
         optional=["cursor"],  # With `top` there are no pages.
     ),

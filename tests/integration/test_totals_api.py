@@ -166,24 +166,58 @@ def test_totals_say_how_far_the_stream_was_behind(client, dynamodb, pace):
 def test_freshness_is_written_once_for_many_batches(client, dynamodb, pace, requests):
     for number in range(10):
         count(client, dynamodb, item(f"o-{number}"))
-    orders = requests["PutItem"] - 1
-    assert orders == 10
+    assert requests["UpdateItem"] == 1
 
 
-def test_a_batch_that_fails_makes_the_lag_known_and_is_raised(client, dynamodb, pace, shell, monkeypatch):
+def test_an_empty_batch_reports_nothing(client, pace):
+    client.lambda_.invoke("aggregate", {"Records": []})
+    assert ask(client, "/totals")["freshness"] is None
+
+
+def test_a_full_batch_of_late_records_reports_a_backlog(client, pace):
+    told = Stream(started=int(datetime.now(UTC).timestamp()) - 7200)  # Its records are a second apart.
+    for _ in range(freshness.BATCH_SIZE):
+        told.put(item("o"))
+    client.lambda_.invoke("aggregate", {"Records": told.records})
+    assert ask(client, "/totals")["freshness"]["state"] == "catchingUp"
+
+
+def test_a_full_batch_is_as_large_as_the_handler_takes(shell):
+    (source,) = [each for each in shell.app.event_sources if each.name == "aggregate"]
+    assert source.batch_size == freshness.BATCH_SIZE
+
+
+def test_failing_batches_report_since_when_until_one_is_counted(client, dynamodb, pace, shell, monkeypatch):
     def refuse(**_parameters: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "TransactWriteItems")
 
-    monkeypatch.setattr(shell.dynamodb, "transact_write_items", refuse)
-    with pytest.raises(ClientError):
-        count(client, dynamodb, item("o"), started=int(datetime.now(UTC).timestamp()) - 60)
-    assert ask(client, "/totals")["freshness"]["lagSeconds"] >= 60
+    started = datetime.now(UTC)
+    told = Stream(started=int(started.timestamp()) - 60)
+    told.put(item("o"))
+    with monkeypatch.context() as broken:
+        broken.setattr(shell.dynamodb, "transact_write_items", refuse)
+        for minutes in range(2):
+            # A new container each time, and a minute later.
+            broken.setattr(shell, "pace", freshness.Pace())
+            broken.setattr(shell.instants, "from_epoch", lambda seconds, m=minutes: f"2026-11-23T18:0{m}:05Z")
+            with pytest.raises(ClientError):
+                client.lambda_.invoke("aggregate", {"Records": told.records})
+    reported = ask(client, "/totals")["freshness"]
+    assert reported.pop("lagSeconds") >= 60
+    assert reported == {
+        "measuredAt": "2026-11-23T18:01:05Z",
+        "state": "failing",
+        "failingSince": "2026-11-23T18:00:05Z",
+    }
+    client.lambda_.invoke("aggregate", {"Records": told.records})
+    reported = ask(client, "/totals")["freshness"]
+    assert (reported["state"], reported["failingSince"]) == ("current", None)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        ClientError({"Error": {"Code": "AccessDeniedException"}}, "PutItem"),
+        ClientError({"Error": {"Code": "AccessDeniedException"}}, "UpdateItem"),
         EndpointConnectionError(endpoint_url="http://127.0.0.1:9"),
     ],
     ids=["refused", "unreachable"],
@@ -196,7 +230,7 @@ def test_freshness_that_cannot_be_written_is_logged_and_fails_no_batch(
 
     told = Stream()
     told.put(item("o"))
-    monkeypatch.setattr(shell.dynamodb, "put_item", refuse)
+    monkeypatch.setattr(shell.dynamodb, "update_item", refuse)
     client.lambda_.invoke("aggregate", {"Records": told.records})
     assert [record.levelname for record in caplog.records if record.message == "Freshness not noted"] == ["ERROR"]
     assert any("freshnessNotNoted" in json.loads(line) for line in capsys.readouterr().out.splitlines())

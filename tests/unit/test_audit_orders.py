@@ -366,7 +366,12 @@ def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_t
 
 
 def write_lag(dynamo: Dynamo, seconds: float, ago: int) -> None:
-    measured = freshness.to_item(seconds, instants.from_epoch(dynamo.now - ago))
+    measured = {
+        **freshness.KEY,
+        "lagSeconds": {"N": str(seconds)},
+        "measuredAt": {"S": instants.from_epoch(dynamo.now - ago)},
+        "state": {"S": "current"},
+    }
     dynamo.tables[tables.TREND][jobs.key_of(tables.TREND, measured)] = measured
 
 

@@ -1,40 +1,91 @@
-"""Freshness: when the handler writes how far it is behind, and what readers are told."""
+"""Freshness: what a batch reports, when the handler writes it, and what readers get."""
+
+import pytest
 
 from chalicelib import freshness, orders
-from chalicelib.freshness import Pace
+from chalicelib.freshness import BATCH_SIZE, Pace, State
 
 NOW = 1_000.0
+INSTANT = "2026-11-23T18:13:05Z"
+REPORT = {
+    "lagSeconds": {"N": "0.4"},
+    "measuredAt": {"S": INSTANT},
+    "state": {"S": "failing"},
+    "failingSince": {"S": INSTANT},
+}
 
 
-def test_the_first_lag_is_written():
-    assert Pace().is_due(NOW, 0.4)
+@pytest.mark.parametrize(
+    ("ages", "counted", "expected"),
+    [
+        ([0.4], True, State.CURRENT),
+        ([42.0], True, State.CURRENT),
+        ([42.0] * (BATCH_SIZE - 1), True, State.CURRENT),
+        ([42.0] * BATCH_SIZE, True, State.CATCHING_UP),
+        ([42.0] * (BATCH_SIZE - 1) + [5.0], True, State.CATCHING_UP),
+        ([42.0] * (BATCH_SIZE - 1) + [4.9], True, State.CURRENT),
+        ([0.4], False, State.FAILING),
+        ([42.0] * BATCH_SIZE, False, State.FAILING),
+    ],
+    ids=[
+        "on time",
+        "a late order and no more",
+        "the end of a backlog",
+        "within a backlog",
+        "its newest record is late",
+        "its newest record is on time",
+        "failed",
+        "failed within a backlog",
+    ],
+)
+def test_a_batch_shows_the_state_of_the_stream(ages: list[float], counted: bool, expected: State):
+    assert freshness.state_of(ages, counted) is expected
 
 
-def test_the_next_one_waits_for_some_seconds():
+def test_the_first_report_is_written():
+    assert Pace().is_due(NOW, State.CURRENT)
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_same_state_is_written_every_five_seconds(state: State):
     pace = Pace()
-    assert [pace.is_due(NOW + seconds, 0.4) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
+    assert [pace.is_due(NOW + seconds, state) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
         True, False, False, True, False, False, True,
     ]  # fmt: skip
 
 
-def test_a_long_lag_waits_too():
+def test_a_new_state_is_written_at_once():
     pace = Pace()
-    assert [pace.is_due(NOW + seconds, 300.0) for seconds in (0, 1, 2)] == [True, False, False]
+    states = [
+        (0, State.CATCHING_UP), (1, State.CATCHING_UP), (2, State.CURRENT), (2.1, State.CURRENT),
+        (3, State.FAILING), (4, State.FAILING), (4.1, State.CURRENT),
+    ]  # fmt: skip
+    assert [pace.is_due(NOW + seconds, state) for seconds, state in states] == [
+        True, False, True, False, True, False, True,
+    ]  # fmt: skip
 
 
-def test_to_have_caught_up_does_not_wait_and_is_said_once():
-    pace = Pace()
-    lags = [(0, 300.0), (1, 200.0), (2, 0.5), (2.1, 0.4), (3, 0.3)]
-    assert [pace.is_due(NOW + seconds, lag) for seconds, lag in lags] == [True, False, True, False, False]
-
-
-def test_readers_are_told_what_was_written():
-    item = freshness.to_item(0.4444, "2026-11-23T18:13:05Z")
-    assert freshness.to_json(item) == {"lagSeconds": 0.4, "measuredAt": "2026-11-23T18:13:05Z"}
-
-
-def test_before_the_first_batch_readers_are_told_nothing():
+def test_before_the_first_report_readers_get_none():
     assert freshness.to_json(None) is None
+
+
+def test_readers_get_the_report():
+    report = {"lagSeconds": 0.4, "measuredAt": INSTANT, "state": "failing", "failingSince": INSTANT}
+    assert freshness.to_json(REPORT) == report
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"lagSeconds": {"S": "0.4"}},
+        {"lagSeconds": None},
+        {"measuredAt": {"S": "yesterday"}},
+        {"state": {"S": "fine"}},
+        {"failingSince": {"N": "5"}},
+    ],
+)
+def test_readers_get_none_if_the_report_is_broken(broken: dict[str, object]):
+    assert freshness.to_json({**REPORT, **broken}) is None
 
 
 def test_no_product_can_be_where_the_item_is():
