@@ -4,7 +4,7 @@
 const EVERY_MS = 1000;          // From one look at the totals to the next.
 const TREND_EVERY_MS = 5000;    // Sooner when the product's total has changed.
 const SLOWEST_MS = 15000;       // Between two tries while the API cannot be reached.
-const BEHIND_SECONDS = 5;
+const HANGS_MS = 5000;          // A look at the totals that takes longer is shown as trouble.
 const FEW = 10, MANY = 100;     // Products shown.
 const PLACED_SHOWN = 5;
 
@@ -55,6 +55,7 @@ async function call(path, method = "GET", body = undefined) {
   let answer, content;
   try {
     answer = await fetch(BASE + path, options);
+    noteServerTime(Date.parse(answer.headers.get("date")));
     content = await answer.json();
   } catch (error) {
     if (answer?.ok === false) throw new Failure(`The API answered with an error (${answer.status}).`, answer.status);
@@ -92,33 +93,39 @@ function say(id, text) {
 let selected = fromAddress();
 let shown = FEW;
 let failures = 0;
+let looking = null;   // When the look under way started, by performance.now().
 let hurry = () => {};
 
 async function keepUp() {
   if (reads === "iam") {
-    setStatus("lost", "No totals here");
+    setStatus("red", "No totals here");
     return say("alert", `This API wants requests for totals ${SIGNED}`);
   }
   while (reads === "key" && !key) {
-    setStatus("waiting", "Waiting for a key");
+    setStatus("grey", "Waiting for a key");
     await new Promise((resume) => { hurry = resume; });
   }
+  setInterval(() => { if (!document.hidden) showLight(); }, EVERY_MS);
   for (;;) {
     if (document.hidden) await new Promise((resume) => document.addEventListener("visibilitychange", resume, {once: true}));
-    const started = performance.now();
+    const started = looking = performance.now();
     try {
       await look();
       failures = 0;
+      known.lost = null;
       say("alert", "");
     } catch (error) {
       failures += 1;
-      setStatus("lost", "Not up to date");
+      const text = error.status === 0 ? "The server has been out of reach since {time}" : "No totals from the server since {time}";
+      known.lost = {text, since: known.lost?.since ?? serverTime() - (performance.now() - started)};
       say("alert", `${error.message} What is shown may be out of date; trying again …`);
       if (!(error instanceof Failure)) console.error(error);
     }
+    looking = null;
+    showLight();
     // An API that takes long is asked less often.
     const took = performance.now() - started;
-    await rest(failures ? Math.min(SLOWEST_MS, EVERY_MS * 2 ** failures) : Math.max(EVERY_MS, 3 * took));
+    await rest(Math.min(SLOWEST_MS, failures ? EVERY_MS * 2 ** failures : Math.max(EVERY_MS, 3 * took)));
   }
 }
 
@@ -131,26 +138,89 @@ function rest(milliseconds) {
 
 async function look() {
   const {totals, freshness} = await call(`totals?top=${shown}`);
-  showFreshness(freshness);
+  known.freshness = freshness;
+  known.totals = totals;
   showTotals(totals);
   if (selected === null && totals.length) selected = totals[0].product;
   markSelected();
   await lookAtTrend(totals.find((total) => total.product === selected));
 }
 
-function showFreshness(freshness) {
-  if (!freshness) return setStatus("live", "Live");
-  const {lagSeconds, measuredAt} = freshness;
-  const lag = lagSeconds < 1 ? "under 1 s" : lagSeconds < 60 ? `${Math.round(lagSeconds)} s`
-    : lagSeconds < 5400 ? `${Math.round(lagSeconds / 60)} min` : `${Math.round(lagSeconds / 3600)} h`;
-  const at = new Date(measuredAt);
-  const today = at.toDateString() === new Date().toDateString();
-  const when = today ? at.toLocaleTimeString() : at.toLocaleString();
-  setStatus(lagSeconds < BEHIND_SECONDS ? "live" : "behind", `Live · ${lag} behind (measured ${when})`);
+// --- The light -----------------------------------------------------------------------------------
+
+const LATE_SECONDS = 5, RECENT_MS = 10000, CAUGHT_UP_SHOWN_MS = 60000;
+
+const span = (seconds) => seconds < 60 ? `${Math.max(1, Math.ceil(seconds))} s`
+  : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+
+// Return {state, colour, text, time}: what the light says. `{time}` in the text stands for `time`. All times are the
+// server's, in milliseconds. The first row that applies wins.
+function light({now, lost, waitedSeconds, freshness, totals}) {
+  const {state, lagSeconds} = freshness ?? {};
+  const [measured, failing] = [freshness?.measuredAt, freshness?.failingSince].map((each) => Date.parse(each));
+  const counts = [state !== "failing" && measured, ...totals.map((total) => Date.parse(total.updatedAt))].filter(Boolean);
+  const counted = counts.length ? Math.max(...counts) : null;
+  const recent = counted !== null && Math.abs(now - counted) < RECENT_MS;
+  const fails = state === "failing", backlog = state === "catchingUp", late = lagSeconds >= LATE_SECONDS;
+  const waits = waitedSeconds >= LATE_SECONDS, waited = `order from this page has waited ${span(waitedSeconds)} to be counted`;
+  const caughtUp = !backlog && late && now - measured < CAUGHT_UP_SHOWN_MS;
+  const table = [
+    // state       applies if                  colour    text                                                time
+    ["lost",       lost,                       "red",    lost?.text,                                         lost?.since],
+    ["failing",    fails && waits,             "amber",  `Counting has failed since {time}; an ${waited}`,    failing || measured],
+    ["waiting",    waits,                      "amber",  `An ${waited}`,                                     null],
+    ["failing",    fails,                      "red",    "Counting has failed since {time}; orders wait",    failing || measured],
+    ["catchingUp", backlog && recent,          "amber",  `Catching up · ${span(lagSeconds)} behind`,          measured],
+    ["stopped",    backlog,                    "amber",  "Nothing counted since {time}; orders may wait",    counted],
+    ["never",      !counted && !totals.length, "grey",   "No order has been counted yet",                    null],
+    ["unknown",    !counted,                   "grey",   "It is not known when orders were last counted",    null],
+    ["caughtUp",   caughtUp && recent,         "green",  `Caught up at {time} · was ${span(lagSeconds)} behind`, measured],
+    ["caughtUp",   caughtUp,                   "grey",   `Caught up at {time} · was ${span(lagSeconds)} behind`, measured],
+    ["live",       recent && freshness && !late, "green", `Live · at most ${span(lagSeconds)} behind`,        counted],
+    ["live",       recent,                     "green",  "Live",                                             counted],
+    ["quiet",      true,                       "grey",   "Quiet since {time}",                               counted],
+  ];
+  const [found, , colour, text, time] = table.find(([, applies]) => applies);
+  return {state: found, colour, text, time};
 }
 
-function setStatus(state, text) {
-  $("status").dataset.state = state;
+// --- Showing the light ---------------------------------------------------------------------------
+
+const known = {lost: null, freshness: null, totals: null};   // As the server answered last.
+const waitingSince = new Set();   // Of this page's orders that are not counted yet, by performance.now().
+let server = null;    // The server's time, and when it came: the browser's own clock may be wrong.
+let announced = "";
+
+function noteServerTime(time) {
+  if (time) server = {time, at: performance.now()};
+}
+
+function serverTime() {
+  return server ? server.time + performance.now() - server.at : Date.now();
+}
+
+function showLight() {
+  const ago = looking === null ? 0 : performance.now() - looking;
+  const hangs = ago > HANGS_MS ? {text: "No answer from the server since {time}", since: serverTime() - ago} : null;
+  const lost = known.lost ?? hangs;
+  if (!lost && !known.totals) return;   // The first look is still under way.
+  const waitedSeconds = waitingSince.size ? (performance.now() - Math.min(...waitingSince)) / 1000 : 0;
+  const {state, colour, text, time} = light({...known, totals: known.totals ?? [], now: serverTime(), lost, waitedSeconds});
+  setStatus(colour, text.replace("{time}", () => localTime(time)), time && `${new Date(time).toISOString().slice(0, 19).replace("T", " ")} UTC`);
+  // A screen reader says what is wrong, once, and when it is over; #alert speaks for itself.
+  const news = colour === "amber" || colour === "red" ? state : "fine";
+  if (news !== announced) $("status-news").textContent = state === "lost" ? "" : $("status-text").textContent;
+  announced = news;
+}
+
+function localTime(time) {
+  const at = new Date(time), today = at.toDateString() === new Date(serverTime()).toDateString();
+  return at.toLocaleString([], {hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(today ? {} : {day: "numeric", month: "short"})});
+}
+
+function setStatus(colour, text, title) {
+  $("status").dataset.light = colour;
+  $("status").title = title || "";
   say("status-text", text);
 }
 
@@ -488,21 +558,28 @@ function showProblems(problems, message = "") {
 }
 
 async function follow({orderId, product, quantity}) {
-  const standing = make("span", {className: "standing", textContent: "placed, being counted …"});
+  const standing = make("span", {className: "standing", textContent: "Placed. Waiting to be counted …"});
   const line = make("li", {}, make("span", {className: "order", title: product}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), standing);
-  $("placed").prepend(line);
-  while ($("placed").children.length > PLACED_SHOWN) $("placed").lastElementChild.remove();
   const started = performance.now();
-  const end = (state, text) => { standing.dataset.state = state; standing.textContent = text; hurry(); };
-  if (reads === "iam") return end("counted", "placed");   // When it is counted is not for a page to see.
-  for (let tries = 0; line.isConnected; tries += 1) {
+  const end = (state, text) => {
+    waitingSince.delete(started);
+    standing.dataset.state = state;
+    standing.textContent = text;
+    hurry();
+  };
+  $("placed").prepend(line);
+  const done = [...$("placed").children].slice(PLACED_SHOWN).filter((each) => each.querySelector("[data-state]"));
+  for (const each of done) each.remove();   // One that still waits stays in sight.
+  if (reads === "iam") return end("counted", "Placed");   // When it is counted is not for a page to see.
+  waitingSince.add(started);
+  for (let tries = 0; ; tries += 1) {
     await new Promise((resume) => setTimeout(resume, tries < 25 ? 200 : 2000));
     try {
       const order = await call(`orders/${encodeURIComponent(orderId)}`);
-      if (order.counted) return end("counted", `counted after ${((performance.now() - started) / 1000).toFixed(1)} s`);
-      if (order.rejected) return end("failed", "changed meanwhile, and no longer valid");
+      if (order.counted) return end("counted", `Counted after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      if (order.rejected) return end("failed", "Not counted: it was changed and is no longer valid");
     } catch (failure) {
-      if (failure.status === 404) return end("failed", "cancelled meanwhile");
+      if (failure.status === 404) return end("failed", "Cancelled");
     }
   }
 }

@@ -73,7 +73,7 @@ def test_where_a_key_is_wanted_it_asks_for_one_first_and_then_works(page: Page, 
     use_key(page, KEY)
     expect(page.locator("#bars")).to_contain_text("Ink")
     place(page)
-    expect(page.locator("#placed")).to_contain_text("counted")
+    expect(page.locator("#placed")).to_contain_text("Counted after")
     assert set(gateway.keys) == {KEY}
 
 

@@ -59,7 +59,7 @@ def test_an_order_placed_in_the_page_moves_its_bar(
     page.evaluate("window.notReloaded = true")
     smaller = row(page, f"{unique} smaller")
     place(page, f"{unique} smaller", 2 * quantity)
-    expect(page.locator("#placed li").first).to_contain_text(re.compile(r"counted after \d+\.\d s"))
+    expect(page.locator("#placed li").first).to_contain_text(re.compile(r"Counted after \d+\.\d s"))
     expect(smaller).to_contain_text(f"{2 * quantity:,}")
     expect(smaller).to_contain_text("1 order")
     before = width(smaller.locator(".bar"))
@@ -93,7 +93,7 @@ def test_the_page_looks_again_within_two_seconds(
     page.clock.install(time=0)
     page.clock.pause_at(1000)  # From here on the page's time passes only in `run_for`.
     page.goto(local.url)
-    expect(page.locator("#status")).not_to_have_attribute("data-state", "waiting")
+    expect(page.locator("#status")).not_to_have_text("Connecting …")
     quantity = quantity_for_the_top()
     order(local, unique, quantity)
     page.clock.run_for(2000)
@@ -110,7 +110,7 @@ def test_the_page_asks_nothing_while_it_is_hidden(watched: Watched, local: Site)
     )
     page.clock.install()
     page.goto(local.url)
-    expect(page.locator("#status")).not_to_have_attribute("data-state", "waiting")
+    expect(page.locator("#status")).not_to_have_text("Connecting …")
     page.evaluate("window.isHidden = true")
     wait_until(page, "window.isWaiting === true")  # What was about to be asked is asked.
     asked = len(watched.requests)
@@ -118,12 +118,6 @@ def test_the_page_asks_nothing_while_it_is_hidden(watched: Watched, local: Site)
     assert len(watched.requests) == asked
     with page.expect_request("**/totals?**"):
         page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
-
-
-def test_it_says_how_far_the_counting_is_behind(page: Page, local: Site, unique: str):
-    order(local, unique, 1)
-    page.goto(local.url)
-    expect(page.locator("#status")).to_contain_text(re.compile(r"Live · .* behind \(measured .*\)"))
 
 
 def test_more_products_can_be_shown(page: Page, local: Site, unique: str):
@@ -198,9 +192,9 @@ def test_a_product_is_chosen_with_the_keyboard(page: Page, local: Site, unique: 
     assert urlsplit(page.url).fragment == f"product={quote(f'{unique} next')}"
 
 
-def test_a_product_that_was_never_ordered_is_said_to_be_so(page: Page, local: Site):
-    page.goto(f"{local.url}#product=Nothing")
-    expect(page.locator("#trend-problem")).to_have_text("No product Nothing has ever been ordered.")
+def test_a_product_without_a_total_is_said_to_have_none(page: Page, local: Site, unique: str):
+    page.goto(f"{local.url}#product={unique}")
+    expect(page.locator("#trend-problem")).to_contain_text(unique)
     expect(page.locator("#chart")).to_be_hidden()
 
 
@@ -217,7 +211,7 @@ def empty(browser: Browser, build: Path) -> Iterator[Site]:
 
 def test_without_orders_it_shows_the_line_to_start_with(page: Page, empty: Site):
     page.goto(empty.url)
-    expect(page.get_by_text("Nothing has been ordered yet.")).to_be_visible()
+    expect(page.get_by_text("No order has been counted yet.")).to_be_visible()
     line = page.locator("#curl").inner_text()
     assert f"'{empty.url}orders'" in line
     ran = subprocess.run(
@@ -229,7 +223,7 @@ def test_without_orders_it_shows_the_line_to_start_with(page: Page, empty: Site)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["product"] == "Notebook"
     expect(row(page, "Notebook")).to_contain_text("5")
-    expect(page.get_by_text("Nothing has been ordered yet.")).to_be_hidden()
+    expect(page.get_by_text("No order has been counted yet.")).to_be_hidden()
 
 
 # --- When something is wrong ---------------------------------------------------------------------
@@ -248,15 +242,18 @@ def test_what_is_wrong_with_an_order_is_said_at_its_fields(page: Page, site: Sit
     expect(product).to_have_attribute("aria-invalid", "false")
 
 
-def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, local: Site, unique: str):
+def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, local: Site):
+    status, light = page.locator("#status"), page.locator("#status-text")
     page.goto(local.url)
-    expect(page.locator("#status")).to_have_attribute("data-state", "live")
+    expect(light).not_to_have_text("Connecting …")
     page.route("**/totals?**", lambda route: route.abort())
     expect(page.get_by_role("alert").first).to_contain_text("The API cannot be reached.")
-    expect(page.locator("#status")).to_have_text("Not up to date")
+    expect(light).to_have_text(re.compile(r"^The server has been out of reach since \d\d:\d\d$"))
+    expect(status).to_have_attribute("data-light", "red")
     page.unroute("**/totals?**")
     expect(page.locator("#alert")).to_be_hidden()
-    expect(page.locator("#status")).to_have_attribute("data-state", "live")
+    expect(light).not_to_contain_text("out of reach")
+    expect(status).not_to_have_attribute("data-light", "red")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +281,7 @@ def test_an_order_whose_answer_was_lost_is_placed_once(page: Page, local: Site, 
     expect(page.locator("#form-problem")).to_contain_text("Press again to be sure")
     page.unroute("**/orders")
     page.get_by_role("button", name="Place order").click()
-    expect(page.locator("#placed li").first).to_contain_text("counted")
+    expect(page.locator("#placed li").first).to_contain_text("Counted after")
     placed = stack.emulator.client("dynamodb").scan(TableName=stack.tables["OrdersTable"])["Items"]
     assert sum(item["Product"]["S"] == unique for item in placed) == 1
     place(page, unique, 3)  # Again on purpose: another order.
@@ -313,7 +310,7 @@ def test_hostile_names_are_shown_and_not_obeyed(page: Page, site: Site, quantity
 def test_the_page_asks_its_own_host_alone(watched: Watched, site: Site, unique: str):
     watched.page.goto(site.url)
     place(watched.page, unique, 1)
-    expect(watched.page.locator("#placed li").first).to_contain_text("counted")
+    expect(watched.page.locator("#placed li").first).to_contain_text("Counted after")
     foreign = [url for url in watched.requests if not url.startswith((site.url, "data:"))]
     assert foreign == []
 
@@ -376,7 +373,7 @@ def test_it_is_accessible_and_fits_in_every_look(
 def test_it_works_without_a_slash_at_the_end_of_the_address(page: Page, deployed: Site, unique: str):
     page.goto(deployed.url.rstrip("/"))
     place(page, unique, 1)
-    expect(page.locator("#placed li").first).to_contain_text("counted")
+    expect(page.locator("#placed li").first).to_contain_text("Counted after")
     assert (
         page.get_by_role("link", name="The API’s description").evaluate("a => a.href") == f"{deployed.url}openapi.json"
     )
