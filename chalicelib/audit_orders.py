@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from chalicelib import backfill, freshness, instants, jobs, ledger, tables
 from chalicelib.audit_findings import Products, Shown, contributions_to_json
+from chalicelib.freshness import State
 from chalicelib.jobs import Asking, Checkpoint, Pause, Scan
 from chalicelib.ledger import Entry, Status
 from chalicelib.orders import Item
@@ -41,8 +42,9 @@ _LOOKS_MAX = 4  # Whose order has changed before each of them is in flight.
 _FINDINGS = ("missing", "differing", "gone", "unreadable")
 _REFUSED_MAX = 1000
 
-# A handler that is stuck tries again, and writes its lag, every minute or so. An older one tells nothing.
-_LAG_VALID_SECONDS = 15 * 60
+# A handler that fails tries again, and reports so, every minute or so. An older report says nothing about now.
+_REPORT_VALID_SECONDS = 15 * 60
+_REPORT_EVERY_SECONDS = int(freshness.SECONDS_BETWEEN_WRITES)
 
 
 class Sight(NamedTuple):
@@ -269,13 +271,24 @@ class Agreement:
             self._to_mend.append(doubt._replace(counted=True))
 
     def _is_stream_behind(self, now: int) -> Asking[bool]:
-        """Whether the stream handler, when it last looked, was further behind than the patience."""
+        """Return whether the stream may still hold records that would settle what differs."""
         key = jobs.key_of(tables.TREND, freshness.KEY)
         there = yield jobs.Lookup(tables.TREND, [key])
-        lag = freshness.to_json(there.get(key))
-        if lag is None or lag["measuredAt"] < instants.from_epoch(now - _LAG_VALID_SECONDS):
+        report = freshness.to_json(there.get(key))
+        return report is not None and self._is_behind(report, now)
+
+    def _is_behind(self, report: Mapping[str, Any], now: int) -> bool:
+        """Return what the stream handler's last report says of that.
+
+        A handler that is current reports again when the next batch comes: a late batch with no report after it was
+        the last one.
+        """
+        if report["measuredAt"] < instants.from_epoch(now - _REPORT_VALID_SECONDS):
             return False
-        return bool(lag["lagSeconds"] >= self._patience_seconds)
+        if report["state"] is not State.CURRENT:
+            return True
+        is_last = report["measuredAt"] < instants.from_epoch(now - max(self._patience_seconds, _REPORT_EVERY_SECONDS))
+        return not is_last and bool(report["lagSeconds"] >= self._patience_seconds)
 
 
 def _differing_orders(page: jobs.Page) -> Asking[list[str]]:

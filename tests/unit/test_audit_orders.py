@@ -187,7 +187,7 @@ def test_an_order_with_an_unreadable_entry_stops_no_other_and_counts_again_after
 def test_an_unreadable_entry_is_drift_also_while_the_stream_is_behind():
     shop = example()
     break_an_entry(shop)
-    write_lag(shop.dynamo, 60, 5)
+    write_lag(shop.dynamo, 60, 5, "failing")
     answer = audited(shop)
     assert found(answer) == {**NOTHING, "unreadable": 1}
     assert answer["orders"]["findings"][0]["problem"] == "firstSeen is missing or not a string."
@@ -356,6 +356,7 @@ def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_t
     monkeypatch.setattr(audit_findings, "PRODUCTS_MAX", 1)
     shop = example()
     shop.counter("Pen")["totalQuantity"] = {"N": "99"}
+    shop.put(item("a", quantity=9))
     quantity = iter(range(10, 1_000_000))
 
     def amend(step: jobs.Request) -> None:
@@ -365,27 +366,38 @@ def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_t
     assert (answer["counters"]["held"], answer["counters"]["mended"]) == (1, 0)
 
 
-def write_lag(dynamo: Dynamo, seconds: float, ago: int) -> None:
+def write_lag(dynamo: Dynamo, seconds: float, ago: int, state: str = "current") -> None:
     measured = {
         **freshness.KEY,
         "lagSeconds": {"N": str(seconds)},
         "measuredAt": {"S": instants.from_epoch(dynamo.now - ago)},
-        "state": {"S": "current"},
+        "state": {"S": state},
     }
     dynamo.tables[tables.TREND][jobs.key_of(tables.TREND, measured)] = measured
 
 
-@pytest.mark.parametrize(
-    ("lag", "ago", "in_flight"), [(60, 5, 1), (9.9, 5, 0), (60, 3600, 0)], ids=["behind", "not behind", "long ago"]
-)
-def test_while_the_stream_is_behind_all_that_differs_is_in_flight(lag: float, ago: int, in_flight: int):
+REPORTS: dict[str, tuple[str, float, int, bool]] = {
+    "late batch just now": ("current", 60, 0, True),
+    "late batch, the last one": ("current", 60, 11, False),
+    "not late": ("current", 9.9, 0, False),
+    "backlog": ("catchingUp", 6, 100, True),
+    "failing": ("failing", 0, 100, True),
+    "failing, long ago": ("failing", 60, 3600, False),
+}
+
+
+@pytest.mark.parametrize(("state", "lag", "ago", "is_behind"), REPORTS.values(), ids=REPORTS)
+def test_what_differs_is_in_flight_while_the_stream_is_behind(state: str, lag: float, ago: int, is_behind: bool):
     shop = example()
     lose_an_order(shop)
-    write_lag(shop.dynamo, lag, ago)
-    answer = audited(shop, repair=True)
-    assert (answer["orders"]["inFlight"], answer["orders"]["missing"]) == (in_flight, 1 - in_flight)
-    assert answer["verdict"] == ("unproven" if in_flight else "clean")
-    assert shop.dynamo.entry("lost").revision == 1 - in_flight
+
+    def report(step: jobs.Request) -> None:
+        write_lag(shop.dynamo, lag, ago, state)
+
+    answer = audited(shop, report, repair=True)
+    assert (answer["orders"]["inFlight"], answer["orders"]["missing"]) == (is_behind, not is_behind)
+    assert answer["verdict"] == ("unproven" if is_behind else "clean")
+    assert shop.dynamo.entry("lost").revision == (not is_behind)
 
 
 @pytest.mark.parametrize("stream_catches_up_meanwhile", [False, True])
@@ -396,7 +408,7 @@ def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_
     shop.deliver()
     shop.put(item("waiting", quantity=15))
     shop.counter("Notebook")["totalQuantity"] = {"N": "28"}
-    write_lag(shop.dynamo, 60, 5)
+    write_lag(shop.dynamo, 60, 5, "failing")
     before = shop.dynamo.totals()
 
     def catch_up(step: jobs.Request) -> None:

@@ -39,7 +39,12 @@ def test_an_audit_reads_the_streams_lag_as_it_is():
 
     def write_lag(step: jobs.Request) -> None:
         if isinstance(step, Lookup) and step.keys == [key]:
-            shop.dynamo.tables[tables.TREND][key] = freshness.to_item(60, instants.from_epoch(shop.dynamo.now))
+            shop.dynamo.tables[tables.TREND][key] = {
+                **freshness.KEY,
+                "lagSeconds": {"N": "60"},
+                "measuredAt": {"S": instants.from_epoch(shop.dynamo.now)},
+                "state": {"S": "failing"},
+            }
 
     work = audit.request({})
     run(work, shop.dynamo, before_each=write_lag)
@@ -122,7 +127,7 @@ def test_an_audit_finds_nothing_wrong_in_a_stale_page_of_a_table_that_is_right(t
     work = audit.request({"repair": True})
     run(work, shop.dynamo, before_each=change)
     answer = work.to_json(0)
-    assert (answer["clean"], answer["driftedProducts"]) == (True, 0)
+    assert (answer["verdict"], answer["driftedProducts"]) == ("clean", 0)
     assert answer["orders"]["mended"] == answer["orders"]["inFlight"] == 0
     assert shop.dynamo.counters() == shop.truth()
 
@@ -159,7 +164,7 @@ def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[s
     module, event = job
     work = module.request(event)
     run(work, shop.dynamo, before_each=happen)
-    assert work.to_json(0).get("clean", True)
+    assert work.to_json(0).get("verdict") != "drifted"
     shop.deliver()
     assert shop.dynamo.counters() == shop.truth()
     assert all(ledger.standing(shop.dynamo.entry(o), order)["counted"] for o, order in shop.told.items.items())
