@@ -1,7 +1,7 @@
 """Order Totals
 
 This project: the handler in app.py itself. Besides the totals it keeps a trend by day and hour, which the others do
-not. Its note of freshness, one PutItem in five seconds however many orders there are, is left out.
+not. Its note of freshness, one write in five seconds however many orders there are, is left out.
 """
 
 import app
