@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from chalicelib import jobs
+from chalicelib import audit_counters, audit_orders, jobs, shapes
 from chalicelib.audit_counters import Stage, Sums
-from chalicelib.audit_findings import Products
+from chalicelib.audit_findings import PRODUCTS_MAX, Products
 from chalicelib.audit_orders import Agreement
 from chalicelib.jobs import Asking, Option
 
@@ -28,6 +28,16 @@ OPTIONS = {
     ),
 }
 
+_STATE = shapes.record(
+    {
+        "repair": OPTIONS["repair"].takes,
+        "patienceSeconds": OPTIONS["patienceSeconds"].takes,
+        "requests": shapes.whole(),
+        "products": shapes.array(shapes.text, PRODUCTS_MAX),
+        "orders": audit_orders.STATE,
+        "counters": audit_counters.STATE,
+    }
+)
 
 _LOGGED_FINDINGS = 10
 
@@ -204,7 +214,7 @@ def request(event: Mapping[str, Any] | None) -> Audit:
     if text is None:
         values = jobs.options(JOB, asked, OPTIONS)
         return Audit(values["seconds"], values["repair"], values["patienceSeconds"])
-    state = jobs.state(JOB, text)
+    state = jobs.state(JOB, text, _STATE)
     values = jobs.options(JOB, asked, {"seconds": jobs.SECONDS})
     audit = Audit(values["seconds"], state["repair"], state["patienceSeconds"])
     audit.restore(state)

@@ -30,8 +30,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, cast
 
-from chalicelib import freshness, instants, jobs, ledger, tables, views
-from chalicelib.audit_findings import Products, Shown, product
+from chalicelib import audit_screen, freshness, instants, jobs, ledger, shapes, tables, views
+from chalicelib.audit_findings import FINDINGS, Products, Shown, product
 from chalicelib.audit_screen import Screen, bucket, hash_of
 from chalicelib.jobs import Asking, Checkpoint, Correction, Lookup, Pause, Scan
 from chalicelib.ledger import Entry, Status
@@ -85,6 +85,11 @@ class Stage(StrEnum):
     DONE = "done"
 
 
+_FIGURES = ("checked", "drifted", "mended", "held", "unsettled", "retired")
+
+_SCREEN_STAGES = {Stage.SCREEN_READ, Stage.SCREEN_SUM, Stage.SCREEN_CHECK}
+
+
 @dataclass
 class Held:
     """What is held of a counter."""
@@ -126,7 +131,7 @@ class Sums:
 
     def __init__(self, repair: bool, may_correct: Callable[[Counter], bool], products: Products) -> None:
         """`may_correct` tells whether a repair may mend a counter that has drifted."""
-        self.figures = {"checked": 0, "drifted": 0, "mended": 0, "held": 0, "unsettled": 0, "retired": 0}
+        self.figures = dict.fromkeys(_FIGURES, 0)
         self.shown = Shown()
         self.unsettled = Shown()
         self.stage = Stage.READ
@@ -452,6 +457,78 @@ class Sums:
         self._slices.append((2 * modulus, modulus + remainder))
         self._held = {counter: held for counter, held in self._held.items() if self._is_in_slice(counter)}
         self._bytes = sum(_bytes(counter, held) for counter, held in self._held.items())
+
+
+# --- The shape of the state ----------------------------------------------------------------------
+
+
+def _is_counter(value: Any) -> bool:
+    is_row = shapes.row(shapes.one_of(*views.VIEWS), shapes.array(shapes.text))
+    return is_row(value) and shapes.key_of(value[0])(value[1])
+
+
+def _is_bucket(value: Any) -> bool:
+    return shapes.whole(largest=audit_screen.BUCKETS - 1)(value)
+
+
+def _fits(state: dict[str, Any]) -> bool:
+    """Return whether the parts of a state fit together."""
+    stage, table = state["stage"], state["table"]
+    names = list(views.VIEWS)
+    reads_views = stage in (Stage.SCREEN_READ, Stage.SCREEN_CHECK) or (stage == Stage.READ and state["number"] == 1)
+    reads_ledger = stage in (Stage.SUM, Stage.SCREEN_SUM)
+    if table > len(names) or (reads_views and table == len(names)):
+        return False
+    read = names[table] if reads_views else tables.LEDGER if reads_ledger else None
+    return (
+        (state["start"] is None or (read is not None and shapes.key_of(read)(state["start"])))
+        and (state["screen"] is not None) == (stage in _SCREEN_STAGES)
+        and (bool(state["slices"]) or stage == Stage.DONE)
+        and all(remainder < modulus for modulus, remainder in state["slices"])
+    )
+
+
+_NUMBERS = shapes.mapping(shapes.number)
+_REVISION = shapes.either(shapes.number, shapes.one_of(_NO_REVISION, _BAD_REVISION))
+_HELD = shapes.row(
+    _REVISION,
+    _NUMBERS,
+    shapes.optional(_NUMBERS),
+    _NUMBERS,
+    shapes.whole(),
+    shapes.flag,
+    shapes.whole(),
+    shapes.array(shapes.text, _ORDERS_SHOWN),
+)
+_ROWS = shapes.array(shapes.row(_is_counter, _HELD))
+_AMOUNT_MAX = 10**38  # DynamoDB's numbers have 38 digits.
+STATE = shapes.both(
+    shapes.record(
+        {
+            "figures": shapes.record(dict.fromkeys(_FIGURES, shapes.whole())),
+            "shown": FINDINGS,
+            "unsettled": FINDINGS,
+            "stage": shapes.one_of(*Stage),
+            "number": shapes.whole(1),
+            "items": shapes.whole(),
+            "slices": shapes.array(shapes.row(shapes.whole(1), shapes.whole())),
+            "slicesDone": shapes.whole(),
+            "table": shapes.whole(),
+            "start": shapes.optional(shapes.array(shapes.text)),
+            "held": _ROWS,
+            "open": _ROWS,
+            "wrong": shapes.array(
+                shapes.row(_is_counter, _REVISION, shapes.mapping(shapes.whole(-_AMOUNT_MAX, _AMOUNT_MAX)))
+            ),
+            "bytes": shapes.whole(),
+            "unreadable": shapes.whole(),
+            "screen": shapes.optional(audit_screen.is_state),
+            "buckets": shapes.optional(shapes.array(_is_bucket)),
+        }
+    ),
+    _fits,
+)
+"""The shape of `Sums.state`."""
 
 
 # --- The correction ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from chalicelib import tables
+from chalicelib import shapes, tables
 from chalicelib.views import Contributions, Counter
 
 # An answer has at most 6 MB (Lambda quotas, synchronous), and what is shown stands also in the cursor.
@@ -17,6 +17,9 @@ _SHOWN_MAX_CHARACTERS = 200_000
 
 PRODUCTS_MAX = 5000
 """How many products with drift are told apart; 5,000 of them mean 5,000 or more."""
+
+FINDINGS = shapes.array(shapes.both(shapes.mapping(shapes.shallow(6)), bool), _SHOWN_MAX)
+"""The shape of a Shown's findings."""
 
 
 class Shown:

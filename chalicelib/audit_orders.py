@@ -23,8 +23,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chalicelib import backfill, freshness, instants, jobs, ledger, tables
-from chalicelib.audit_findings import Products, Shown, contributions_to_json
+from chalicelib import backfill, freshness, instants, jobs, ledger, shapes, tables
+from chalicelib.audit_findings import FINDINGS, PRODUCTS_MAX, Products, Shown, contributions_to_json
 from chalicelib.freshness import State
 from chalicelib.jobs import Asking, Checkpoint, Pause, Scan
 from chalicelib.ledger import Entry, Status
@@ -39,7 +39,6 @@ _DOUBTS_MAX_CHARACTERS = 300_000
 _DOUBT_CHARACTERS = 64  # Of all of one but its order's id.
 _LOOKS_MAX = 4  # Whose order has changed before each of them is in flight.
 
-_FINDINGS = ("missing", "differing", "gone", "unreadable")
 _REFUSED_MAX = 1000
 
 # A handler that fails tries again, and reports so, every minute or so. An older report says nothing about now.
@@ -92,14 +91,45 @@ class Doubt(NamedTuple):
         return (self.revision, self.digest) == (sight.entry.revision, sight.digest)
 
 
+_FINDINGS = ("missing", "differing", "gone", "unreadable")
+_FIGURES = ("checked", "entries", *_FINDINGS, "inFlight", "mended", "uncountable")
+_EPOCH_MAX_SECONDS = 2**33  # Far beyond any clock, and still a date.
+_DOUBTS = shapes.both(
+    shapes.array(
+        shapes.row(
+            shapes.both(shapes.text, bool),
+            shapes.whole(),
+            shapes.text,
+            shapes.whole(largest=_EPOCH_MAX_SECONDS),
+            shapes.whole(),
+            shapes.flag,
+        )
+    ),
+    lambda doubts: len({order_id for order_id, *_ in doubts}) == len(doubts),  # BatchGetItem takes no key twice.
+)
+STATE = shapes.record(
+    {
+        "figures": shapes.record(dict.fromkeys(_FIGURES, shapes.whole())),
+        "shown": FINDINGS,
+        "table": shapes.one_of(tables.ORDERS, tables.LEDGER, None),
+        "start": shapes.optional(shapes.key_of(tables.ORDERS)),  # The ledger has the same key.
+        "isRead": shapes.flag,
+        "doubts": _DOUBTS,
+        "toMend": _DOUBTS,
+        "refused": _DOUBTS,
+        "isLastTry": shapes.flag,
+        "moving": shapes.array(shapes.text, PRODUCTS_MAX),
+        "streamWasBehind": shapes.optional(shapes.flag),
+    }
+)
+"""The shape of `Agreement.state`."""
+
+
 class Agreement:
     """How far the first proof has come, and what it has found."""
 
     def __init__(self, repair: bool, patience_seconds: int, products: Products) -> None:
-        self.figures = {
-            "checked": 0, "entries": 0, "missing": 0, "differing": 0, "gone": 0, "unreadable": 0,
-            "inFlight": 0, "mended": 0, "uncountable": 0,
-        }  # fmt: skip
+        self.figures = dict.fromkeys(_FIGURES, 0)
         self.shown = Shown()
         self.moving = Products()  # Of the orders in flight: their counters are not what they will be.
         self.stream_was_behind: bool | None = None  # When the audit began; None if it has not begun.

@@ -10,11 +10,13 @@ Which counters those are, and what is wrong with them, is found in audit_counter
 """
 
 import base64
+import binascii
 import hashlib
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 from chalicelib.views import Counter
 
@@ -22,6 +24,7 @@ BUCKETS = 2**17
 """As many as stand in a cursor of 2 MB: some 100,000 counters have a bucket for themselves."""
 
 PRIME = 2**61 - 1
+_NUMBERS_END = 2**62  # Of what a cursor may hold: there is room to add to it.
 
 
 def hash_of(counter: Counter) -> int:
@@ -79,11 +82,34 @@ class Screen:
 
     @classmethod
     def of_state(cls, state: list[str]) -> "Screen":
-        """From there."""
+        """Return the screen that `state` returned this for. Raises ValueError for anything else."""
         screen = cls()
-        numbers = [array("q", zlib.decompress(base64.b64decode(text))) for text in state]
-        screen._sums, screen._revisions, screen._counters = numbers
+        screen._sums, screen._revisions, screen._counters = map(_numbers_of, state)
         return screen
+
+
+def is_state(value: Any) -> bool:
+    """Return whether it has the shape of a `Screen.state`."""
+    try:
+        Screen.of_state(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _numbers_of(text: str) -> "array[int]":
+    """Unpack one number for each bucket. Raises ValueError for anything else."""
+    size = 8 * BUCKETS
+    try:
+        raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError from error
+    if len(raw) != size:
+        raise ValueError
+    numbers = array("q", raw)
+    if max(numbers) >= _NUMBERS_END or min(numbers) <= -_NUMBERS_END:
+        raise ValueError
+    return numbers
 
 
 def _name(counter: Counter) -> bytes:

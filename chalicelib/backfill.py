@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib import jobs, ledger, tables
+from chalicelib import jobs, ledger, shapes, tables
 from chalicelib.jobs import Asking, Checkpoint, Option, Pause, Scan
 from chalicelib.ledger import Entry, Status
 from chalicelib.orders import Item
@@ -30,6 +30,17 @@ OPTIONS = {
 }
 
 _UNCOUNTABLE_SHOWN = 20
+
+_STATE = shapes.both(
+    shapes.record(
+        {
+            "start": shapes.optional(shapes.key_of(tables.ORDERS)),
+            "segment": OPTIONS["segment"].takes,
+            "segments": OPTIONS["segments"].takes,
+        }
+    ),
+    lambda state: state["segment"] < state["segments"],
+)
 
 
 @dataclass
@@ -112,7 +123,7 @@ def request(event: Mapping[str, Any] | None) -> Backfill:
         if values["segment"] >= values["segments"]:
             raise jobs.BadRequest(f"segment must be {OPTIONS['segment'].rule}.")
         return Backfill(**values)
-    held = jobs.state(JOB, text)
+    held = jobs.state(JOB, text, _STATE)
     values = jobs.options(JOB, asked, {"seconds": jobs.SECONDS})
     start = None if held["start"] is None else tuple(held["start"])
     return Backfill(values["seconds"], held["segment"], held["segments"], start)

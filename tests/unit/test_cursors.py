@@ -1,0 +1,275 @@
+"""Cursors that somebody has crafted: each of them has a good checksum, and is refused if no job can go on from it."""
+
+import base64
+import copy
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib import audit, audit_counters, audit_orders, audit_screen, backfill, jobs
+from chalicelib.jobs import BadRequest
+from tests.doubles import run
+from tests.shop import Shop, example
+from tests.streams import item
+
+JOBS: dict[str, Any] = {"backfill": backfill, "audit": audit}
+# A quarter of the memory that the jobs have (docs/operations.md), and what most cursors take.
+PEAK_MAX_BYTES = 450_000_000
+USUAL_PEAK_MAX_BYTES = 100_000_000
+
+
+def cursor_of(raw: bytes) -> str:
+    """Return the cursor that unpacks to this."""
+    packed = zlib.compress(raw)
+    return base64.urlsafe_b64encode(zlib.crc32(packed).to_bytes(4, "big") + packed).decode()
+
+
+def content_of(cursor: str) -> Any:
+    return json.loads(zlib.decompress(base64.urlsafe_b64decode(cursor)[4:]))
+
+
+def damaged_shop() -> Shop:
+    shop = example()
+    shop.put(item("lost", "Pen"), item("a", "Pen", 9))
+    shop.remove("c")
+    shop.lose()
+    shop.counter("Notebook")["orderCount"] = {"N": "50"}
+    shop.dynamo.tables["AggregateTable"][("Ghost",)] = {"product": {"S": "Ghost"}, "totalQuantity": {"N": "0.5"}}
+    return shop
+
+
+def honest_contents(job: str, event: dict[str, Any]) -> Iterator[Any]:
+    """Return the content of each cursor at which a job can be left."""
+    shop = damaged_shop()
+    work = JOBS[job].request(event)
+    while True:
+        run(work, shop.dynamo, checkpoints=1)
+        answer = work.to_json(0)
+        if answer["done"]:
+            return
+        yield content_of(answer["cursor"])
+        work = JOBS[job].request({"cursor": answer["cursor"]})
+
+
+@pytest.fixture(scope="module")
+def contents() -> list[Any]:
+    """Contents of cursors from every stage of both jobs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_screen, "BUCKETS", 4)
+        patch.setattr(audit_counters, "PAGE_ITEMS", 2)
+        patch.setattr(audit_orders, "PAGE_ITEMS", 2)
+        patch.setattr(backfill, "PAGE_ORDERS", 2)
+        found = [*honest_contents("backfill", {}), *honest_contents("audit", {"repair": True})]
+        patch.setattr(audit_counters, "HELD_MAX_BYTES", 100)
+        found += honest_contents("audit", {"repair": True})
+    assert {each["state"]["counters"]["stage"] for each in found if each["job"] == "audit"} >= {
+        stage.value for stage in audit_counters.Stage if stage is not audit_counters.Stage.DONE
+    }
+    return found
+
+
+@pytest.fixture(autouse=True)
+def few_buckets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "contents" in request.fixturenames:
+        monkeypatch.setattr(audit_screen, "BUCKETS", 4)
+
+
+def go_on(content: Any) -> bool:
+    """Give a job a cursor with this content, and let it run; return False if it refuses the cursor."""
+    job = content.get("job") if isinstance(content, dict) else None
+    module = JOBS[job] if isinstance(job, str) and job in JOBS else audit
+    try:
+        work = module.request({"cursor": cursor_of(json.dumps(content).encode())})
+    except BadRequest:
+        return False
+    run(work, damaged_shop().dynamo)
+    json.dumps(work.to_json(0))
+    return True
+
+
+# --- Wrong content, one thing at a time ----------------------------------------------------------
+
+
+def test_an_honest_cursor_is_accepted(contents: list[Any]):
+    assert all(go_on(content) for content in contents)
+
+
+Path = tuple[Any, ...]
+NESTED: Any = []
+for _ in range(500):
+    NESTED = [NESTED]
+WRONG: dict[str, tuple[str, Path, Any]] = {
+    "a negative number": ("audit", ("state", "requests"), -1),
+    "a fraction": ("audit", ("state", "requests"), 1.5),
+    "a bool for a number": ("audit", ("state", "counters", "number"), True),
+    "a text for a number": ("audit", ("state", "orders", "figures", "missing"), "1"),
+    "a number for a list": ("audit", ("state", "products"), 5),
+    "no object": ("audit", ("state",), []),
+    "an unknown stage": ("audit", ("state", "counters", "stage"), "lunch"),
+    "an unknown table": ("audit", ("state", "orders", "table"), "UsersTable"),
+    "a table number beyond the views": ("audit", ("state", "counters", "table"), 3),
+    "a key of wrong length": ("audit", ("state", "orders", "start"), ["a", "b"]),
+    "a key that is empty": ("backfill", ("state", "start"), [""]),
+    "a key that is too long": ("backfill", ("state", "start"), ["x" * 2049]),
+    "a key that is not Unicode": ("backfill", ("state", "start"), ["\ud800"]),
+    "a segment beyond the segments": ("backfill", ("state", "segment"), 2),
+    "too many segments": ("backfill", ("state", "segments"), 1001),
+    "a slice without a modulus": ("audit", ("state", "counters", "slices"), [[0, 0]]),
+    "no slice": ("audit", ("state", "counters", "slices"), []),
+    "an order twice": ("audit", ("state", "orders", "doubts"), [["a", 1, "d", 1, 1, False]] * 2),
+    "a time beyond the calendar": ("audit", ("state", "orders", "doubts"), [["a", 1, "d", 2**52, 1, False]]),
+    "deep findings": ("audit", ("state", "orders", "shown"), [{"finding": NESTED}]),
+    "a finding that is no JSON": ("audit", ("state", "orders", "shown"), [{"finding": float("nan")}]),
+    "too many findings": ("audit", ("state", "orders", "shown"), [{"finding": "gone"}] * 101),
+    "a counter of an unknown table": ("audit", ("state", "counters", "wrong"), [[["UsersTable", ["x"]], "1", {}]]),
+    "a counter's key of wrong length": ("audit", ("state", "counters", "wrong"), [[["TrendTable", ["x"]], "1", {}]]),
+    "a number with a huge exponent": (
+        "audit",
+        ("state", "counters", "open"),
+        [[["AggregateTable", ["x"]], ["", {}, {"orderCount": "1E+999999999"}, {}, 1, False, 0, []]]],
+    ),
+    "a number that is none": (
+        "audit",
+        ("state", "counters", "open"),
+        [[["AggregateTable", ["x"]], ["", {"orderCount": "NaN"}, None, {}, 1, False, 0, []]]],
+    ),
+    "a bucket that there is not": ("audit", ("state", "counters", "buckets"), [4]),
+}
+
+
+def replaced(content: Any, path: Path, value: Any) -> Any:
+    """Return the content with another value at this path."""
+    if not path:
+        return value
+    return {**content, path[0]: replaced(content[path[0]], path[1:], value)}
+
+
+@pytest.mark.parametrize(("job", "path", "value"), WRONG.values(), ids=WRONG.keys())
+def test_a_cursor_with_one_wrong_value_is_refused(contents: list[Any], job: str, path: Path, value: Any):
+    content = next(each for each in contents if each["job"] == job)
+    assert not go_on(replaced(content, path, value))
+
+
+def test_a_cursor_that_lacks_anything_or_has_more_is_refused(contents: list[Any]):
+    for content in contents:
+        for path in [("state",), ("state", "orders"), ("state", "counters")][
+            : 1 if content["job"] == "backfill" else 3
+        ]:
+            part = content
+            for name in path:
+                part = part[name]
+            for name in part:
+                less = {key: value for key, value in part.items() if key != name}
+                assert not go_on(replaced(content, path, less))
+            assert not go_on(replaced(content, path, {**part, "more": 1}))
+
+
+@pytest.mark.parametrize("size", [0, 8 * audit_screen.BUCKETS - 8, 8 * audit_screen.BUCKETS + 8, 50_000_000])
+def test_a_screen_of_wrong_size_is_refused(size: int):
+    right = audit_screen.Screen().state()
+    wrong = base64.b64encode(zlib.compress(bytes(size))).decode()
+    assert audit_screen.is_state(right)
+    for at in range(3):
+        assert not audit_screen.is_state([*right[:at], wrong, *right[at + 1 :]])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [None, 5, "abc", [], [None] * 3, ["", "", ""], ["!", "!", "!"], audit_screen.Screen().state()[:2]],
+    ids=str,
+)
+def test_what_is_no_screen_is_refused(state: Any):
+    assert not audit_screen.is_state(state)
+
+
+def test_a_screen_whose_numbers_leave_no_room_is_refused():
+    full = base64.b64encode(zlib.compress((2**63 - 1).to_bytes(8, "little") * audit_screen.BUCKETS))
+    right = audit_screen.Screen().state()
+    assert not audit_screen.is_state([right[0], full.decode(), right[2]])
+
+
+# --- Memory --------------------------------------------------------------------------------------
+
+
+def filled(unit: bytes) -> bytes:
+    """Return a JSON array of as many of these as a cursor may unpack to."""
+    return b"[" + unit * ((jobs._CURSOR_MAX_BYTES - 2) // len(unit) - 1) + unit.rstrip(b",") + b"]"
+
+
+def in_screen(size: int) -> bytes:
+    state = audit.request({})._state(0)
+    bomb = base64.b64encode(zlib.compress(bytes(size))).decode()
+    state["counters"] |= {"stage": "screen read", "screen": [bomb] * 3}
+    return json.dumps({"job": "audit", "views": jobs._views(), "state": state}).encode()
+
+
+CRAFTED: dict[str, Callable[[], bytes]] = {
+    # Of all kinds of values, an object in an array takes the most memory for each byte.
+    "objects": lambda: filled(b'[{"":0}],'),
+    "nested arrays": lambda: b"[" * 100_000 + b"]" * 100_000,
+    "nested objects": lambda: b'{"":' * 100_000 + b"0" + b"}" * 100_000,
+    "a bomb": lambda: b'"' + b"a" * 100_000_000 + b'"',
+    "a bomb in a screen": lambda: in_screen(100_000_000),
+    "one long number": lambda: b"9" * 1_000_000,
+    "wide characters": lambda: b'["\\ud83d\\ude00' + b"a" * 11_000_000 + b'"]',
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_no_cursor_takes_more_than_a_bounded_amount_of_memory(name: str):
+    cursor = cursor_of(CRAFTED[name]())
+    assert len(cursor) < 6_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest, match=r"cursor.* start again without it"):
+            audit.request({"cursor": cursor})
+        assert tracemalloc.get_traced_memory()[1] < (PEAK_MAX_BYTES if name == "objects" else USUAL_PEAK_MAX_BYTES)
+    finally:
+        tracemalloc.stop()
+
+
+# --- Anything at all -----------------------------------------------------------------------------
+
+VALUES: Any = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 5), st.sampled_from([2**31, 2**53, 2**63, 10**40, -(2**63), 0.5, 1e308]),
+    st.text(max_size=3), st.sampled_from(["", "1", "1.5", "NaN", "1E+99", "-0", "x" * 2049, "\ud800", "TrendTable"]),
+    st.just([]), st.just({}), st.just([[]]), st.just([0, 0]), st.just(["a", "b"]), st.just({"a": "b"}),
+)  # fmt: skip
+
+
+def places(value: Any, path: Path = ()) -> Iterator[Path]:
+    """Return the path of each value in this one."""
+    inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inner:
+        yield (*path, name)
+        yield from places(each, (*path, name))
+
+
+def mutate(content: Any, path: Path, how: str, value: Any) -> None:
+    """Replace, remove or double what is at this path."""
+    *way, last = path
+    for name in way:
+        content = content[name]
+    if how == "remove":
+        del content[last]
+    elif how == "double" and isinstance(content, list):
+        content.insert(last, copy.deepcopy(content[last]))
+    else:
+        content[last] = copy.deepcopy(value)  # A second mutation may change it.
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_job_runs_from_any_cursor_that_it_does_not_refuse(contents: list[Any], data: Any):
+    content = copy.deepcopy(data.draw(st.sampled_from(contents)))
+    for _ in range(data.draw(st.integers(1, 2), label="mutations")):
+        path = data.draw(st.sampled_from(list(places(content))), label="path")
+        how = data.draw(st.sampled_from(["replace", "replace", "remove", "double"]))
+        mutate(content, path, how, data.draw(VALUES, label="value"))
+    go_on(content)
