@@ -162,7 +162,11 @@ _PROBLEMS: Schema = {
     "examples": [{"quantity": f"must be a whole number from 1 to {orders.QUANTITY_MAX}"}],
 }
 
-_AS_STORED = "Of an order that was written into the table directly it may be missing, or be of any kind."
+_AS_STORED = (
+    "May be missing or of any type in an order that was written to the table directly. "
+    "A value that is neither a string nor a whole number has DynamoDB's JSON form, with binary in base64: "
+    '`{"B": "AAE="}`.'
+)
 _STORED_ORDER: dict[str, Schema] = {
     "orderId": {"type": "string", "minLength": 1, "examples": ["order-1"]},
     "product": {"description": _AS_STORED, "examples": ["Notebook"]},

@@ -4,6 +4,7 @@ All rules about an order's fields live here, for both ways in (HTTP, and writing
 What an order adds to the totals does not: that is views.py.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -167,17 +168,28 @@ def _shown(name: str, most_characters: int = 64) -> str:
 
 
 def to_json(item: Item) -> dict[str, Any]:
-    """An order's item as the API answers with it, valid or not; absent attributes stay absent."""
+    """Return an order's item, valid or not, as the API shows it; absent attributes stay absent."""
     names = {"orderId": "OrderID", "product": "Product", "quantity": "Quantity", "placedAt": "PlacedAt"}
     return {name: _plain(item[attribute]) for name, attribute in names.items() if attribute in item}
 
 
 def _plain(value: Mapping[str, Any]) -> Any:
-    """One attribute for people to read; what is neither string nor whole number stays as DynamoDB has it."""
+    """Return a string or whole number as JSON has it, and any other attribute in DynamoDB's JSON form."""
     if "S" in value:
         return value["S"]
     whole = _whole_number(value["N"]) if "N" in value else None
-    return dict(value) if whole is None else whole
+    return _with_base64(value) if whole is None else whole
+
+
+def _with_base64(value: Any) -> Any:
+    """Return an attribute in DynamoDB's JSON form: binary, at any depth, becomes base64."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list):
+        return [_with_base64(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: _with_base64(each) for name, each in value.items()}
+    return value
 
 
 # --- The item, as OrdersTable has it -------------------------------------------------------------
@@ -236,9 +248,9 @@ def _whole_number(digits: str | None) -> int | None:
         return None
 
 
-def can_be_key(order_id: str) -> bool:
-    """Whether OrdersTable could have an item with this key, valid or not."""
-    return 1 <= len(order_id.encode()) <= _KEY_MAX_BYTES
+def can_be_key(text: str) -> bool:
+    """Return whether a table's partition key can be this text; a valid order id or product is not required."""
+    return 1 <= len(text.encode()) <= _KEY_MAX_BYTES
 
 
 def says_the_same(item: Item, draft: Draft) -> bool:

@@ -17,7 +17,7 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 TOP_MAX = 100
 
-BAD_CURSOR = "is none that this API has given: start again without it"
+BAD_CURSOR = "is not a cursor from this API; omit it to start over"
 
 
 def to_json(item: Item) -> dict[str, Any]:
@@ -63,13 +63,16 @@ def cursor(key: Mapping[str, Any] | None) -> str | None:
 
 
 def _key_of(cursor: str) -> dict[str, Any] | None:
-    """The key that a cursor stands for, or None if it is no cursor of this API's."""
+    """Return the key that a cursor stands for, or None if it is not a cursor from this API.
+
+    The key's product need not be valid: someone may have written the item by hand.
+    """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         product = raw[4:].decode()
     except (binascii.Error, ValueError):
         return None
-    if raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big") or orders.problem_with_product(product):
+    if raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big") or not orders.can_be_key(product):
         return None
     return {"product": {"S": product}}
 

@@ -69,6 +69,7 @@ REQUESTS = [
     asks("GET", "/orders/by-hand", "/orders/{orderId}", 200),
     asks("GET", "/orders/broken", "/orders/{orderId}", 200),
     asks("GET", "/orders/empty", "/orders/{orderId}", 200),
+    asks("GET", "/orders/binary", "/orders/{orderId}", 200),
     asks("GET", "/orders/odd%20%2F%20id", "/orders/{orderId}", 200),
     asks("GET", "/orders/%FF", "/orders/{orderId}", 400),
     asks("GET", "/orders/order-9", "/orders/{orderId}", 404),
@@ -109,6 +110,7 @@ def orders_of_all_kinds(client, dynamodb):
         item("by-hand", "Ink", 1),
         item("odd / id", PlacedAt={"S": "yesterday"}),
         item("broken", 5, "many", PlacedAt={"N": "1.5"}),
+        {"OrderID": {"S": "binary"}, **{name: {"B": b"\xff"} for name in ("Product", "Quantity", "PlacedAt")}},
         {"OrderID": {"S": "empty"}},
     ):
         dynamodb.put_item(TableName="OrdersTable", Item=order)

@@ -62,7 +62,7 @@ def test_a_number_out_of_bounds_is_refused(name: str, text: str):
     assert asked(**{name: text}) == {name: "must be a whole number from 1 to 100"}
 
 
-@pytest.mark.parametrize("product", ["Pen", "C++ & Co / 50%", "筆記本 📓", "a" * 1024])
+@pytest.mark.parametrize("product", ["Pen", "C++ & Co / 50%", "筆記本 📓", " ", "\x00", "a" * 2048])
 def test_a_cursor_leads_to_where_it_was_given(product: str):
     cursor = totals.cursor({"product": {"S": product}})
     assert cursor
@@ -73,9 +73,15 @@ def test_the_last_page_has_no_cursor():
     assert totals.cursor(None) is None
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "UGVu", "AAAAAFBlbg", "é", "a b", "=", "A" * 5000])
+TOO_LONG_FOR_A_KEY = totals.cursor({"product": {"S": "a" * 2049}})
+OF_NO_KEY = totals.cursor({"product": {"S": ""}})
+
+
+@pytest.mark.parametrize(
+    "cursor", [TOO_LONG_FOR_A_KEY, OF_NO_KEY, "", "x", "UGVu", "AAAAAFBlbg", "é", "a b", "=", "A" * 5000]
+)
 def test_a_cursor_that_was_never_given_is_refused(cursor: str):
-    assert asked(cursor=cursor) == {"cursor": "is none that this API has given: start again without it"}
+    assert asked(cursor=cursor) == {"cursor": "is not a cursor from this API; omit it to start over"}
 
 
 def test_the_top_answers_at_once_and_so_has_no_pages():
