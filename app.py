@@ -214,9 +214,8 @@ def show_trend(product: str) -> Response | dict[str, Any]:
 
 
 def existing_total(product: str) -> orders.Item:
-    """The item of a product's total; an error that is answered with 404 if it was never ordered."""
-    # What cannot be a product's name may be none that DynamoDB takes for a key.
-    item = None if orders.problem_with_product(product) else get_item(TOTALS, {"product": {"S": product}})
+    """Return the item of a product's total. Raises NotFoundError, a 404, if there is none."""
+    item = get_item(TOTALS, {"product": {"S": product}}) if orders.can_be_key(product) else None
     if item is None:
         raise NotFoundError(f"No product {product} has ever been ordered.")
     return item

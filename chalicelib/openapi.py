@@ -129,13 +129,14 @@ def _object(properties: Mapping[str, Schema], optional: Sequence[str] = (), **mo
     }
 
 
+_NO_DOT_SEGMENT = r"(?!\.{1,2}$)"
 _NO_CONTROL = f"[^{orders.CONTROL_CHARACTERS}]*"
 _PRODUCT: Schema = {
     "type": "string",
-    "description": f"Not blank, at most {orders.PRODUCT_MAX_BYTES} bytes in UTF-8, no control characters.",
+    "description": f"Not blank, not `.` or `..`, no control characters, up to {orders.PRODUCT_MAX_BYTES} UTF-8 bytes.",
     "minLength": 1,
     "maxLength": orders.PRODUCT_MAX_BYTES,  # In characters; a schema cannot count bytes.
-    "pattern": rf"^{_NO_CONTROL}[^\s{orders.CONTROL_CHARACTERS}]{_NO_CONTROL}$",
+    "pattern": rf"^{_NO_DOT_SEGMENT}{_NO_CONTROL}[^\s{orders.CONTROL_CHARACTERS}]{_NO_CONTROL}$",
     "examples": ["Notebook"],
 }
 _QUANTITY: Schema = {
@@ -149,7 +150,7 @@ _ORDER_ID: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": orders.ORDER_ID_MAX_CHARACTERS,
-    "pattern": f"^[{orders.ORDER_ID_CHARACTERS}]+$",
+    "pattern": f"^{_NO_DOT_SEGMENT}[{orders.ORDER_ID_CHARACTERS}]+$",
     "examples": ["order-1"],
 }
 _INSTANT: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
@@ -183,7 +184,10 @@ _SCHEMAS: dict[str, Schema] = {
         {
             "product": _PRODUCT,
             "quantity": _QUANTITY,
-            "orderId": {**_ORDER_ID, "description": "For trying again without ordering twice. Made if not given."},
+            "orderId": {
+                **_ORDER_ID,
+                "description": "For trying again without ordering twice. Not `.` or `..`. Made if not given.",
+            },
         },
         optional=["orderId"],
         examples=[

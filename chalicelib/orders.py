@@ -55,18 +55,25 @@ class Unreadable(ValueError):
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"
 ORDER_ID_CHARACTERS = r"A-Za-z0-9._:\-"
 
+# Clients and servers resolve these in a URL's path (RFC 3986, section 5.2.4), also percent-encoded, so that no request
+# could name such an order or product.
+_DOT_SEGMENTS = (".", "..")
+
 _CONTROL_CHARACTER = re.compile(f"[{CONTROL_CHARACTERS}]")
 _ORDER_ID = re.compile(f"[{ORDER_ID_CHARACTERS}]{{1,{ORDER_ID_MAX_CHARACTERS}}}")
 
 _PRODUCT_RULE = f"must be a non-blank string of at most {PRODUCT_MAX_BYTES} UTF-8 bytes without control characters"
 _QUANTITY_RULE = f"must be a whole number from 1 to {QUANTITY_MAX}"
 _ORDER_ID_RULE = f"must be 1 to {ORDER_ID_MAX_CHARACTERS} characters of A-Z a-z 0-9 . _ : -"
+_DOT_SEGMENTS_RULE = "must not be . or .., because a URL path cannot name it"
 
 
 def problem_with_product(value: object) -> str | None:
     """What is wrong with a product's name."""
     if not isinstance(value, str) or not value.strip() or _CONTROL_CHARACTER.search(value):
         return _PRODUCT_RULE
+    if value in _DOT_SEGMENTS:
+        return _DOT_SEGMENTS_RULE
     if value.isascii():
         return _PRODUCT_RULE if len(value) > PRODUCT_MAX_BYTES else None
     try:
@@ -82,6 +89,8 @@ def problem_with_quantity(value: object) -> str | None:
 
 def problem_with_order_id(value: object) -> str | None:
     """What is wrong with an order's id."""
+    if value in _DOT_SEGMENTS:
+        return _DOT_SEGMENTS_RULE
     return None if isinstance(value, str) and _ORDER_ID.fullmatch(value) else _ORDER_ID_RULE
 
 

@@ -129,6 +129,13 @@ def test_all_that_is_wrong_is_said_by_field_and_nothing_is_written(client, dynam
     assert items(dynamodb) == before
 
 
+@pytest.mark.parametrize("text", [".", ".."])
+def test_an_order_that_no_url_can_name_is_refused(client, dynamodb, text):
+    answer = place(client, product=text, orderId=text)
+    assert (answer.status_code, set(answer.json_body["problems"])) == (400, {"product", "orderId"})
+    assert items(dynamodb) == []
+
+
 # --- Showing, amending, cancelling ---------------------------------------------------------------
 
 

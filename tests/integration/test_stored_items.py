@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -111,7 +112,7 @@ def test_binary_is_shown_as_base64(client, dynamodb, attribute, shown):
 LAST = "\U0010ffff"  # moto lists items by key, and the last one has no cursor.
 
 
-@pytest.mark.parametrize("product", [" ", "\t", "a\x00b", "x" * 2048, "é" * 1024])
+@pytest.mark.parametrize("product", [" ", "\t", "a\x00b", ".", "x" * 2048, "é" * 1024])
 def test_a_cursor_is_accepted_whatever_product_it_stands_for(client, dynamodb, product):
     assert orders.problem_with_product(product)
     for name in ("Ink", product, LAST):
@@ -124,3 +125,11 @@ def test_a_cursor_is_accepted_whatever_product_it_stands_for(client, dynamodb, p
         cursor = page.json_body["cursor"]
         path = f"/totals?limit=1&cursor={cursor}" if cursor else ""
     assert sorted(seen) == sorted(["Ink", product, LAST])
+
+
+@pytest.mark.parametrize("product", [" ", "a\x00b", "x" * 2048])
+def test_a_total_that_is_listed_can_be_shown(client, dynamodb, product):
+    dynamodb.put_item(TableName="AggregateTable", Item={"product": {"S": product}})
+    (listed,) = ask(client, "GET", "/totals").json_body["totals"]
+    assert ask(client, "GET", f"/totals/{quote(product)}").json_body == listed
+    assert ask(client, "GET", f"/totals/{quote(product)}/trend").json_body["total"] == 0

@@ -78,7 +78,7 @@ RULES: list[tuple[str, Callable[[object], str | None]]] = [
 VALUES: list[object] = [
     None, True, 0, 1, -1, 1.5, 10**9, 10**9 + 1, "", " ", "\t", "\u00a0", "\u2003 ", "a", " a", "a\n", "\na", "a\x00",
     "a\x7fb", "\x85", "a\x9f", "\u2028a", "a" * 128, "a" * 129, "a" * 1024, "a" * 1025, "é", "a-b", "a_b.c:d", "a]b",
-    "a\\b", "<", "📓", [], {},
+    "a\\b", "<", "📓", ".", "..", "...", ".a", ". ", ".\n", [], {},
 ]  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def test_the_schemas_accept_what_the_rules_accept_whatever_it_is(field: str, rul
 
     @given(anything)
     @example("a" * orders.PRODUCT_MAX_BYTES)
+    @example("..")
     def check(value: object) -> None:
         assert accepts(NEW_ORDER[field], value) is (rule(value) is None)
 

@@ -11,10 +11,15 @@ from chalicelib import orders
 from chalicelib.orders import AMENDING, PLACING, Draft, Order, Unreadable
 from tests.streams import item
 
-NAMES = ["Notebook", "A5 notebook, ruled", "C++", "50% off", "a/b", 'say "hi"', "naïve", "筆記本", "📓", "a" * 1024]
-NO_NAMES = ["", " ", "\t", "\u3000", "a\nb", "a\x00", "a\x7f", "a\x85", "a" * 1025, "é" * 513, 5, 5.0, None, [], {}]
+NAMES = [
+    "Notebook", "A5 notebook, ruled", "C++", "50% off", "a/b", 'say "hi"', "naïve", "筆記本", "📓", "...", ". .",
+    "a" * 1024,
+]  # fmt: skip
+NO_NAMES = [
+    "", " ", ".", "..", "\t", "\u3000", "a\nb", "a\x00", "a\x7f", "a\x85", "a" * 1025, "é" * 513, 5, 5.0, None, [], {},
+]  # fmt: skip
 NO_QUANTITIES = [0, -1, 1_000_000_001, 10**400, 5.0, 1e3, "5", "", None, True, False, [5], {"N": "5"}]
-NO_IDS = ["", " ", "a b", "a/b", "ä", "a" * 129, "a\n", 5, None, True, ["a"]]
+NO_IDS = ["", " ", ".", "..", "a b", "a/b", "ä", "a" * 129, "a\n", 5, None, True, ["a"]]
 
 
 def body(**fields: Any) -> bytes:
@@ -34,7 +39,7 @@ def test_a_whole_quantity_is_taken(quantity: int):
     assert orders.draft(body(product="Pen", quantity=quantity), PLACING) == Draft("Pen", quantity, None)
 
 
-@pytest.mark.parametrize("order_id", ["o", "order-1", "A.b_c:d-9", "a" * 128])
+@pytest.mark.parametrize("order_id", ["o", "order-1", "A.b_c:d-9", "...", ".a", "a" * 128])
 def test_an_id_may_be_given(order_id: str):
     assert orders.draft(body(product="Pen", quantity=1, orderId=order_id), PLACING) == Draft("Pen", 1, order_id)
 
@@ -160,6 +165,12 @@ def test_attributes_of_wrong_types_are_problems(value: dict[str, Any]):
     assert list(orders.from_item(item("o") | {"Quantity": value}, "")) == ["quantity"]
     if "S" not in value:
         assert list(orders.from_item(item("o") | {"Product": value}, "")) == ["product"]
+
+
+@pytest.mark.parametrize("text", [".", ".."])
+def test_an_item_that_no_url_can_name_is_not_valid(text: str):
+    problem = "must not be . or .., because a URL path cannot name it"
+    assert orders.from_item(item(text, text), "") == {"orderId": problem, "product": problem}
 
 
 def test_missing_attributes_are_said_to_be_missing():
