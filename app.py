@@ -217,7 +217,7 @@ def existing_total(product: str) -> orders.Item:
     """Return the item of a product's total. Raises NotFoundError, a 404, if there is none."""
     item = get_item(TOTALS, {"product": {"S": product}}) if orders.can_be_key(product) else None
     if item is None:
-        raise NotFoundError(f"No product {product} has ever been ordered.")
+        raise NotFoundError(f"Nothing has been counted for {product} yet.")
     return item
 
 

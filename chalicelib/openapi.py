@@ -349,8 +349,10 @@ _RESPONSES: dict[str, Schema] = {
         "The path is not percent-encoded UTF-8.", "BadRequestError", "The path is not percent-encoded UTF-8."
     ),
     "NoSuchOrder": _error("There is no such order.", "NotFoundError", "There is no order order-9."),
-    "NeverOrdered": _error(
-        "The product has never been ordered.", "NotFoundError", "No product Notepad has ever been ordered."
+    "NothingCounted": _error(
+        "Nothing has been counted for the product yet. An order is counted within a second or two.",
+        "NotFoundError",
+        "Nothing has been counted for Notepad yet.",
     ),
     "Conflict": _error(
         "There is another order with this id.",
@@ -474,7 +476,7 @@ _SHOW_TOTAL: Schema = {
     "operationId": "showTotal",
     "tags": ["totals"],
     "summary": "Show a product's total",
-    "responses": _responses({"200": _json("The total.", _ref("Total"))}, {"400": "BadPath", "404": "NeverOrdered"}),
+    "responses": _responses({"200": _json("The total.", _ref("Total"))}, {"400": "BadPath", "404": "NothingCounted"}),
 }
 _SHOW_TREND: Schema = {
     "operationId": "showTrend",
@@ -483,7 +485,7 @@ _SHOW_TREND: Schema = {
     "parameters": [
         _query_parameter("days", "How many days, up to today.", _whole(trend.DAYS_MAX, default=trend.DAYS_DEFAULT))
     ],
-    "responses": _responses({"200": _json("The trend.", _ref("Trend"))}, {"400": "BadDays", "404": "NeverOrdered"}),
+    "responses": _responses({"200": _json("The trend.", _ref("Trend"))}, {"400": "BadDays", "404": "NothingCounted"}),
 }
 _SHOW_DASHBOARD: Schema = {
     "operationId": "showDashboard",

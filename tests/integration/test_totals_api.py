@@ -98,6 +98,15 @@ def test_the_top_costs_a_request_for_each_megabyte_of_totals(client, dynamodb, r
     assert requests == {"Scan": 2, "GetItem": 1}
 
 
+@pytest.mark.parametrize("path", ["/totals/A5%20notebook", "/totals/A5%20notebook/trend"])
+def test_a_total_that_is_not_there_says_that_nothing_has_been_counted_yet(client, path):
+    assert client.http.post("/orders", body=b'{"product": "A5 notebook", "quantity": 5}').status_code == 201
+    assert ask(client, path, 404) == {
+        "Code": "NotFoundError",
+        "Message": "Nothing has been counted for A5 notebook yet.",
+    }
+
+
 # --- Trends --------------------------------------------------------------------------------------
 
 
