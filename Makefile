@@ -25,7 +25,7 @@ BIN := $(VENV)/bin
 TOOLS := build/tools
 
 # What the dependencies may be licensed under. The last is MIT too; its package does not say so.
-LICENSES := MIT;BSD;Apache;PSF;Python Software Foundation;MPL;Mozilla
+LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 UNSAID := axe-playwright-python
 
 .DEFAULT_GOAL := help

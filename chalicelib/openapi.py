@@ -33,8 +33,10 @@ def _document(base: str) -> dict[str, Any]:
             "version": VERSION,
             "summary": "How much of each product has been ordered, exact and within a second or two.",
             "description": _DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": base}],
+        "security": [],  # Nothing, unless an operation says otherwise.
         "tags": [
             {"name": "orders", "description": "Placing orders, amending and cancelling them."},
             {"name": "totals", "description": "What the orders come to."},
@@ -462,11 +464,21 @@ _LIST_TOTALS: Schema = {
     "tags": ["totals"],
     "summary": "List totals: page by page in no particular order, or the largest",
     "parameters": [
-        _query_parameter("limit", "Totals a page.", _whole(totals.LIMIT_MAX, default=totals.LIMIT_DEFAULT)),
-        _query_parameter("cursor", "That of the page before.", {"type": "string"}),
+        # None has a `default`: a generated client would send it, also with a parameter that it cannot be combined with.
+        _query_parameter(
+            "limit",
+            f"How many totals a page has; {totals.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",
+            _whole(totals.LIMIT_MAX),
+        ),
+        _query_parameter(
+            "cursor",
+            "The `cursor` of the previous page; omit it for the first page. Cannot be combined with `top`.",
+            {"type": "string"},
+        ),
         _query_parameter(
             "top",
-            "Only so many, the largest by quantity, ties by name. Not together with limit or cursor.",
+            "Show only this many of the largest totals by quantity, ties by name; if omitted, all totals in pages. "
+            "Cannot be combined with `limit` or `cursor`.",
             _whole(totals.TOP_MAX),
         ),
     ],

@@ -49,7 +49,7 @@ def listing(query: Mapping[str, str] | None) -> Listing | Problems:
     if "cursor" in asked and start is None:
         problems["cursor"] = BAD_CURSOR
     if top is not None and ("limit" in asked or "cursor" in asked):
-        problems["top"] = "comes without limit and cursor: it answers at once"
+        problems["top"] = "cannot be combined with limit or cursor"
     parameters.refuse_others(asked, ["limit", "cursor", "top"], problems)
     return problems or Listing(limit, start, top)
 

@@ -129,6 +129,11 @@ def test_query_parameters_end_where_the_routes_refuse(number: int):
     assert accepts(trends["days"], number) is isinstance(trend.days_asked({"days": str(number)}), int)
 
 
+@pytest.mark.parametrize("name", ["limit", "cursor", "top"])
+def test_what_cannot_be_combined_has_no_default_that_a_client_would_send(name: str):
+    assert "default" not in parameters("/totals")[name]
+
+
 def test_query_parameters_are_those_that_the_routes_know():
     assert totals.listing({"x": "1"}) == {"x": f"is not a parameter here; there is {', '.join(parameters('/totals'))}"}
     assert trend.days_asked({"x": "1"}) == {
@@ -137,7 +142,8 @@ def test_query_parameters_are_those_that_the_routes_know():
 
 
 def test_defaults_are_those_of_the_routes():
-    assert parameters("/totals")["limit"]["default"] == totals.LIMIT_DEFAULT
+    described = {each["name"]: each["description"] for each in DOCUMENT["paths"]["/totals"]["get"]["parameters"]}
+    assert f"{totals.LIMIT_DEFAULT} if omitted" in described["limit"]
     assert parameters("/totals/{product}/trend")["days"]["default"] == trend.days_asked({})
 
 
@@ -154,6 +160,7 @@ def wanted(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
 
 
 def test_an_open_api_wants_nothing():
+    assert DOCUMENT["security"] == []
     assert set(wanted(DOCUMENT).values()) == {None}
 
 

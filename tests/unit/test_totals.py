@@ -86,7 +86,7 @@ def test_a_cursor_that_was_never_given_is_refused(cursor: str):
 
 def test_the_top_answers_at_once_and_so_has_no_pages():
     assert asked(top="3") == (50, None, 3)
-    assert asked(top="3", limit="5") == {"top": "comes without limit and cursor: it answers at once"}
+    assert asked(top="3", limit="5") == {"top": "cannot be combined with limit or cursor"}
 
 
 def test_parameters_that_are_not_there_are_refused():
