@@ -61,7 +61,8 @@ from chalicelib.settlement import Read, Settlement
 from chalicelib.transactions import Transaction
 
 app = Chalice(app_name="order-totals", configure_logs=False)
-logger = Logger(service="order-totals")  # Also what Chalice logs with, being the logger of the app's name.
+# Chalice logs with it too, because it has the app's name. `exception` holds the traceback, so `stack_trace` is off.
+logger = Logger(service="order-totals", serialize_stacktrace=False)
 # By stage, so that two of them in one account are told apart.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
 tally = jobs.Tally()  # Of jobs and settlements.

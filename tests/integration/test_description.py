@@ -181,6 +181,22 @@ def test_a_busy_database_is_described(client, dynamodb, method, path, route):
     assert answer.json_body == described["example"]
 
 
+def test_an_unexpected_error_is_one_log_entry_with_one_traceback(client, shell, monkeypatch, caplog):
+    error = RuntimeError("unexpected")
+
+    def fail(**_parameters: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(shell.dynamodb, "get_item", fail)
+    assert client.http.get("/orders/plain").status_code == 500
+    (record,) = caplog.records
+    line = shell.logger.registered_handler.format(record)
+    entry = json.loads(line)
+    assert entry["level"] == "ERROR"
+    assert entry["exception"].startswith("Traceback (most recent call last):")
+    assert line.count("RuntimeError: unexpected") == line.count("unexpected") == 1
+
+
 def test_the_examples_of_bodies_are_taken(client, orders_of_all_kinds):
     for body in DOCUMENT["components"]["schemas"]["NewOrder"]["examples"]:
         assert client.http.post("/orders", headers=JSON, body=json.dumps(body).encode()).status_code == 201
