@@ -11,7 +11,7 @@ the handler calls is therefore also called by a job, or is an action that a rout
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -438,6 +438,15 @@ def note_freshness(news: Mapping[str, Sequence[ledger.Record]], counted: bool) -
 
 
 # --- Requests and answers over HTTP --------------------------------------------------------------
+
+
+@app.middleware("http")
+def end_json_with_newline(event: Request, get_response: Callable[[Request], Response]) -> Response:
+    """End a JSON body with a newline, so that a terminal shows its prompt on a line of its own."""
+    response = get_response(event)
+    if not isinstance(response.body, (str, bytes)):
+        response.body = response.to_dict()["body"] + "\n"
+    return response
 
 
 def request() -> Request:

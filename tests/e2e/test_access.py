@@ -206,6 +206,13 @@ def test_other_origins_pages_may_read_the_answers_if_the_stage_says_so(deployed:
     assert Api(deployed.stack.api_url).get("/openapi.json").headers["access-control-allow-origin"] == ORIGIN
 
 
+def test_other_origins_pages_may_read_errors_too(deployed: Deployed, api: Api):
+    method = "GET" if deployed.by_key is READS else "DELETE"
+    answer = api(method, "/orders/none", headers={"x-api-key": key(deployed)})
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (404, ORIGIN)
+    assert answer.body.endswith(b"}\n")
+
+
 def test_callers_with_a_key_are_throttled(deployed: Deployed):
     def slowly(template: Template) -> None:
         template["Parameters"]["KeyRequestsPerSecond"]["Default"] = "1"

@@ -10,6 +10,26 @@ from localcloud.stack import Stack
 from tests.e2e.http import Api
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/totals?limit=1", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/totals?limit=0", 400),
+        ("POST", "/orders", 400),
+        ("GET", "/orders/none", 404),
+        ("GET", "/totals/none", 404),
+    ],
+)
+def test_json_ends_with_a_newline(api: Api, method: str, path: str, status: int):
+    answer = api(method, path, b"{" if method == "POST" else None)
+    assert (answer.status, answer.body[-2:]) == (status, b"}\n")
+
+
+def test_chalices_own_errors_end_with_a_newline(api: Api):
+    assert api.post("/orders", {}, content_type="text/plain").body.endswith(b"}\n")
+
+
 @pytest.fixture
 def ordered(api: Api, unique: str, eventually: Callable[..., Any]) -> str:
     """A product that has been ordered five times, and whose orders have been counted."""

@@ -132,6 +132,7 @@ def test_answers_are_described(client, orders_of_all_kinds, method, path, route,
     assert content_type in described["content"]
     if content_type == "application/json":
         Draft202012Validator(whole(described["content"][content_type]["schema"])).validate(answer.json_body)
+        assert answer.body.endswith(b"}\n")
 
 
 def test_every_described_answer_has_been_seen():
@@ -165,6 +166,7 @@ def test_a_failure_of_the_database_is_described(client, dynamodb, method, path, 
     body = json.dumps(NOTEBOOK).encode() if method in ("POST", "PUT") else b""
     answer = client.http.request(method, path, headers=JSON, body=body)
     assert answer.status_code == 500
+    assert answer.body.endswith(b"}\n")
     described = response(route, method, 500)
     Draft202012Validator(whole(described["content"]["application/json"]["schema"])).validate(answer.json_body)
 
@@ -176,6 +178,7 @@ def test_a_busy_database_is_described(client, dynamodb, method, path, route):
     body = json.dumps(NOTEBOOK).encode() if method in ("POST", "PUT") else b""
     answer = client.http.request(method, path, headers=JSON, body=body)
     assert answer.status_code == 503
+    assert answer.body.endswith(b"}\n")
     described = response(route, method, 503)["content"]["application/json"]
     Draft202012Validator(whole(described["schema"])).validate(answer.json_body)
     assert answer.json_body == described["example"]
