@@ -109,8 +109,9 @@ and `Quantity`, is taken as well.
 
 Product names and order ids stand percent-encoded in paths, a `/` as `%2F`.
 
-A path or method that is not here is answered by API Gateway, with 403 and `{"message": …}`, and so are more \
-requests than it is set to take, with 429."""
+API Gateway itself responds to requests for other paths and methods, with 404; or with 403 and `{"message": …}` if \
+requests must be signed or the app was deployed by `chalice deploy`. It responds with 429 to more requests than it is \
+set to take."""
 
 
 # --- Schemas -------------------------------------------------------------------------------------

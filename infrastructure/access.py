@@ -1,9 +1,10 @@
-"""What the template has for those who may call the API: throttling, API keys, permissions to attach, CORS of refusals.
+"""What the template has for those who may call the API: throttling, API keys, permissions to attach, errors.
 
 Which routes ask for what is the app's own to say (chalicelib/access.py, app.py); here is read what Chalice has made
 of it, and what follows from that is added. No key is in the template: API Gateway makes it up.
 """
 
+import json
 from typing import Any
 
 from infrastructure.monitoring import stage_name
@@ -15,6 +16,11 @@ IAM_SCHEME = "sigv4"
 
 READING = ("GET",)
 WRITING = ("POST", "PUT", "DELETE")
+
+NO_SUCH_ROUTE = {
+    "Code": "NotFoundError",
+    "Message": "There is no route with this method and path. GET /openapi.json lists the routes.",
+}
 
 Template = dict[str, Any]
 
@@ -46,9 +52,9 @@ def add(template: Template, stage: str) -> None:
         for name, methods in (("ReadPolicy", READING), ("WritePolicy", WRITING)):
             template["Resources"][name] = permission(api_stage, methods)
             template["Outputs"][f"{name}Arn"] = {"Value": {"Ref": name}}
-    origin = _allowed_origin(api["DefinitionBody"])
-    if origin:
-        api["GatewayResponses"] = refusals(origin)
+    responses = gateway_responses(_allowed_origin(api["DefinitionBody"]), signed=IAM_SCHEME in schemes)
+    if responses:
+        api["GatewayResponses"] = responses
 
 
 def method_settings() -> dict[str, Any]:
@@ -93,10 +99,22 @@ def permission(api_stage: str, methods: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def refusals(origin: str) -> dict[str, Any]:
-    """API Gateway's own refusals with the header without which a browser would not show them to a page."""
-    headers = {"Headers": {"Access-Control-Allow-Origin": f"'{origin}'"}}
-    return {kind: {"ResponseParameters": headers} for kind in ("DEFAULT_4XX", "DEFAULT_5XX")}
+def gateway_responses(origin: str | None, *, signed: bool) -> dict[str, Any]:
+    """Return API Gateway's own error responses by type, where they differ from its defaults.
+
+    With an allowed origin, errors have the header without which a browser hides them from a page. A missing route is
+    a 404 in the app's form, unless routes must be `signed`: API Gateway has one response type for a missing route and
+    for a missing signature.
+    """
+    parameters = {"ResponseParameters": {"Headers": {"Access-Control-Allow-Origin": f"'{origin}'"}}} if origin else {}
+    responses: dict[str, Any] = {kind: parameters for kind in ("DEFAULT_4XX", "DEFAULT_5XX") if origin}
+    if not signed:
+        responses["MISSING_AUTHENTICATION_TOKEN"] = {
+            "StatusCode": 404,
+            "ResponseTemplates": {"application/json": json.dumps(NO_SUCH_ROUTE) + "\n"},
+            **parameters,
+        }
+    return responses
 
 
 def _allowed_origin(definition: dict[str, Any]) -> str | None:

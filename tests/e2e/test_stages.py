@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.package import package
+from infrastructure.package import package, read
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
 from tests.e2e.http import Api
@@ -45,3 +45,27 @@ def test_an_order_counts_in_its_own_stage_alone(stages: dict[str, Stack], unique
         return [api.get(f"/totals/{unique}").json.get("totalQuantity") for api in apis.values()]
 
     assert eventually(totals, [1, 2]) == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def with_gateway_responses(stages: dict[str, Stack], tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """The stage prod with its template's gateway responses, which the emulator does not read from a template."""
+    stack = stages["prod"]
+    gateway = stack.emulator.client("apigateway")
+    api = read(package("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]
+    for kind, response in api["GatewayResponses"].items():
+        gateway.put_gateway_response(
+            restApiId=stack.resources["RestAPI"],
+            responseType=kind,
+            statusCode=str(response["StatusCode"]),
+            responseTemplates=response["ResponseTemplates"],
+        )
+    gateway.create_deployment(restApiId=stack.resources["RestAPI"], stageName=api["StageName"])
+    return Api(stack.api_url)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PATCH", "/orders"), ("GET", "/totals/Pen/x")])
+def test_a_missing_route_is_a_404(with_gateway_responses: Api, method: str, path: str):
+    answer = with_gateway_responses(method, path)
+    assert (answer.status, answer.json["Code"]) == (404, "NotFoundError")
+    assert answer.body.endswith(b"}\n")

@@ -1,5 +1,6 @@
 """infrastructure/access.py: the template has for callers what the routes, as packaged, ask them for."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,11 +20,24 @@ def open_to_all(packaged_stage: Callable[[str], Path]) -> dict[str, Any]:
     return read(packaged_stage("prod"))
 
 
+def packaged(folder: Path, reads: str, writes: str) -> Path:
+    variables = {"READ_ACCESS": reads, "WRITE_ACCESS": writes, "CORS_ORIGIN": ORIGIN}
+    return package("prod", folder / "build", project=copy_project(folder / "project", variables))
+
+
 @pytest.fixture(scope="module")
 def guarded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("guarded")
-    variables = {"READ_ACCESS": "iam", "WRITE_ACCESS": "key", "CORS_ORIGIN": ORIGIN}
-    return package("prod", folder / "build", project=copy_project(folder / "project", variables))
+    return packaged(tmp_path_factory.mktemp("guarded"), "iam", "key")
+
+
+@pytest.fixture(scope="module")
+def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packaged(tmp_path_factory.mktemp("keys"), "open", "key")
+
+
+@pytest.fixture(scope="module")
+def keys(keys_file: Path) -> dict[str, Any]:
+    return read(keys_file)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +63,6 @@ def test_a_stage_is_open_unless_it_says_otherwise(open_to_all: dict[str, Any]):
     assert set(map(tuple, asked(open_to_all).values())) == {()}
     types = {each["Type"] for each in open_to_all["Resources"].values()}
     assert not types & {"AWS::ApiGateway::ApiKey", "AWS::ApiGateway::UsagePlan", "AWS::IAM::ManagedPolicy"}
-    assert "GatewayResponses" not in api(open_to_all)
     assert not [route for route in asked(open_to_all) if route[0] == "OPTIONS"]
 
 
@@ -102,9 +115,33 @@ def test_a_page_of_the_allowed_origin_can_ask_and_sees_refusals_too(guarded: dic
         assert sent == {"Access-Control-Allow-Origin": f"'{ORIGIN}'"}
 
 
-def test_cfn_lint_finds_nothing_in_it(guarded_file: Path):
+def no_such_route(template: dict[str, Any]) -> Any:
+    return api(template).get("GatewayResponses", {}).get("MISSING_AUTHENTICATION_TOKEN")
+
+
+def test_a_missing_route_is_a_404_in_the_apps_form(open_to_all: dict[str, Any]):
+    response = no_such_route(open_to_all)
+    assert set(response) == {"StatusCode", "ResponseTemplates"}
+    assert response["StatusCode"] == 404
+    body = response["ResponseTemplates"]["application/json"]
+    assert json.loads(body)["Code"] == "NotFoundError"
+    assert body.endswith("}\n")
+
+
+def test_a_page_of_the_allowed_origin_sees_that_a_route_is_missing(keys: dict[str, Any]):
+    assert no_such_route(keys)["StatusCode"] == 404
+    assert no_such_route(keys)["ResponseParameters"]["Headers"] == {"Access-Control-Allow-Origin": f"'{ORIGIN}'"}
+
+
+def test_an_unsigned_request_is_no_missing_route(guarded: dict[str, Any]):
+    assert no_such_route(guarded) is None
+
+
+@pytest.mark.parametrize("access", ["guarded_file", "keys_file"])
+def test_cfn_lint_finds_nothing_in_it(access: str, request: pytest.FixtureRequest):
+    template: Path = request.getfixturevalue(access)
     lint = Path(sys.executable).with_name("cfn-lint")
-    found = subprocess.run([lint, "--info", guarded_file], capture_output=True, text=True, check=False)
+    found = subprocess.run([lint, "--info", template], capture_output=True, text=True, check=False)
     assert (found.stdout, found.returncode) == ("", 0)
 
 
