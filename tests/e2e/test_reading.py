@@ -30,6 +30,23 @@ def test_chalices_own_errors_end_with_a_newline(api: Api):
     assert api.post("/orders", {}, content_type="text/plain").body.endswith(b"}\n")
 
 
+def test_an_order_with_binary_attributes_can_be_shown_placed_again_and_amended(
+    api: Api, stack: Stack, dynamodb: Any, unique: str
+):
+    binary = {"L": [{"B": b"\x00\x01"}, {"BS": [b"\xff"]}]}
+    item = {"OrderID": {"S": unique}, "Product": binary, "Quantity": binary, "PlacedAt": binary}
+    dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item=item)
+    shown = {"L": [{"B": "AAE="}, {"BS": ["/w=="]}]}
+    order = api.get(f"/orders/{unique}").json
+    assert (order["product"], order["quantity"], order["placedAt"]) == (shown, shown, shown)
+    content = {"product": unique, "quantity": 1}
+    assert api.post("/orders", {**content, "orderId": unique}).status == 409
+    amended = {**content, "orderId": unique, "placedAt": shown}
+    assert api.put(f"/orders/{unique}", content).json == amended
+    again = api.post("/orders", {**content, "orderId": unique})
+    assert (again.status, again.json) == (200, amended)
+
+
 @pytest.fixture
 def ordered(api: Api, unique: str, eventually: Callable[..., Any]) -> str:
     """A product that has been ordered five times, and whose orders have been counted."""
