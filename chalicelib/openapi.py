@@ -211,8 +211,12 @@ _SCHEMAS: dict[str, Schema] = {
             **_STORED_ORDER,
             "counted": {"type": "boolean", "description": "Whether the totals include the order as it is now."},
             "rejected": {**_PROBLEMS, "description": "Why it is not counted: what is wrong with it, by field."},
+            "ledgerProblem": {
+                "type": "string",
+                "description": "Why it is not counted: its ledger entry cannot be read, until an audit repairs it.",
+            },
         },
-        optional=[*_NEED_NOT_BE, "rejected"],
+        optional=[*_NEED_NOT_BE, "rejected", "ledgerProblem"],
         examples=[
             {
                 "orderId": "order-1",
@@ -227,6 +231,14 @@ _SCHEMAS: dict[str, Schema] = {
                 "quantity": 0,
                 "counted": False,
                 "rejected": {"quantity": f"must be a whole number from 1 to {orders.QUANTITY_MAX}"},
+            },
+            {
+                "orderId": "order-3",
+                "product": "Notebook",
+                "quantity": 5,
+                "counted": False,
+                "ledgerProblem": "The ledger entry cannot be read: revision is missing or not a whole number."
+                " An audit with repair rebuilds it.",
             },
         ],
     ),

@@ -10,7 +10,7 @@ from tests.streams import Stream, item
 
 NAMES = [
     "Notebook", "A5 notebook", "C++", "a/b", "50% off", "%2F", 'say "hi"', "it's", "<img onerror=x>", "naïve",
-    "筆記本", "📓", "a;b", "?x=1&y#z", ".", "..", "a" * 1024,
+    "筆記本", "📓", "a;b", "?x=1&y#z", "a" * 1024,
 ]  # fmt: skip
 
 

@@ -200,6 +200,16 @@ def test_an_unexpected_error_is_one_log_entry_with_one_traceback(client, shell, 
     assert line.count("RuntimeError: unexpected") == line.count("unexpected") == 1
 
 
+def test_an_order_with_an_unreadable_ledger_entry_is_described(client, dynamodb):
+    dynamodb.put_item(TableName="OrdersTable", Item=item("broken"))
+    dynamodb.put_item(TableName="LedgerTable", Item={"OrderID": {"S": "broken"}, "format": {"N": "1"}})
+    answer = client.http.get("/orders/broken")
+    described = response("/orders/{orderId}", "GET", 200)["content"]["application/json"]["schema"]
+    Draft202012Validator(whole(described)).validate(answer.json_body)
+    example = DOCUMENT["components"]["schemas"]["OrderAndStanding"]["examples"][-1]
+    assert answer.json_body["ledgerProblem"] == example["ledgerProblem"]
+
+
 def test_the_examples_of_bodies_are_taken(client, orders_of_all_kinds):
     for body in DOCUMENT["components"]["schemas"]["NewOrder"]["examples"]:
         assert client.http.post("/orders", headers=JSON, body=json.dumps(body).encode()).status_code == 201
