@@ -1,11 +1,41 @@
-"""A project folder of its own for tests that write to it, or want a stage to say something else."""
+"""Copies of the project, for tests that write to it or need other settings for a stage."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 from infrastructure import chalice_config
 from infrastructure.package import PROJECT
+
+# All that `make local` and `make package` read.
+SOURCE = ("app.py", "chalicelib", "infrastructure", "localcloud", "operations", ".chalice/config.json")
+
+
+def copy_source(folder: Path) -> Path:
+    """Copy all that `make local` and `make package` read into a folder; return the folder."""
+    for part in (*SOURCE, *(path.name for path in PROJECT.glob("requirements*"))):
+        source, target = PROJECT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return folder
+
+
+def view_example(document: str) -> str:
+    """Return the view that a document shows, exactly as it is there."""
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert isinstance(example, str)
+    return example
+
+
+def add_view(project: Path, example: str) -> None:
+    """Add a view to the end of chalicelib/views.py, two lines below what is there."""
+    with (project / "chalicelib" / "views.py").open("a", encoding="utf-8") as views:
+        views.write(f"\n\n{example}")
 
 
 def copy_project(folder: Path, variables: dict[str, str] | None = None) -> Path:

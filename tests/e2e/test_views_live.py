@@ -1,6 +1,5 @@
 """A view is added to the app while orders flow, taken out and added again: docs/views.md, step by step."""
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -11,41 +10,18 @@ from typing import Any
 import pytest
 
 from localcloud.emulator import Emulator
-from localcloud.servers import PROJECT, clean_environment
+from localcloud.servers import clean_environment
 from localcloud.stack import Stack, deploy
 from operations import audit, backfill
+from tests.projects import add_view, copy_source, view_example
 from tests.streams import item
-
-VIEW = '''
-
-from datetime import datetime  # noqa: E402
-
-
-@view("WeekdayTable", key=("product", "weekday"))
-def weekdays(order: Order) -> tuple[tuple[str, ...], Amounts]:
-    """How much of a product is ordered on Mondays, on Tuesdays, and so on, UTC."""
-    return (order.product, f"{datetime.fromisoformat(order.placed_at):%A}"), {"total": order.quantity}
-'''
-# What the project consists of, as far as packaging it goes.
-PARTS = [
-    *("app.py", "chalicelib", "infrastructure", ".chalice/config.json"),
-    *(path.name for path in PROJECT.glob("requirements*")),
-]
 
 
 @pytest.fixture(scope="module")
 def build_with_view(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app packaged from a copy of the project, in which nothing but chalicelib/views.py is another."""
-    copy = tmp_path_factory.mktemp("copy")
-    for part in PARTS:
-        source, target = PROJECT / part, copy / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    with (copy / "chalicelib" / "views.py").open("a") as views:
-        views.write(VIEW)
+    """The app, packaged from a copy of the project to which the README's view was added."""
+    copy = copy_source(tmp_path_factory.mktemp("copy"))
+    add_view(copy, view_example("README.md"))
     command = [sys.executable, "-m", "infrastructure.package", "--stage", "local"]
     packaged = subprocess.run(command, cwd=copy, env=clean_environment(), capture_output=True, text=True)
     assert packaged.returncode == 0, packaged.stderr
@@ -63,7 +39,7 @@ def run(command: Callable[[list[str]], int], stack: Stack, *arguments: str) -> i
 
 
 class Trade:
-    """Orders that are placed and amended, a few each second, as long as this lasts; all on a Monday."""
+    """Orders that are placed and amended, a few each second, as long as this lasts; all in February."""
 
     def __init__(self, stack: Stack) -> None:
         self.placed = 0
@@ -87,9 +63,9 @@ class Trade:
             self.placed += 1
 
 
-def ordered(order_id: str, quantity: int, day: int) -> dict[str, Any]:
-    """An order of a day of November 2026, in which the 2nd is a Monday."""
-    return item(order_id, "Notebook", quantity, PlacedAt={"S": f"2026-11-{day:02}T10:00:00Z"})
+def ordered(order_id: str, quantity: int, month: int) -> dict[str, Any]:
+    """Return the item of an order placed in a month of 2026."""
+    return item(order_id, "Notebook", quantity, PlacedAt={"S": f"2026-{month:02}-10T10:00:00Z"})
 
 
 def put(dynamodb: Any, *orders: dict[str, Any]) -> None:
@@ -97,9 +73,9 @@ def put(dynamodb: Any, *orders: dict[str, Any]) -> None:
         dynamodb.put_item(TableName="OrdersTable", Item=order)
 
 
-def by_weekday(dynamodb: Any) -> dict[str, int]:
-    there = dynamodb.scan(TableName="WeekdayTable", ConsistentRead=True)["Items"]
-    return {each["weekday"]["S"]: int(each["total"]["N"]) for each in there if each["total"]["N"] != "0"}
+def by_month(dynamodb: Any) -> dict[str, int]:
+    there = dynamodb.scan(TableName="MonthTable", ConsistentRead=True)["Items"]
+    return {each["month"]["S"]: int(each["total"]["N"]) for each in there if each["total"]["N"] != "0"}
 
 
 def test_a_view_is_added_beside_live_orders_taken_out_and_added_again(
@@ -120,18 +96,18 @@ def test_a_view_is_added_beside_live_orders_taken_out_and_added_again(
     # Added, while orders come and change.
     with Trade(stack) as trade:
         stack = deploy(own_emulator, build_with_view)
-        assert "WeekdayTable" in stack.tables
+        assert "MonthTable" in stack.tables
         assert run(backfill.main, stack) == 0
         assert run(audit.main, stack, "--patience", "5") == 0
     assert trade.placed > 10
     assert eventually(counted, 41 + trade.placed) == 41 + trade.placed
     assert run(audit.main, stack) == 0
-    expected = {"Monday": 3 * trade.placed, "Tuesday": 20, "Wednesday": 20, "Thursday": 100}
-    assert by_weekday(dynamodb) == expected
+    expected = {"2026-02": 3 * trade.placed, "2026-03": 20, "2026-04": 20, "2026-05": 100}
+    assert by_month(dynamodb) == expected
 
     # Taken out: this stage's table goes with it, and all else goes on.
     stack = deploy(own_emulator, build)
-    assert "WeekdayTable" not in stack.tables
+    assert "MonthTable" not in stack.tables
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "cancelled-later"}})
     put(dynamodb, ordered("meanwhile", 7, 6))
     eventually(lambda: "meanwhile" in ledger(dynamodb), True)
@@ -143,8 +119,8 @@ def test_a_view_is_added_beside_live_orders_taken_out_and_added_again(
     assert run(backfill.main, stack) == 0
     assert run(audit.main, stack, "--patience", "5") == 1
     assert run(audit.main, stack, "--patience", "5", "--repair") == 0
-    del expected["Thursday"]
-    assert by_weekday(dynamodb) == {**expected, "Friday": 7}
+    del expected["2026-05"]
+    assert by_month(dynamodb) == {**expected, "2026-06": 7}
     assert run(audit.main, stack) == 0
 
 
