@@ -61,6 +61,25 @@ def package(
     return folder / TEMPLATE
 
 
+def package_current_source(stage: str, folder: Path) -> None:
+    """Package the app in a new process, which imports the views as the source has them now. Raises PackageError."""
+    command = [sys.executable, "-m", "infrastructure.package", "--stage", stage, "--folder", str(folder)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PackageError(own_frames(done.stderr, PROJECT))
+
+
+def own_frames(output: str, project: Path) -> str:
+    """Shorten an output with a traceback to the last line of the app's own code and the error."""
+    lines = output.strip().splitlines()
+    own = [
+        number
+        for number, line in enumerate(lines)
+        if line.lstrip().startswith((f'File "{project}/app.py"', f'File "{project}/chalicelib/'))
+    ]
+    return "\n".join(lines[own[-1] :]) if own else output.strip()
+
+
 def _narrow_policy(packaged: dict[str, Any]) -> None:
     for each in packaged["Resources"][template.ROLE]["Properties"]["Policies"]:
         document = each["PolicyDocument"]
@@ -99,7 +118,7 @@ def _chalice(project: Path, constraints: Path, *arguments: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise PackageError(f"chalice {arguments[0]} failed:\n{done.stdout.strip()}")
+        raise PackageError(f"chalice {arguments[0]} failed:\n{own_frames(done.stdout, project)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,20 +131,22 @@ def main(arguments: list[str] | None = None) -> int:
         default="NEW_AND_OLD_IMAGES",
         help="what the stream's records hold; the app works with either, and changing it makes a new stream",
     )
+    parser.add_argument("--folder", type=Path, help="write there; build/STAGE by default")
     asked = parser.parse_args(arguments)
     stage = asked.stage
-    folder = PROJECT / "build" / stage
+    folder = (asked.folder or PROJECT / "build" / stage).resolve()
     try:
-        written = package(stage, folder, stream=asked.stream)
+        package(stage, folder, stream=asked.stream)
     except (PackageError, chalice_config.ConfigError) as error:
         print(error, file=sys.stderr)
         return 1
+    shown = folder.relative_to(PROJECT) if folder.is_relative_to(PROJECT) else folder
     print(
-        f"""{written.relative_to(PROJECT)} and {CODE} are written. To deploy them:
+        f"""{shown / TEMPLATE} and {CODE} are written. To deploy them:
 
-  aws cloudformation package --template-file {written.relative_to(PROJECT)} \\
-      --s3-bucket YOUR-BUCKET --output-template-file build/{stage}/packaged.yaml
-  aws cloudformation deploy --template-file build/{stage}/packaged.yaml --stack-name order-totals-{stage} \\
+  aws cloudformation package --template-file {shown / TEMPLATE} \\
+      --s3-bucket YOUR-BUCKET --output-template-file {shown}/packaged.yaml
+  aws cloudformation deploy --template-file {shown}/packaged.yaml --stack-name order-totals-{stage} \\
       --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"""
     )
     return 0

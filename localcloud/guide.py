@@ -26,20 +26,20 @@ Ready. State: {f"kept in {data}" if data else "fresh, and gone at the end (DATA=
              {stack.api_host_url}    API Gateway and Lambda, with the generated IAM policy
   AWS        {aws}                    region {REGION}, key {ROOT_KEY}, secret {ROOT_SECRET}
 
-Place an order and read the total:
+Place an order, give the stream a second to count it, and read the total:
 
   curl -X POST {url}/orders -H 'Content-Type: application/json' -d '{{"product": "Notebook", "quantity": 5}}'
-  curl {url}/totals/Notebook
+  sleep 1; curl {url}/totals/Notebook
 
 The same through API Gateway and Lambda:
 
   curl -X POST {stack.api_host_url}/orders -d '{{"product": "Notebook", "quantity": 5}}'
-  curl {stack.api_host_url}/totals/Notebook
+  sleep 1; curl {stack.api_host_url}/totals/Notebook
 
 Write an order into the table directly, and read the total from its table:
 
   {dynamodb_curl(aws, "PutItem", {"TableName": orders, "Item": order})}
-  {dynamodb_curl(aws, "GetItem", {"TableName": totals, "Key": {"product": {"S": "Notebook"}}})}
+  sleep 1; {dynamodb_curl(aws, "GetItem", {"TableName": totals, "Key": {"product": {"S": "Notebook"}}})}
 
 Or with the AWS CLI, and so with boto3 and all that reads these variables:
 

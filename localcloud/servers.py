@@ -101,13 +101,20 @@ class Server:
 
 
 def require_free(port: int) -> None:
-    """Raises PortTaken if something listens on the port."""
+    """Raise PortTaken if something listens on the port."""
+    if not is_free(port):
+        raise PortTaken(port)
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server can listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As servers do: a closed connection is no bar.
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise PortTaken(port) from None
+            return False
+        return True
 
 
 def free_port() -> int:

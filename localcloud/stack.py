@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from infrastructure.package import CODE, TEMPLATE, read
 from localcloud.emulator import Emulator
+from localcloud.servers import answers
 
 NAME = "order-totals"
 BUCKET = "order-totals-code"
@@ -101,6 +102,14 @@ class Stack:
         if "FunctionError" in answer:
             raise FunctionError(result)
         return result
+
+    def warm(self) -> None:
+        """Start the processes of the API's functions and the stream handler, so that the first requests do not wait.
+
+        The event source mapping then uses the stream handler's process. An empty batch changes nothing.
+        """
+        answers(f"{self.api_url}/totals")
+        self.invoke("Aggregate", {"Records": []})
 
     def log_events(self, function: str, since_ms: int = 0) -> list[LogEvent]:
         """All that a function has logged since a time (epoch milliseconds), oldest first.

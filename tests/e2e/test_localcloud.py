@@ -1,6 +1,7 @@
 """The local cloud itself: servers that cannot be left behind, deployments, and `make local` as a whole."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -8,19 +9,23 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
-from localcloud.emulator import Emulator
+from localcloud.emulator import Emulator, root_access
 from localcloud.servers import HOST, PROJECT, PortTaken, Server, ServerError, clean_environment, free_port
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 from tests.e2e.http import Api
+from tests.projects import add_view, copy_source, view_example
 
 STOP_SECONDS = 60
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 
 
 def processes(mark: str) -> list[str]:
@@ -173,18 +178,35 @@ def test_a_killed_worker_loses_no_order(
     assert eventually(counted, 2) == 2
 
 
+def test_a_warmed_stream_handler_counts_the_first_order_and_writes_nothing_before(
+    own_emulator: Emulator, build: Path, unique: str, eventually: Callable[..., Any]
+):
+    stack = deploy(own_emulator, build)
+    dynamodb = own_emulator.client("dynamodb")
+    own_emulator.kill_workers()
+    before = dynamodb.scan(TableName="TrendTable")["Items"], stack.log_entries("Aggregate")
+    stack.warm()
+    started = own_emulator.worker_pids(stack.functions["Aggregate"])
+    assert len(started) == 1
+    assert (dynamodb.scan(TableName="TrendTable")["Items"], stack.log_entries("Aggregate")) == before
+    item = {"OrderID": {"S": unique}, "Product": {"S": unique}, "Quantity": {"N": "5"}}
+    dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item=item)
+    assert eventually(lambda: Api(stack.api_url).get(f"/totals/{unique}").status, 200) == 200
+    assert own_emulator.worker_pids(stack.functions["Aggregate"]) == started
+
+
 # --- The whole of it -----------------------------------------------------------------------------
 
 
 class MakeLocal:
     """A run of what `make local` runs, on free ports."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, project: Path = PROJECT, **environment: str) -> None:
         self.http_port, self.aws_port = free_port(), free_port()
         ports = {"HTTP_PORT": str(self.http_port), "AWS_PORT": str(self.aws_port)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "localcloud"],
-            cwd=PROJECT,
+            cwd=project,
             env={**os.environ, **ports, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -216,6 +238,11 @@ class MakeLocal:
     def api(self) -> Api:
         return Api(f"http://{HOST}:{self.http_port}")
 
+    @property
+    def dynamodb(self) -> Any:
+        make: Any = boto3.client
+        return make("dynamodb", endpoint_url=f"http://{HOST}:{self.aws_port}", **root_access())
+
 
 def listens(port: int) -> bool:
     with socket.socket() as probe:
@@ -223,8 +250,8 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def make_local(**environment: str) -> Iterator[MakeLocal]:
-    run = MakeLocal(**environment)
+def make_local(project: Path = PROJECT, **environment: str) -> Iterator[MakeLocal]:
+    run = MakeLocal(project, **environment)
     try:
         run.wait_for_line("Ctrl-C stops everything")
         yield run
@@ -232,26 +259,67 @@ def make_local(**environment: str) -> Iterator[MakeLocal]:
         run.end(signal.SIGTERM)
 
 
-def test_all_that_it_says_to_try_works_and_it_leaves_nothing_behind(eventually: Callable[..., Any]):
+def paste(lines: str) -> list[str]:
+    """Run lines as one paste into a shell; return what they printed, one text for each curl."""
+    curl = 'curl() { command curl --silent --write-out "\\n--\\n" "$@"; }\n'
+    done = subprocess.run(["bash", "-c", curl + lines], capture_output=True, text=True, check=True)
+    return done.stdout.split("\n--\n")[:-1]
+
+
+@needs_curl
+def test_the_first_lines_of_the_readme_work_as_one_paste_into_a_fresh_start():
+    lines = re.search(r"^    curl -X POST .*\n    .*curl .*/totals/.*\n", README, re.MULTILINE)
+    assert lines
     with make_local() as run:
-        tries = re.findall(r"^  (curl .*)$", run.output, re.MULTILINE)
+        for start in ("fresh", "after an edit"):
+            placed, total = paste(lines[0].replace("localhost:8000", f"localhost:{run.http_port}"))
+            assert '"orderId":' in placed
+            assert json.loads(total)["orderCount"] == (1 if start == "fresh" else 2), start
+            if start == "fresh":
+                (PROJECT / "app.py").touch()
+                run.wait_for_line("Starting chalice local")
+
+
+@needs_curl
+def test_all_that_it_says_to_try_works_and_it_leaves_nothing_behind():
+    with make_local() as run:
+        tries = re.findall(r"^  (?:sleep 1; )?curl .*$", run.output, re.MULTILINE)
         assert len(tries) == 6
-        for line in tries if shutil.which("curl") else []:
-            # Each place or write is followed by a look at the total, which is there within two seconds.
-            end = time.monotonic() + 10
-            while True:
-                answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
-                if "NotFound" not in answer or time.monotonic() > end:
-                    break
-            assert "Notebook" in answer or answer == "{}"
-        if not tries or not shutil.which("curl"):
-            run.api.post("/orders", {"product": "Notebook", "quantity": 15})
-        total = eventually(lambda: run.api.get("/totals/Notebook").json["totalQuantity"], 15)
-        assert total == 15
-        time.sleep(1.5)  # Until it has looked for log lines again.
+        printed = paste("\n".join(tries))
+        # The last one is DynamoDB's: {"totalQuantity": {"N": "15"}}.
+        totals = [re.search(r'"totalQuantity":\D*(\d+)', each) for each in printed[1::2]]
+        assert [each and each[1] for each in totals] == ["5", "10", "15"], printed
+        run.wait_for_line('"message":"Batch"')
         assert run.end(signal.SIGINT) == 0
-        assert '"message":"Batch"' in run.output
         assert run.left_behind() == []
+
+
+def test_a_view_is_added_while_it_runs(tmp_path: Path, eventually: Callable[..., Any]):
+    project = copy_source(tmp_path / "project")
+    with make_local(project) as run:
+        run.api.post("/orders", {"product": "Notebook", "quantity": 5})
+        add_view(project, view_example("README.md"))
+        run.wait_for_line("Starting chalice local")
+        run.api.post("/orders", {"product": "Notebook", "quantity": 2})
+        assert eventually(lambda: run.api.get("/totals/Notebook").json.get("totalQuantity"), 7) == 7
+        (month,) = run.dynamodb.scan(TableName="MonthTable")["Items"]
+        assert month["total"]["N"] == "2"
+
+
+def test_an_error_in_the_source_is_shown_without_the_frames_of_the_tools(tmp_path: Path):
+    project = copy_source(tmp_path / "project")
+    with make_local(project) as run:
+        views = project / "chalicelib" / "views.py"
+        right = views.read_text()
+        views.write_text(f"{right}\n\nraise ValueError('no view')\n")
+        run.wait_for_line("Fix it and save")
+        said = run.output.partition("The source has changed.")[2]
+        assert "ValueError: no view" in said
+        assert f'File "{views}"' in said
+        assert "site-packages" not in said
+        assert len(said.splitlines()) < 8
+        views.write_text(right)
+        run.wait_for_line("Starting chalice local")
 
 
 def test_a_change_of_the_source_is_taken_up():
@@ -290,7 +358,7 @@ def test_killed_without_warning_it_leaves_nothing_behind_all_the_same(eventually
 
 @pytest.mark.parametrize("variable", ["HTTP_PORT", "AWS_PORT"])
 def test_a_port_that_is_taken_is_named_before_anything_starts(variable: str, taken: int):
-    run = MakeLocal(**{variable: str(taken)})
+    run = MakeLocal(PROJECT, **{variable: str(taken)})
     assert run.end(0) == 1
     assert run.output == (
         f"Port {taken} on {HOST} is taken by another program. Stop that one, or take another port: "
@@ -308,7 +376,7 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(variable: str, tak
     ],
 )
 def test_settings_that_make_no_sense_are_named(environment: dict[str, str], said: str):
-    run = MakeLocal(**environment)
+    run = MakeLocal(PROJECT, **environment)
     assert run.end(0) == 1
     assert said in run.output
     assert "Traceback" not in run.output
