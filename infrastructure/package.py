@@ -20,7 +20,7 @@ from infrastructure.tables import StreamView
 PROJECT = Path(__file__).resolve().parent.parent
 # What a stage's environment_variables say and the shell's do not: else the package would differ from what it says.
 STAGE_VARIABLES = {READ_VARIABLE, WRITE_VARIABLE, ORIGIN_VARIABLE}
-LOCK = PROJECT / "requirements-dev.lock"
+LOCK = PROJECT / "requirements-local.lock"
 TEMPLATE = "sam.json"
 CODE = "deployment.zip"
 
@@ -95,12 +95,13 @@ def read(template_file: Path) -> dict[str, Any]:
     return packaged
 
 
-def pins() -> list[str]:
-    """The locked versions, so that Lambda gets of what requirements.txt asks for that with which all is tested."""
+def pins(lock: Path | None = None) -> list[str]:
+    """Return the pins of a lock file, by default those with which the app is packaged. Raise PackageError."""
+    lock = lock or LOCK
     try:
-        lines = LOCK.read_text(encoding="utf-8").splitlines()
+        lines = lock.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise PackageError(f"{LOCK} is missing: take it from git, or run make lock") from None
+        raise PackageError(f"{lock} is missing: take it from git, or run make lock") from None
     return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]
 
 

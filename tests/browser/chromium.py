@@ -1,4 +1,4 @@
-"""The browser that the tests drive: the machine's chromium, or the one that apt-get brings."""
+"""The browser that the tests drive: the machine's chromium, or with BROWSER=yes the one that apt-get installs."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ class NoBrowser(Exception):
 
 
 def find_or_install() -> str:
-    """The path of a chromium; installs Debian's where root may. Raises NoBrowser."""
+    """Return the path of a chromium; with BROWSER=yes install Debian's, if this is root. Raise NoBrowser."""
     with _alone():
         return _find_or_install()
 
@@ -40,11 +40,13 @@ def _find_or_install() -> str:
     there = _found()
     if there:
         return there
+    if os.environ.get("BROWSER") != "yes":
+        raise NoBrowser("There is no chromium on this machine. To have one installed: make test BROWSER=yes")
     said = _apt_get("update", "-q") + _apt_get("install", "-qy", "--no-install-recommends", "chromium")
     there = _found()
     if there:
         return there
-    raise NoBrowser(f"There is no chromium here; apt-get install chromium brings one. {said}".strip())
+    raise NoBrowser(f"There is no chromium on this machine. Install one: apt-get install chromium. {said}".strip())
 
 
 @contextmanager
