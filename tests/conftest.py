@@ -59,8 +59,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     """Say in the last lines what was left out, and how to run it."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    for line in left_out(reporter.stats) if reporter else []:
-        reporter.write_line(line, yellow=True)
+    if reporter:  # The workers of pytest-xdist have none.
+        for line in left_out(reporter.stats):
+            reporter.write_line(line, yellow=True)
     return result
 
 

@@ -48,6 +48,7 @@ def damage(dynamodb: Any) -> None:
     dynamodb.put_item(TableName="OrdersTable", Item=item("lost", "P2", 7))
 
 
+@pytest.mark.slow
 def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dynamodb):
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
@@ -63,6 +64,7 @@ def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dyna
     assert audit(client)["verdict"] == "clean"
 
 
+@pytest.mark.slow
 def test_an_audit_in_pieces_comes_to_the_same(client, dynamodb, shell, monkeypatch):
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)

@@ -87,6 +87,7 @@ def test_a_page_costs_two_requests_however_many_products_there_are(client, dynam
     assert requests == {"Scan": 1, "GetItem": 1}
 
 
+@pytest.mark.slow
 def test_the_top_costs_a_request_for_each_megabyte_of_totals(client, dynamodb, requests):
     products = 2600  # Of more than 512 and less than 700 bytes each: more than 1 MB, less than 2.
     puts = [{"PutRequest": {"Item": total(f"{number:04}".ljust(512, "x"), number)}} for number in range(products)]

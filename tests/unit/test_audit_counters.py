@@ -473,6 +473,7 @@ def test_what_the_sieve_lets_through_needs_no_pass_of_its_own(monkeypatch: pytes
     assert sieved.most_held < watched.most_held / 2
 
 
+@pytest.mark.slow
 def test_the_sieve_lets_nothing_through_that_moves(monkeypatch: pytest.MonkeyPatch):
     """Also where one amount goes from one counter of a bucket to another one."""
     monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1500)
@@ -567,6 +568,7 @@ def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(
     assert parts.dynamo.counters() == whole.dynamo.counters()
 
 
+@pytest.mark.slow
 def test_cursor_and_answer_stay_far_below_what_lambda_takes(monkeypatch: pytest.MonkeyPatch):
     """At the most that is held of counters with the longest names, each of them wrong."""
     shop = Shop()
