@@ -10,6 +10,7 @@ the handler calls is therefore also called by a job, or is an action that a rout
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ from chalicelib import (
     access,
     dashboard,
     freshness,
+    hints,
     instants,
     jobs,
     ledger,
@@ -74,11 +76,21 @@ LEDGER = NAMES[tables.LEDGER]
 TOTALS = NAMES[tables.TOTALS]
 TREND = NAMES[tables.TREND]
 STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
+# The command of Chalice's command line that imports this file. In Lambda there is none, and no click.
+COMMAND = "click" in sys.modules and sys.modules["click"].get_current_context(silent=True)
+if COMMAND and COMMAND.info_name == "deploy" and "ORDERS_STREAM_ARN" not in os.environ:
+    STAGE = COMMAND.params["stage"]
+    sys.exit(f"Stage {STAGE} has no tables yet. Run `make provision STAGE={STAGE}` first.")
+
+boto3.setup_default_session()
+SESSION = cast(boto3.Session, boto3.DEFAULT_SESSION)
+REGION = SESSION.region_name
 
 # Bounded so that a request that hangs is repeated well within an invocation. A repeated one does no harm:
 # the conditions that all writes carry see to that.
 dynamodb = boto3.client(
     "dynamodb",
+    region_name=REGION or "us-east-1",  # `chalice local` starts without a region; require_settings asks for one.
     config=Config(
         connect_timeout=2,
         read_timeout=5,
@@ -121,6 +133,32 @@ class ServiceUnavailableError(ChaliceViewError):
     """A route's request of DynamoDB has failed for a reason that passes, also after the SDK's own tries."""
 
     STATUS_CODE = 503
+
+
+# --- Developing ----------------------------------------------------------------------------------
+
+
+def require_settings(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """Before a request to DynamoDB: raise an error that says which AWS setting is missing."""
+    context["table"] = params.get("TableName", "")
+    explain(hints.missing_settings(REGION, SESSION.get_credentials()))
+
+
+def require_table(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
+    """After a request to DynamoDB: raise an error that says what to do if the table is missing."""
+    explain(hints.refusal(parsed.get("Error", {}).get("Code"), context.get("table", ""), REGION))
+
+
+def explain(problem: str | None) -> None:
+    """Log a problem, and raise it as a 503; do nothing without one."""
+    if problem:
+        logger.error(problem)
+        raise ServiceUnavailableError(problem)
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
+    dynamodb.meta.events.register("provide-client-params.dynamodb", require_settings)
+    dynamodb.meta.events.register("after-call.dynamodb", require_table)
 
 
 # --- Orders --------------------------------------------------------------------------------------
