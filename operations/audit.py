@@ -130,9 +130,9 @@ def counted(number: int, name: str) -> str:
 
 def figures(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
     """All counts."""
-    table = Table(title="Audit")
-    table.add_column("")
-    table.add_column("", justify="right")
+    table = Table(title="Audit", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
     for name, figure in (
         ("Orders compared with the ledger", orders["checked"]),
         ("  missing in the ledger", orders["missing"]),

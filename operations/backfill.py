@@ -98,9 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def summary(run: Run, segments: int, seconds: float) -> Table:
     """What was done."""
-    table = Table(title="Backfill")
-    table.add_column("")
-    table.add_column("", justify="right")
+    table = Table(title="Backfill", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
     names = ("Orders seen", "Changed in the ledger", "Not valid", "Not countable", "Requests of DynamoDB")
     for name, figure in zip(names, run.figures.values(), strict=True):
         table.add_row(name, f"{figure:,}")

@@ -7,12 +7,20 @@ CloudFormation stack, which knows what it has named them.
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
 
 from chalicelib import tables
 from infrastructure import chalice_config
@@ -34,6 +42,25 @@ class StageError(Exception):
 EXPECTED = (StageError, chalice_config.ConfigError, ClientError, BotoCoreError)
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the errors of a machine without AWS settings into a StageError that says what to do."""
+    try:
+        yield
+    except NoRegionError:
+        raise StageError("No AWS region is set. Set AWS_REGION, or run `aws configure`.") from None
+    except NoCredentialsError:
+        raise StageError("No AWS credentials are set. Log in to AWS, or set AWS_PROFILE.") from None
+    except ProfileNotFound as error:
+        raise StageError(f"{error}. Set AWS_PROFILE to one that exists.") from None
+    except EndpointConnectionError as error:
+        url = error.kwargs["endpoint_url"].rstrip("/")
+        todo = "Check the AWS region and the network."
+        if url.startswith(f"http://{HOST}:"):
+            todo = "Start `make local` first, or pass the port of a running one: AWS_PORT=..."
+        raise StageError(f"Nothing answers at {url}. {todo}") from None
+
+
 class Stage:
     """A stage of the app, deployed somewhere."""
 
@@ -43,7 +70,8 @@ class Stage:
         self._prefix = f"{settings['app_name']}-{name}"
         self._stack = stack
         self._clients = clients
-        self._lambda = clients("lambda")
+        with explained():
+            self._lambda = clients("lambda")
 
     def function(self, job: str) -> "Function":
         """The function of a job. Raises StageError if it is not deployed."""
@@ -52,7 +80,8 @@ class Stage:
         tried += [name for name in [self._in_stack(stack, job)] if name]
         for name in tried:
             try:
-                described = self._lambda.get_function_configuration(FunctionName=name)
+                with explained():
+                    described = self._lambda.get_function_configuration(FunctionName=name)
             except self._lambda.exceptions.ResourceNotFoundException:
                 continue
             return Function(name, self._lambda, described.get("Environment", {}).get("Variables", {}))
@@ -75,8 +104,10 @@ class Stage:
     def _in_stack(self, stack: str, job: str) -> str | None:
         """The function's name by the stack's own account of it."""
         logical = "".join(word.capitalize() for word in job.split("_"))  # As Chalice makes it of the name.
+        cloudformation = self._clients("cloudformation")
         try:
-            found = self._clients("cloudformation").describe_stack_resource(StackName=stack, LogicalResourceId=logical)
+            with explained():
+                found = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationError":  # There is no such stack, or nothing of it there.
                 return None
@@ -95,7 +126,8 @@ class Function:
 
     def invoke(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Calls it and waits for its answer. Raises StageError, with what it raised."""
-        answer = self._client.invoke(FunctionName=self.name, Payload=json.dumps(request))
+        with explained():
+            answer = self._client.invoke(FunctionName=self.name, Payload=json.dumps(request))
         result = json.loads(answer["Payload"].read() or b"null")
         if "FunctionError" in answer:
             raise StageError(f"{self.name} failed: {result.get('errorType', '')}: {result.get('errorMessage', '')}")
@@ -122,7 +154,10 @@ def of(arguments: argparse.Namespace) -> Stage:
     """The stage that the arguments name."""
     if arguments.stage != LOCAL:
         config = Config(read_timeout=READ_TIMEOUT_SECONDS, retries={"mode": "standard"}, tcp_keepalive=True)
-        return Stage(arguments.stage, arguments.stack, lambda service: _client(service, config=config))
+        region = os.environ.get("AWS_REGION")  # As in the AWS CLI; boto3 itself reads only AWS_DEFAULT_REGION.
+        return Stage(
+            arguments.stage, arguments.stack, lambda service: _client(service, region_name=region, config=config)
+        )
     access = {"endpoint_url": f"http://{HOST}:{arguments.aws_port}", **root_access()}
     return Stage(LOCAL, arguments.stack or LOCAL_STACK, lambda service: _client(service, **access))
 

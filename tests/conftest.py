@@ -25,6 +25,7 @@ NEEDS = {
     "browser": ("ministack", "samtranslator", "playwright", "axe_playwright_python"),
     "e2e": ("ministack", "samtranslator", "rich", "schemathesis"),
     "infrastructure/test_chromium.py": ("playwright", "ministack"),
+    "infrastructure/test_stage.py": ("rich",),
     "infrastructure/test_view_example.py": ("ruff",),
     "integration/test_description.py": ("jsonschema",),
     "proof": ("ministack", "hypothesis"),
