@@ -1,6 +1,7 @@
 """`python3 tools/venv.py FOLDER REQUIREMENTS`: makes a virtualenv and installs into it, saying how far it is.
 
-For the Makefile. Runs on a bare Python, hence by the standard library alone.
+For the Makefile. It runs on a bare Python, so it uses only the standard library. Python 3.6 must be able to read it,
+so that it can ask for a newer one: hence the annotations in quotes.
 """
 
 import subprocess
@@ -17,7 +18,10 @@ LAST_LINES = 30
 def main(folder: Path, requirements: str) -> int:
     """Does it; returns the exit status."""
     if sys.version_info < OLDEST:
-        print(f"This is Python {sys.version.split()[0]}, and 3.11 or newer is needed: make PYTHON=python3.11 ...")
+        print(
+            f"Order Totals needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}."
+            " Name another one: make PYTHON=python3.11 ..."
+        )
         return 1
     python = folder / "bin" / "python"
     if not works(python):
@@ -64,7 +68,7 @@ def install(python: Path, requirements: str) -> int:
     return 0
 
 
-def show_progress(lines: Iterable[str]) -> list[str]:
+def show_progress(lines: "Iterable[str]") -> "list[str]":
     """Makes of pip's output a line that counts, or, where nobody watches, a line now and then; returns it all."""
     output = []
     collected = 0
@@ -91,4 +95,8 @@ def show_progress(lines: Iterable[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    except KeyboardInterrupt:
+        print("\nStopped. Run the command again to go on.")
+        sys.exit(130)

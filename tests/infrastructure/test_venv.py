@@ -1,10 +1,14 @@
 """tools/venv.py: setting up on a bare machine, with progress, whatever pip has to say."""
 
+import ast
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from infrastructure.package import PROJECT
 from tools import venv
 
 
@@ -41,3 +45,35 @@ def test_an_old_python_is_refused_with_what_to_do(
 def test_a_virtualenv_that_does_not_run_is_none(tmp_path: Path):
     assert not venv.works(tmp_path / "bin" / "python")
     assert venv.works(Path(sys.executable))
+
+
+def old_python(minor: int) -> str | None:
+    """Return a Python 3.MINOR of this machine, or None. A command that pyenv has made may not run."""
+    found = [shutil.which(f"python3.{minor}"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")]
+    commands = [str(each) for each in found if each]
+    return next((each for each in commands if not subprocess.run([each, "-V"], capture_output=True).returncode), None)
+
+
+@pytest.mark.parametrize("minor", range(6, 11))
+def test_an_old_python_gets_one_sentence(minor: int, tmp_path: Path):
+    python = old_python(minor)
+    if python is None:
+        pytest.skip(f"There is no Python 3.{minor} on this machine.")
+    command = [python, str(PROJECT / "tools" / "venv.py"), str(tmp_path / "venv"), "none.txt"]
+    refused = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("Order Totals needs Python 3.11 or newer, and ")
+    assert len(refused.stdout.splitlines()) == 1
+
+
+def test_python_3_6_can_read_it():
+    source = (PROJECT / "tools" / "venv.py").read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 6))
+    annotations = [each for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for each in annotated(node)]
+    assert annotations
+    assert not any(isinstance(part, ast.Subscript | ast.BinOp) for each in annotations for part in ast.walk(each))
+
+
+def annotated(function: ast.FunctionDef) -> list[ast.expr]:
+    found = [function.returns, *(argument.annotation for argument in function.args.args)]
+    return [each for each in found if each is not None]
