@@ -4,10 +4,12 @@ What is deployed into it is in stack.py.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import signal
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ REGION = "us-east-1"
 # What ministack takes for the account's root user. Everybody else is subject to IAM.
 ROOT_KEY = "test"
 ROOT_SECRET = "test"
+HEALTH = "/_ministack/health"
+HEALTH_SECONDS = 2.0
 # The first start compiles a lot.
 START_SECONDS = 120.0
 
@@ -48,7 +52,7 @@ class Emulator(Server):
         super().__init__("emulator", port, [sys.executable, "-m", "localcloud.gateway"], environment, PROJECT)
         self._clients: dict[str, Any] = {}
         try:
-            self.wait(f"{self.endpoint_url}/_ministack/health", START_SECONDS)
+            self.wait(f"{self.endpoint_url}{HEALTH}", START_SECONDS)
         except BaseException:
             self.stop()
             raise
@@ -72,6 +76,16 @@ class Emulator(Server):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return len(pids)
+
+
+def is_emulator(port: int) -> bool:
+    """Return whether an emulator answers on a port."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://{HOST}:{port}{HEALTH}", timeout=HEALTH_SECONDS):
+            return True
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def root_access() -> dict[str, Any]:

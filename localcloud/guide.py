@@ -67,3 +67,15 @@ def worth_showing(line: str) -> bool:
     """Whether a log line is the app's own: not the platform's, no metric, no request that somebody has just made."""
     told = line.startswith(PLATFORM_LINES) or '"_aws":' in line or REQUEST_LINE.fullmatch(line)
     return bool(line.strip()) and not told
+
+
+def short(line: str, log: Path) -> str:
+    """Shorten a log entry that has a traceback to its level, message and error. `log` is where the whole entry is."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict) or "exception" not in entry:
+        return line
+    error = entry["exception"].strip().rpartition("\n")[2]
+    return f"{entry['level']} {entry['message']}: {error} (traceback in {log})"

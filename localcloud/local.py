@@ -6,6 +6,7 @@ without it every start is a fresh one.
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -17,13 +18,12 @@ from infrastructure.chalice_config import ConfigError
 from infrastructure.package import PackageError, package_current_source
 from localcloud import guide
 from localcloud.chalice_local import ChaliceLocal
-from localcloud.emulator import Emulator
-from localcloud.servers import PROJECT, PortTaken, ServerError, require_free
+from localcloud.emulator import Emulator, is_emulator
+from localcloud.servers import HOST, PROJECT, PortTaken, ServerError, is_free
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 
 STAGE = "local"
-HTTP_PORT = 8000
-AWS_PORT = 4566
+DEFAULT_PORTS = {"HTTP_PORT": 8000, "AWS_PORT": 4566}
 POLL_SECONDS = 0.5
 # A write that was made at the last moment is counted before the emulator, which forgets its streams, goes.
 DRAIN_SECONDS = 1.5
@@ -38,8 +38,8 @@ class Settings:
     """What the environment says. Raises ValueError, with a message for its reader."""
 
     def __init__(self) -> None:
-        self.http_port = _port("HTTP_PORT", HTTP_PORT)
-        self.aws_port = _port("AWS_PORT", AWS_PORT)
+        self.http_port = _port("HTTP_PORT")
+        self.aws_port = _port("AWS_PORT")
         self.data = Path(os.environ["DATA"]).expanduser() if os.environ.get("DATA") else None
         if self.data and self.data.exists() and not self.data.is_dir():
             raise ValueError(f"DATA={self.data} is a file: give a folder, which is made if it is not there")
@@ -133,14 +133,15 @@ def main() -> int:
         signal.signal(number, _stop)
     try:
         settings = Settings()
-        require_free(settings.aws_port)
-        require_free(settings.http_port)
+        problem = taken_ports(settings)
+        if problem:
+            print(problem, file=sys.stderr)
+            return 1
         run(settings)
     except Stop:
         pass
-    except PortTaken as error:
-        name = "AWS_PORT" if error.port == settings.aws_port else "HTTP_PORT"
-        print(f"{error} Stop that one, or take another port: make local {name}={error.port + 1}", file=sys.stderr)
+    except PortTaken as error:  # Taken since they were checked.
+        print(taken_ports(settings) or error, file=sys.stderr)
         return 1
     except (ValueError, *EXPECTED) as error:
         print(error, file=sys.stderr)
@@ -148,8 +149,34 @@ def main() -> int:
     return 0
 
 
+def taken_ports(settings: Settings) -> str | None:
+    """Return which ports are taken and a command that works, or None if both are free."""
+    ports = {"HTTP_PORT": settings.http_port, "AWS_PORT": settings.aws_port}
+    taken = [port for port in ports.values() if not is_free(port)]
+    if not taken:
+        return None
+    if len(taken) == 2 and is_emulator(settings.aws_port):
+        problem = f"make local is already running at http://localhost:{settings.http_port}."
+        advice = "Use that one, or start a second one"
+    else:
+        names = " and ".join(str(port) for port in taken)
+        problem = f"Port {names} on {HOST} is taken." if len(taken) == 1 else f"Ports {names} on {HOST} are taken."
+        advice = "Stop the program that listens there, or use another port"
+    free = dict(ports)
+    for name, port in ports.items():
+        if port in taken:
+            free[name] = next(each for each in range(port + 1, 65536) if each not in free.values() and is_free(each))
+    arguments = [f"{name}={port}" for name, port in free.items() if port != DEFAULT_PORTS[name]]
+    if settings.data:
+        arguments.append(f"DATA={shlex.quote(str(settings.data))}")
+    return f"{problem} {advice}: make local {' '.join(arguments)}"
+
+
 def run(settings: Settings) -> None:
     """Starts it and follows the stream handler's log until Ctrl-C."""
+    log = PROJECT / "build" / f"local-{settings.http_port}.log"
+    log.parent.mkdir(exist_ok=True)
+    log.unlink(missing_ok=True)
     edited = source_time()  # Before it is packaged: an edit meanwhile is one to take up.
     cloud = LocalCloud(settings)
     try:
@@ -158,7 +185,7 @@ def run(settings: Settings) -> None:
         parent = os.getppid()
         while os.getppid() == parent:  # For make may be killed without a word to us.
             for line in [*next(lines), *filter(guide.worth_showing, cloud.route_output())]:
-                say(line)
+                show(line, log)
             cloud.check()
             if edited != (edited := source_time()):
                 say("The source has changed.")
@@ -196,6 +223,13 @@ def source_time() -> float:
     return max(times)
 
 
+def show(line: str, log: Path) -> None:
+    """Show a log line, and keep it whole in the log file."""
+    with log.open("a", encoding="utf-8") as whole:
+        whole.write(f"{line}\n")
+    say(guide.short(line, log.relative_to(PROJECT)))
+
+
 def say(text: str, end: str = "\n") -> None:
     """Prints something, if there still is somebody to print it to."""
     with contextlib.suppress(OSError):
@@ -215,8 +249,8 @@ def _step(what: str) -> Iterator[None]:
     say(f" {time.monotonic() - started:.1f} s")
 
 
-def _port(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
+def _port(variable: str) -> int:
+    text = os.environ.get(variable) or str(DEFAULT_PORTS[variable])
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise ValueError(f"{variable}={text} is not a port: give a number from 1 to 65535")
     return int(text)

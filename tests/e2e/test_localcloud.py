@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -356,14 +357,79 @@ def test_killed_without_warning_it_leaves_nothing_behind_all_the_same(eventually
         assert eventually(run.left_behind, []) == []
 
 
+def advised(output: str) -> dict[str, int]:
+    """Return the ports of the command that a message ends with."""
+    command = re.search(r": make local ([A-Z0-9_= ]+)\n$", output)
+    assert command, output
+    return {name: int(port) for name, port in (each.split("=") for each in command[1].split())}
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PORT", "AWS_PORT"])
-def test_a_port_that_is_taken_is_named_before_anything_starts(variable: str, taken: int):
+def test_a_taken_port_is_named_with_a_command_that_works(variable: str, taken: int):
     run = MakeLocal(PROJECT, **{variable: str(taken)})
     assert run.end(0) == 1
-    assert run.output == (
-        f"Port {taken} on {HOST} is taken by another program. Stop that one, or take another port: "
-        f"make local {variable}={taken + 1}\n"
+    assert run.output.startswith(
+        f"Port {taken} on {HOST} is taken. Stop the program that listens there, or use another"
     )
+    ports = advised(run.output)
+    assert ports.keys() == {"HTTP_PORT", "AWS_PORT"}
+    assert ports[variable] > taken
+    assert not any(listens(port) for port in ports.values())
+
+
+def test_two_taken_ports_are_named_with_one_command_that_works(taken: int):
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        second = other.getsockname()[1]
+        run = MakeLocal(PROJECT, HTTP_PORT=str(taken), AWS_PORT=str(second))
+        assert run.end(0) == 1
+        assert run.output.startswith(f"Ports {taken} and {second} on {HOST} are taken. ")
+        ports = advised(run.output)
+        assert len({*ports.values(), taken, second}) == 4
+        assert not any(listens(port) for port in ports.values())
+
+
+def test_a_second_make_local_recognizes_the_first():
+    with make_local() as first:
+        second = MakeLocal(PROJECT, HTTP_PORT=str(first.http_port), AWS_PORT=str(first.aws_port))
+        assert second.end(0) == 1
+        already = (
+            f"make local is already running at http://localhost:{first.http_port}. Use that one, or start a second one"
+        )
+        assert second.output.startswith(already)
+        assert not any(listens(port) for port in advised(second.output).values())
+
+
+def test_ctrl_c_in_the_first_second_prints_no_traceback():
+    for seconds in (0.1, 0.3, 0.6):
+        run = MakeLocal()
+        time.sleep(seconds)  # Wherever this hits, the outcome must be the same.
+        run.end(signal.SIGINT)
+        assert "Traceback" not in run.output
+        assert run.left_behind() == []
+
+
+BROKEN_ROUTE = """
+
+@app.route("/broken", methods=["GET"])
+def broken() -> None:
+    raise ValueError("This route is broken")
+"""
+
+
+def test_a_server_error_of_a_route_is_one_short_line_and_its_traceback_is_in_a_file(tmp_path: Path):
+    project = copy_source(tmp_path / "project")
+    with (project / "app.py").open("a") as app:
+        app.write(BROKEN_ROUTE)
+    with make_local(project) as run:
+        assert run.api.get("/broken").status == 500
+        run.wait_for_line("ERROR")
+        log = f"build/local-{run.http_port}.log"
+        line = f"ERROR Caught exception for path /broken: ValueError: This route is broken (traceback in {log})"
+        assert run.output.splitlines()[-1] == line
+        entry = json.loads((project / log).read_text())
+        assert "Traceback (most recent call last)" in entry["exception"]
 
 
 @pytest.mark.parametrize(
