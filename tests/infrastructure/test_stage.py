@@ -60,4 +60,4 @@ def test_without_make_local_it_says_to_start_it(job: str):
 
 
 def test_products_are_counted_in_the_singular_and_the_plural():
-    assert [audit.products(count) for count in (1, 2, 5000)] == ["1 product", "2 products", "5,000 products"]
+    assert [audit.counted(count, "product") for count in (1, 2, 5000)] == ["1 product", "2 products", "5,000 products"]
