@@ -5,11 +5,14 @@ done to that afterwards: its policy is narrowed (policy.py), and what the access
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -109,17 +112,28 @@ def _chalice(project: Path, constraints: Path, *arguments: str) -> None:
     # Importing the app makes a client, which wants a region, though packaging calls no service.
     inherited = {name: value for name, value in os.environ.items() if name not in STAGE_VARIABLES}
     environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited, "PIP_CONSTRAINT": str(constraints)}
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    with _alone(project):
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
+            cwd=project,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise PackageError(f"chalice {arguments[0]} failed:\n{own_frames(done.stdout, project)}")
+
+
+@contextmanager
+def _alone(project: Path) -> Iterator[None]:
+    """Let one process at a time package a project: Chalice writes every zip to the same file before it copies it."""
+    folder = project / ".chalice" / "deployments"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Released when the file is closed.
+        yield
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """infrastructure/package.py and template.py: what Chalice makes of the app, with what it lacks merged in."""
 
+import contextlib
+import fcntl
 import json
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 
 from chalicelib import tables
 from infrastructure.chalice_config import ConfigError
-from infrastructure.package import PackageError, package, read
+from infrastructure.package import PackageError, _chalice, package, read
 
 STAGES = ["local", "dev", "prod"]
 
@@ -90,6 +92,24 @@ def test_every_functions_log_expires(template: dict[str, Any]):
     groups = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
     assert {group["LogGroupName"]["Fn::Sub"] for group in groups} == {f"/aws/lambda/${{{name}}}" for name in functions}
     assert all(group["RetentionInDays"] > 0 for group in groups)
+
+
+def test_two_processes_package_one_after_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Both would write the zip to the same file in .chalice/deployments/."""
+    (tmp_path / ".chalice").mkdir()
+    busy: list[bool] = []
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        with (tmp_path / ".chalice" / "deployments" / "lock").open() as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            busy.append(False)
+            return subprocess.CompletedProcess([], 0, "", "")
+        busy.append(True)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr("infrastructure.package.subprocess.run", run)
+    _chalice(tmp_path, tmp_path / "constraints.txt", "package")
+    assert busy == [True]
 
 
 def test_the_code_is_the_app_and_its_two_libraries_without_boto3(packaged: Path):

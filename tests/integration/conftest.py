@@ -1,11 +1,13 @@
 """The app in this process, on moto's tables: fast, but neither concurrent nor checked against the policy."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from chalice.local import LambdaContext
 from chalice.test import Client
 from moto import mock_aws
 
@@ -53,7 +55,8 @@ def not_behind(agreement: Any, now: int) -> Any:
 
 
 @pytest.fixture
-def client(shell: Any) -> Iterator[Client]:
-    """Chalice's test client for the app."""
+def client(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """Chalice's test client for the app. Its invocations have 15 minutes, where Chalice gives them 3 seconds."""
+    monkeypatch.setattr("chalice.test.LambdaContext", partial(LambdaContext, max_runtime_ms=900_000))
     with Client(shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
         yield client

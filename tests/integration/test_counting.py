@@ -122,6 +122,7 @@ def test_an_invocation_that_runs_out_of_time_says_so_and_does_not_start_what_it_
     client, shell, dynamodb, monkeypatch
 ):
     monkeypatch.setattr(shell, "RESERVE_SHARE", 1)
+    monkeypatch.setattr(shell, "RESERVE_MAX_SECONDS", 900)
     with pytest.raises(shell.OutOfTime):
         deliver(client, written(dynamodb, item("o")).records)
     assert dynamodb.scan(TableName="LedgerTable")["Items"] == []
