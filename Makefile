@@ -43,7 +43,7 @@ help: ## Say what there is to make
 local: $(READY) ## Run the whole app on this machine (HTTP_PORT=8000 AWS_PORT=4566 DATA=folder)
 	@HTTP_PORT='$(HTTP_PORT)' AWS_PORT='$(AWS_PORT)' DATA='$(DATA)' exec $(BIN)/python -m localcloud
 
-check: $(TESTED) ## Lint, check types, and run the unit and integration tests, in about a minute
+check: $(TESTED) ## Lint, check types, run the unit and integration tests (under a minute, once all is installed)
 	@$(LINT)
 	@exec $(BIN)/python -m pytest --quiet --numprocesses '$(JOBS)' --dist worksteal -m 'not slow' \
 	  tests/unit tests/integration

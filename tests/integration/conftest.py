@@ -11,13 +11,20 @@ from chalice.local import LambdaContext
 from chalice.test import Client
 from moto import mock_aws
 
+from chalicelib import freshness
 from infrastructure import tables
 
 PROJECT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="session")
+def session() -> boto3.Session:
+    """One session for the clients of all tests: it reads DynamoDB's service model once."""
+    return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+
+
 @pytest.fixture
-def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def dynamodb(session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """moto's DynamoDB with the stage local's tables."""
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "test"),
@@ -27,7 +34,7 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
-        client = boto3.client("dynamodb")
+        client = session.client("dynamodb")
         for table in tables.all_tables("local"):
             client.create_table(**tables.create_parameters(table))
         yield client
@@ -35,10 +42,11 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """app.py, its requests going to `dynamodb`."""
+    """app.py as in a container just started, its requests going to `dynamodb`."""
     import app
 
     monkeypatch.setattr(app, "dynamodb", dynamodb)
+    monkeypatch.setattr(app, "pace", freshness.Pace())
     return app
 
 

@@ -158,11 +158,10 @@ def test_before_any_order_nothing_is_said_of_freshness(client):
 
 
 @pytest.fixture
-def pace(shell: Any, monkeypatch: pytest.MonkeyPatch) -> freshness.Pace:
-    """A pace of which nothing is known, as in a container just started."""
-    pace = freshness.Pace()
-    monkeypatch.setattr(shell, "pace", pace)
-    return pace
+def pace(shell: Any) -> freshness.Pace:
+    """The pace of a container just started."""
+    started: freshness.Pace = shell.pace
+    return started
 
 
 def test_totals_say_how_far_the_stream_was_behind(client, dynamodb, pace):
