@@ -1,5 +1,6 @@
 """What all tests have in common: no real AWS account, a time limit, and a report of what was left out."""
 
+import ast
 import os
 from collections.abc import Generator
 from importlib.util import find_spec
@@ -18,8 +19,8 @@ FAKE_ACCESS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 
-# The packages that tests need besides requirements.txt, chalice, boto3, pytest and moto. With those alone, pytest
-# leaves out what is listed here, and says so.
+# What tests need besides requirements.txt, chalice, boto3, pytest and moto, where their own imports do not show it.
+# pytest leaves out what needs a package that is not installed, and says so.
 NEEDS = {
     "bench": ("ministack", "matplotlib"),
     "browser": ("ministack", "samtranslator", "playwright", "axe_playwright_python"),
@@ -27,18 +28,13 @@ NEEDS = {
     "infrastructure/test_chromium.py": ("playwright", "ministack"),
     "infrastructure/test_stage.py": ("rich",),
     "infrastructure/test_view_example.py": ("ruff",),
-    "integration/test_description.py": ("jsonschema",),
     "proof": ("ministack", "hypothesis"),
-    "unit/test_audit_counters.py": ("hypothesis",),
-    "unit/test_ledger.py": ("hypothesis",),
-    "unit/test_openapi.py": ("hypothesis", "jsonschema", "openapi_spec_validator"),
-    "unit/test_orders.py": ("hypothesis",),
+    "unit/test_openapi.py": ("openapi_spec_validator",),
 }
 
 HERE = Path(__file__).parent
-MISSING = {
-    HERE / path: [package for package in packages if find_spec(package) is None] for path, packages in NEEDS.items()
-}
+LEFT_OUT: dict[str, list[str]] = {}
+"""The packages that are missing, by the file or folder that was left out for it."""
 BROWSER_TESTS = "tests/browser/"
 
 # pytest-timeout's limit for a test, in seconds. The setting in pyproject.toml would be an error without the plugin.
@@ -52,7 +48,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    return True if MISSING.get(collection_path) else None
+    path = collection_path.relative_to(HERE).as_posix() if collection_path.is_relative_to(HERE) else ""
+    needed = {*NEEDS.get(path, ()), *(imported(collection_path) if path.endswith(".py") else ())}
+    missing = sorted(package for package in needed if find_spec(package) is None)
+    if missing:
+        LEFT_OUT[f"tests/{path}"] = missing
+    return True if missing else None
+
+
+def imported(file: Path) -> set[str]:
+    """Return the top-level packages that a file imports at its top."""
+    found: set[str] = set()
+    for statement in ast.parse(file.read_bytes()).body:
+        if isinstance(statement, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            found.add(statement.module.partition(".")[0])
+    return found
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -69,11 +81,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
 def left_out(reports: dict[str, list[Any]]) -> list[str]:
     """Return a line for the files that were not collected, and one for the browser tests that were skipped."""
     lines = []
-    files = [path for path, packages in MISSING.items() if packages]
-    if files:
-        names = ", ".join(str(path.relative_to(HERE.parent)) for path in files)
-        packages = ", ".join(sorted({package for path in files for package in MISSING[path]}))
-        lines.append(f"Left out, because {packages} are not installed: {names}. To run all tests: make test")
+    if LEFT_OUT:
+        packages = ", ".join(sorted({package for missing in LEFT_OUT.values() for package in missing}))
+        lines.append(
+            f"Left out, because {packages} are not installed: {', '.join(LEFT_OUT)}. To run all tests: make test"
+        )
     skipped = [report for report in reports.get("skipped", []) if report.nodeid.startswith(BROWSER_TESTS)]
     if skipped:
         lines.append(f"{len(skipped)} browser tests skipped. To run them: make test BROWSER=yes")
