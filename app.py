@@ -76,7 +76,7 @@ LEDGER = NAMES[tables.LEDGER]
 TOTALS = NAMES[tables.TOTALS]
 TREND = NAMES[tables.TREND]
 STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
-# The command of Chalice's command line that imports this file. In Lambda there is none, and no click.
+# The command of Chalice's command line that imports this file, if one does. Lambda has no click.
 COMMAND = "click" in sys.modules and sys.modules["click"].get_current_context(silent=True)
 if COMMAND and COMMAND.info_name == "deploy" and "ORDERS_STREAM_ARN" not in os.environ:
     STAGE = COMMAND.params["stage"]
