@@ -38,37 +38,23 @@ from chalice.app import (
     Response,
 )
 
-from chalicelib import (
-    access,
-    dashboard,
-    freshness,
-    hints,
-    instants,
-    jobs,
-    ledger,
-    openapi,
-    orders,
-    settlement,
-    stream,
-    tables,
-    totals,
-    transactions,
-    trend,
-)
-from chalicelib import audit as audits
-from chalicelib import backfill as backfills
-from chalicelib.access import Access
-from chalicelib.audit import Audit, Verdict
-from chalicelib.settlement import Read, Settlement
-from chalicelib.transactions import Transaction
+from chalicelib import dashboard, effects, hints, orders, stream_lag, tables, timestamps
+from chalicelib.api import access, openapi, totals, trend
+from chalicelib.api.access import Access
+from chalicelib.counting import committer, ledger, stream, transactions
+from chalicelib.counting.committer import Read, Settlement
+from chalicelib.counting.transactions import Transaction
+from chalicelib.jobs import audit as audits
+from chalicelib.jobs import backfill as backfills
+from chalicelib.jobs.audit import Audit, Verdict
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 # Chalice logs with it too, because it has the app's name. `exception` holds the traceback, so `stack_trace` is off.
 logger = Logger(service="order-totals", serialize_stacktrace=False)
 # By stage, so that two of them in one account are told apart.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
-tally = jobs.Tally()  # Of jobs and settlements.
-pace = freshness.Pace()  # Of this container's reports.
+tally = effects.Tally()  # Of jobs and settlements.
+pace = stream_lag.Pace()  # Of this container's reports.
 
 NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
 ORDERS = NAMES[tables.ORDERS]
@@ -171,7 +157,7 @@ def place_order() -> Response:
     if isinstance(draft, dict):
         return refusal(draft)
     order_id = draft.order_id or orders.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
-    item = orders.to_item(order_id, draft, instants.to_the_millisecond(time.time_ns() // 1_000_000))
+    item = orders.to_item(order_id, draft, timestamps.to_the_millisecond(time.time_ns() // 1_000_000))
     there = put_new_order(item)
     if not orders.says_the_same(there, draft):
         raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
@@ -231,7 +217,7 @@ def list_totals() -> Response | dict[str, Any]:
     asked = totals.listing(request().query_params)
     if isinstance(asked, dict):
         return refusal(asked)
-    lag = freshness.to_json(get_item(TREND, freshness.KEY))
+    lag = stream_lag.to_json(get_item(TREND, stream_lag.KEY))
     if asked.top is not None:
         largest = totals.largest(scan_all(TOTALS), asked.top)
         return {"totals": [totals.to_json(item) for item in largest], "freshness": lag}
@@ -248,7 +234,7 @@ def show_trend(product: str) -> Response | dict[str, Any]:
         return refusal(count)
     name = path_text(product)
     existing_total(name)
-    days = trend.days_until(instants.from_epoch(int(time.time()))[:10], count)
+    days = trend.days_until(timestamps.from_epoch(int(time.time()))[:10], count)
     return trend.to_json(name, days, query_days(name, days[0], days[-1]))
 
 
@@ -290,7 +276,7 @@ def aggregate(event: DynamoDBEvent) -> None:
     if not records:  # Lambda sends no empty batch; `make local` sends one to start the function.
         return
     batch = stream.read(records)
-    work = settlement.of_stream(batch.by_order)
+    work = committer.of_stream(batch.by_order)
     counted = False
     try:
         settle(work, deadline(event.context))
@@ -329,13 +315,13 @@ def daily_audit(event: CloudWatchEvent) -> None:
     report_audit(work, requests)
 
 
-def run(steps: jobs.Asking[None], seconds: float, end: float) -> int:
+def run(steps: effects.Asking[None], seconds: float, end: float) -> int:
     """Makes a job's requests until it is done or its time over; returns how many requests of DynamoDB it took."""
     soft_end = time.monotonic() + seconds
     before = tally.requests
     try:
         step = next(steps)
-        while not (isinstance(step, jobs.Checkpoint) and time.monotonic() > soft_end):
+        while not (isinstance(step, effects.Checkpoint) and time.monotonic() > soft_end):
             step = steps.send(answer(step, end))
     except StopIteration:
         pass
@@ -344,17 +330,17 @@ def run(steps: jobs.Asking[None], seconds: float, end: float) -> int:
     return tally.requests - before
 
 
-def answer(step: jobs.Request, end: float) -> Any:
+def answer(step: effects.Request, end: float) -> Any:
     """Does what a job asks for; returns the answer."""
     match step:
-        case jobs.Scan():
+        case effects.Scan():
             return scan(step)
-        case jobs.Lookup():
+        case effects.Lookup():
             return read_keys(step.table, step.keys, end, step.consistent)
-        case jobs.Pause():
+        case effects.Pause():
             sleep(step.seconds, end)
             return int(time.time())
-        case jobs.Correction():
+        case effects.Correction():
             return correct(step)
         case Settlement():
             settle(step, end)
@@ -378,7 +364,7 @@ def settle(work: Settlement, end: float) -> None:
 
 def transact(transaction: Transaction) -> Sequence[Mapping[str, Any]]:
     """Commits a transaction; returns the reasons if it was cancelled, and none if it was not."""
-    now = instants.from_epoch(int(time.time()))
+    now = timestamps.from_epoch(int(time.time()))
     tally.requests += 1
     try:
         dynamodb.transact_write_items(TransactItems=transactions.actions(transaction, NAMES, now))
@@ -465,11 +451,11 @@ def note_freshness(news: Mapping[str, Sequence[ledger.Record]], counted: bool) -
     ages = [max(0.0, now - record.at) for records in news.values() for record in records]
     if not ages:  # A call that only warms the function up.
         return
-    state = freshness.state_of(ages, counted)
+    state = stream_lag.state_of(ages, counted)
     if not pace.is_due(time.monotonic(), state):
         return
     try:
-        dynamodb.update_item(TableName=TREND, **freshness.update(state, max(ages), instants.from_epoch(int(now))))
+        dynamodb.update_item(TableName=TREND, **stream_lag.update(state, max(ages), timestamps.from_epoch(int(now))))
     except (ClientError, BotoCoreError):
         # A failed report must not cause a redelivery.
         logger.exception("Freshness not noted")
@@ -619,13 +605,13 @@ def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
         )["Items"]
 
 
-def scan(page: jobs.Scan) -> jobs.Page:
+def scan(page: effects.Scan) -> effects.Page:
     """A page of a table, for a job."""
     tally.requests += 1
-    return jobs.page(page.table, dynamodb.scan(**page.parameters(NAMES[page.table])))
+    return effects.page(page.table, dynamodb.scan(**page.parameters(NAMES[page.table])))
 
 
-def correct(correction: jobs.Correction) -> bool:
+def correct(correction: effects.Correction) -> bool:
     """Corrects a counter; returns whether it was still as the job had seen it, and nothing was moving it."""
     tally.requests += 1
     try:
@@ -644,18 +630,18 @@ def read_items(table: str, order_ids: Sequence[str], end: float) -> dict[str, or
     return {order_id: item for (order_id,), item in found.items()}
 
 
-def read_keys(table: str, keys: Sequence[jobs.Key], end: float, consistent: bool) -> dict[jobs.Key, orders.Item]:
+def read_keys(table: str, keys: Sequence[effects.Key], end: float, consistent: bool) -> dict[effects.Key, orders.Item]:
     """The items with these keys; those that are not there are left out."""
     name = NAMES[table]
-    items: dict[jobs.Key, orders.Item] = {}
-    for start in range(0, len(keys), settlement.READ_MAX_KEYS):
-        wanted: list[Any] = [jobs.key(table, values) for values in keys[start : start + settlement.READ_MAX_KEYS]]
+    items: dict[effects.Key, orders.Item] = {}
+    for start in range(0, len(keys), committer.READ_MAX_KEYS):
+        wanted: list[Any] = [effects.key(table, values) for values in keys[start : start + committer.READ_MAX_KEYS]]
         tries = 0
         while wanted:
-            pause(settlement.pause_seconds(tries), end)
+            pause(committer.pause_seconds(tries), end)
             tally.requests += 1
             answer = dynamodb.batch_get_item(RequestItems={name: {"Keys": wanted, "ConsistentRead": consistent}})
-            items.update({jobs.key_of(table, item): item for item in answer["Responses"][name]})
+            items.update({effects.key_of(table, item): item for item in answer["Responses"][name]})
             # DynamoDB leaves out what it cannot read at the moment, and answers at most 16 MB at once.
             wanted = answer["UnprocessedKeys"].get(name, {"Keys": []})["Keys"]
             tries += 1

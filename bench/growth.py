@@ -9,7 +9,8 @@ from bench.batches import Case, Figures, Kind, figures, orders
 from bench.delivery import Way, create_parameters
 from bench.records import Feed
 from bench.wire import Wire
-from chalicelib import ledger, stream, tables
+from chalicelib import tables
+from chalicelib.counting import ledger, stream
 from localcloud.emulator import Emulator
 
 BUCKET = "order-totals-bench"

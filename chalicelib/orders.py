@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple, NoReturn
 
-from chalicelib import instants
+from chalicelib import timestamps
 
 _KEY_MAX_BYTES = 2048  # Of a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
 # Half of that leaves a view room to make a key of a product and something more.
@@ -29,7 +29,7 @@ Problems = dict[str, str]
 
 
 class Order(NamedTuple):
-    """A valid order. `placed_at` is an instant as instants.py has it."""
+    """A valid order. `placed_at` is an instant as timestamps.py has it."""
 
     order_id: str
     product: str
@@ -226,7 +226,7 @@ def from_item(item: Item, first_seen: str) -> Order | Problems:
     wrong = problem_with_order_id(order_id) or problem_with_product(product) or problem_with_quantity(quantity)
     if wrong or quantity is None:
         return _problems(item, {"orderId": order_id, "product": product, "quantity": quantity})
-    return Order(order_id, product, quantity, (placed_at and instants.parse(placed_at)) or first_seen)
+    return Order(order_id, product, quantity, (placed_at and timestamps.parse(placed_at)) or first_seen)
 
 
 def _problems(item: Item, values: Mapping[str, object]) -> Problems:

@@ -1,6 +1,6 @@
 """What the template has for those who may call the API: throttling, API keys, permissions to attach, errors.
 
-Which routes ask for what is the app's own to say (chalicelib/access.py, app.py); here is read what Chalice has made
+Which routes ask for what is the app's own to say (chalicelib/api/access.py, app.py); here is read what Chalice has made
 of it, and what follows from that is added. No key is in the template: API Gateway makes it up.
 """
 

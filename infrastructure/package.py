@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from chalicelib.access import ORIGIN_VARIABLE, READ_VARIABLE, WRITE_VARIABLE
+from chalicelib.api.access import ORIGIN_VARIABLE, READ_VARIABLE, WRITE_VARIABLE
 from infrastructure import access, chalice_config, policy, template
 from infrastructure.tables import StreamView
 

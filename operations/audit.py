@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib import tables
-from chalicelib.audit import Verdict
+from chalicelib.jobs.audit import Verdict
 from chalicelib.views import VIEWS
 from operations import stage as stages
 from operations.display import Display

@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chalicelib import instants, jobs, ledger, settlement, stream, tables
-from chalicelib.settlement import Read, Settlement
-from chalicelib.transactions import Transaction, actions
+from chalicelib import effects, tables, timestamps
+from chalicelib.counting import committer, ledger, stream
+from chalicelib.counting.committer import Read, Settlement
+from chalicelib.counting.transactions import Transaction, actions
 
 NAMES = {table: table for table in tables.KEYS}
 NOW = 1_795_000_000  # Epoch seconds.
@@ -52,7 +53,7 @@ class Dynamo:
         for name in names or self.tables:
             self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
 
-    def _seen_by(self, asked: jobs.Scan | jobs.Lookup) -> dict[tuple[str, ...], dict[str, Any]]:
+    def _seen_by(self, asked: effects.Scan | effects.Lookup) -> dict[tuple[str, ...], dict[str, Any]]:
         return (self.tables if asked.consistent or not self.lags else self._replica)[asked.table]
 
     def read(self, table: str, order_ids: Sequence[str]) -> dict[str, Any]:
@@ -63,28 +64,28 @@ class Dynamo:
         found = {order_id: self.tables[table].get((order_id,)) for order_id in order_ids}
         return {order_id: copy.deepcopy(item) for order_id, item in found.items() if item is not None}
 
-    def lookup(self, asked: jobs.Lookup) -> dict[jobs.Key, Any]:
+    def lookup(self, asked: effects.Lookup) -> dict[effects.Key, Any]:
         """BatchGetItem, as often as it takes."""
         assert len(set(asked.keys)) == len(asked.keys)
         table = self._seen_by(asked)
         found = {key: table.get(key) for key in asked.keys}
         return {key: copy.deepcopy(item) for key, item in found.items() if item is not None}
 
-    def scan(self, asked: jobs.Scan) -> jobs.Page:
+    def scan(self, asked: effects.Scan) -> effects.Page:
         """Scan; the order is of no meaning, as in the real one."""
         parameters = asked.parameters(asked.table)
         segment, segments = parameters.get("Segment", 0), parameters.get("TotalSegments", 1)
         table = self._seen_by(asked)
         keys = sorted((key for key in table if _hash(key) % segments == segment), key=_hash)
         if "ExclusiveStartKey" in parameters:
-            start = jobs.key_of(asked.table, parameters["ExclusiveStartKey"])
+            start = effects.key_of(asked.table, parameters["ExclusiveStartKey"])
             keys = [key for key in keys if _hash(key) > _hash(start)]
         found = [copy.deepcopy(table[key]) for key in keys[: parameters["Limit"]]]
         # Stops where it has found enough, and does not look whether there is more: as the real one.
         more = {"LastEvaluatedKey": found[-1]} if len(found) == parameters["Limit"] else {}
-        return jobs.page(asked.table, {"Items": found, **more})
+        return effects.page(asked.table, {"Items": found, **more})
 
-    def update(self, asked: jobs.Correction) -> bool:
+    def update(self, asked: effects.Correction) -> bool:
         """UpdateItem; answers whether its condition held."""
         names, values = asked.parameters["ExpressionAttributeNames"], asked.parameters["ExpressionAttributeValues"]
         place = tuple(value["S"] for value in asked.parameters["Key"].values())
@@ -199,18 +200,21 @@ def settle(work: Settlement, dynamo: Dynamo, most_requests: int = 10_000) -> Set
             work.receive_entries(request, dynamo.read(tables.LEDGER, request.order_ids))
         else:
             assert isinstance(request, Transaction)
-            reasons = dynamo.transact(actions(request, NAMES, instants.from_epoch(NOW)))
+            reasons = dynamo.transact(actions(request, NAMES, timestamps.from_epoch(NOW)))
             work.receive_reasons(request, reasons)
     raise AssertionError("the settlement does not come to an end")
 
 
 def deliver(records: Sequence[dict[str, Any]], dynamo: Dynamo) -> Settlement:
     """Has a batch of stream records settled."""
-    return settle(settlement.of_stream(stream.read(records).by_order), dynamo)
+    return settle(committer.of_stream(stream.read(records).by_order), dynamo)
 
 
 def run(
-    work: Any, dynamo: Dynamo, checkpoints: int = 1_000_000, before_each: Callable[[jobs.Request], None] | None = None
+    work: Any,
+    dynamo: Dynamo,
+    checkpoints: int = 1_000_000,
+    before_each: Callable[[effects.Request], None] | None = None,
 ) -> None:
     """Makes a job's requests of `dynamo`, as app.py does of the real one.
 
@@ -228,18 +232,18 @@ def run(
             before_each(step)
         answer = None
         match step:
-            case jobs.Scan():
+            case effects.Scan():
                 answer = dynamo.scan(step)
-            case jobs.Lookup():
+            case effects.Lookup():
                 answer = dynamo.lookup(step)
-            case jobs.Correction():
+            case effects.Correction():
                 answer = dynamo.update(step)
-            case jobs.Pause():
+            case effects.Pause():
                 if step.seconds:
                     dynamo.now += int(step.seconds)
                     dynamo.catch_up()
                 answer = dynamo.now
-            case jobs.Checkpoint():
+            case effects.Checkpoint():
                 checkpoints -= 1
                 if checkpoints == 0:
                     return

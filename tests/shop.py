@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from chalicelib import jobs, tables
+from chalicelib import effects, tables
 from tests.doubles import Dynamo, deliver
 from tests.streams import Stream, item
 
@@ -69,6 +69,6 @@ def example() -> Shop:
     return shop
 
 
-def is_wait(step: jobs.Request) -> bool:
+def is_wait(step: effects.Request) -> bool:
     """Whether a job lets time pass, in which the stream catches up."""
-    return isinstance(step, jobs.Pause) and step.seconds > 0
+    return isinstance(step, effects.Pause) and step.seconds > 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chalicelib import ledger, transactions
+from chalicelib.counting import ledger, transactions
 
 BATCH_ORDERS = 1_000  # app.py's batch size.
 SHARD_RECORDS_PER_SECOND = 1_000  # A partition takes 1,000 write units a second, and its shard gets what it takes.

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chalicelib.access import OPEN_TO_ALL, Settings
+from chalicelib.api.access import OPEN_TO_ALL, Settings
 
 FILES = ("page.html", "style.css", "script.js")
 """What `page` takes, in this order."""

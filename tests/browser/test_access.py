@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Page, Route, expect
 
 from chalicelib import dashboard
-from chalicelib.access import Access, Settings
+from chalicelib.api.access import Access, Settings
 
 FOLDER = Path(dashboard.__file__).parent
 URL = "http://orders.example/api/"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import openapi
-from chalicelib.access import OPEN_TO_ALL, Access, Settings
+from chalicelib.api import openapi
+from chalicelib.api.access import OPEN_TO_ALL, Access, Settings
 from infrastructure.package import PROJECT
 from tests.e2e.http import Api
 

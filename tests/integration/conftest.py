@@ -11,7 +11,7 @@ from chalice.local import LambdaContext
 from chalice.test import Client
 from moto import mock_aws
 
-from chalicelib import freshness
+from chalicelib import stream_lag
 from infrastructure import tables
 
 PROJECT = Path(__file__).parents[2]
@@ -46,15 +46,15 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     import app
 
     monkeypatch.setattr(app, "dynamodb", dynamodb)
-    monkeypatch.setattr(app, "pace", freshness.Pace())
+    monkeypatch.setattr(app, "pace", stream_lag.Pace())
     return app
 
 
 @pytest.fixture
 def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an audit wait for nothing, and take the stream, whose records are old here, to have caught up."""
-    monkeypatch.setattr("chalicelib.audit_counters.PAUSE_SECONDS", 0)
-    monkeypatch.setattr("chalicelib.audit_orders.Agreement._is_stream_behind", not_behind)
+    monkeypatch.setattr("chalicelib.jobs.audit.counter_audit.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.Agreement._is_stream_behind", not_behind)
 
 
 def not_behind(agreement: Any, now: int) -> Any:

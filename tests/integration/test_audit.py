@@ -119,7 +119,7 @@ def test_the_daily_audit_logs_one_line_and_measures_that_nothing_drifts(client, 
 
 
 def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, shell, caplog, capsys, monkeypatch):
-    monkeypatch.setattr("chalicelib.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
+    monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     before = dynamodb.scan(TableName="AggregateTable")["Items"]
@@ -134,8 +134,8 @@ def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, sh
 
 
 def test_the_daily_audit_measures_what_it_could_not_prove(client, dynamodb, shell, caplog, capsys, monkeypatch):
-    monkeypatch.setattr("chalicelib.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
-    monkeypatch.setattr("chalicelib.audit_orders.Agreement._is_stream_behind", behind)
+    monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
+    monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.Agreement._is_stream_behind", behind)
     written(dynamodb, client, item("a"))
     dynamodb.put_item(TableName="OrdersTable", Item=item("waiting"))
     caplog.clear()
@@ -152,7 +152,7 @@ def behind(agreement: Any, now: int) -> Any:
 
 
 def audits_options() -> dict[str, Any]:
-    from chalicelib import audit
+    from chalicelib.jobs import audit
 
     return audit.OPTIONS
 

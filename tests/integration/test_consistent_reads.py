@@ -140,7 +140,7 @@ def test_a_backfill_reads_again_what_differs_as_it_is(client, dynamodb, catch_up
 def test_an_audit_scans_orders_for_half_the_price_and_counters_and_ledger_as_they_are(
     client, dynamodb, catch_up, monkeypatch
 ):
-    monkeypatch.setattr("chalicelib.audit_counters.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("chalicelib.jobs.audit.counter_audit.PAUSE_SECONDS", 0)
     count(client, dynamodb, item("o"), item("p", "Pen"))
     answer = client.lambda_.invoke("audit", {}).payload
     assert (answer["orders"]["checked"], answer["orders"]["entries"]) == (0, 0)

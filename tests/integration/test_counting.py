@@ -195,7 +195,7 @@ def backfill(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]
 
 
 def test_a_backfill_counts_what_no_stream_told_of_and_a_second_one_writes_nothing(client, dynamodb, shell, monkeypatch):
-    monkeypatch.setattr("chalicelib.backfill.PAGE_ORDERS", 40)
+    monkeypatch.setattr("chalicelib.jobs.backfill.PAGE_ORDERS", 40)
     written(dynamodb, *(item(f"o{n}", f"P{n % 3}", n + 1) for n in range(100)), item("bad", quantity=0))
     first = backfill(client)
     assert {"done": True, "cursor": None, "orders": 101, "changed": 101, "rejected": 1}.items() <= first.items()
@@ -217,7 +217,7 @@ def test_the_stream_finds_nothing_left_to_do_after_a_backfill(client, dynamodb, 
 
 
 def test_a_backfill_short_of_time_goes_on_from_its_cursor(client, dynamodb, shell, monkeypatch):
-    monkeypatch.setattr("chalicelib.backfill.PAGE_ORDERS", 10)
+    monkeypatch.setattr("chalicelib.jobs.backfill.PAGE_ORDERS", 10)
     written(dynamodb, *(item(f"o{n}") for n in range(25)))
     real, pages = shell.scan, []
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from chalicelib import openapi
+from chalicelib.api import openapi
 from tests.integration.refusals import refusal
 from tests.streams import Stream, item
 

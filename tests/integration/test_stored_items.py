@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib import freshness, instants, orders
+from chalicelib import orders, stream_lag, timestamps
 
 JSON = {"Content-Type": "application/json"}
 PEN = {"product": "Pen", "quantity": 1}
@@ -78,10 +78,10 @@ def test_an_order_of_any_attributes_can_be_shown_placed_again_and_amended(client
     lag=attributes("lagSeconds", "measuredAt"),
 )
 def test_counters_of_any_attributes_can_be_shown(client, dynamodb, total, day, lag):
-    today = instants.from_epoch(int(time.time()))[:10]
+    today = timestamps.from_epoch(int(time.time()))[:10]
     dynamodb.put_item(TableName="AggregateTable", Item={**total, "product": {"S": "Pen"}})
     dynamodb.put_item(TableName="TrendTable", Item={**day, "product": {"S": "Pen"}, "day": {"S": today}})
-    dynamodb.put_item(TableName="TrendTable", Item={**lag, **freshness.KEY})
+    dynamodb.put_item(TableName="TrendTable", Item={**lag, **stream_lag.KEY})
     for path in ("/totals", "/totals?top=1", "/totals/Pen", "/totals/Pen/trend"):
         assert ask(client, "GET", path).status_code == 200
 

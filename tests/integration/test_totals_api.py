@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from chalicelib import freshness
+from chalicelib import stream_lag
 from tests.streams import Stream, item
 
 
@@ -158,9 +158,9 @@ def test_before_any_order_nothing_is_said_of_freshness(client):
 
 
 @pytest.fixture
-def pace(shell: Any) -> freshness.Pace:
+def pace(shell: Any) -> stream_lag.Pace:
     """The pace of a container just started."""
-    started: freshness.Pace = shell.pace
+    started: stream_lag.Pace = shell.pace
     return started
 
 
@@ -185,7 +185,7 @@ def test_an_empty_batch_reports_nothing(client, pace):
 
 def test_a_full_batch_of_late_records_reports_a_backlog(client, pace):
     told = Stream(started=int(datetime.now(UTC).timestamp()) - 7200)  # Its records are a second apart.
-    for _ in range(freshness.BATCH_SIZE):
+    for _ in range(stream_lag.BATCH_SIZE):
         told.put(item("o"))
     client.lambda_.invoke("aggregate", {"Records": told.records})
     assert ask(client, "/totals")["freshness"]["state"] == "catchingUp"
@@ -193,7 +193,7 @@ def test_a_full_batch_of_late_records_reports_a_backlog(client, pace):
 
 def test_a_full_batch_is_as_large_as_the_handler_takes(shell):
     (source,) = [each for each in shell.app.event_sources if each.name == "aggregate"]
-    assert source.batch_size == freshness.BATCH_SIZE
+    assert source.batch_size == stream_lag.BATCH_SIZE
 
 
 def test_failing_batches_report_since_when_until_one_is_counted(client, dynamodb, pace, shell, monkeypatch):
@@ -207,7 +207,7 @@ def test_failing_batches_report_since_when_until_one_is_counted(client, dynamodb
         broken.setattr(shell.dynamodb, "transact_write_items", refuse)
         for minutes in range(2):
             # A new container each time, and a minute later.
-            broken.setattr(shell, "pace", freshness.Pace())
+            broken.setattr(shell, "pace", stream_lag.Pace())
             broken.setattr(shell.instants, "from_epoch", lambda seconds, m=minutes: f"2026-11-23T18:0{m}:05Z")
             with pytest.raises(ClientError):
                 client.lambda_.invoke("aggregate", {"Records": told.records})

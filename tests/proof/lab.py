@@ -149,7 +149,7 @@ def open_lab() -> Iterator[Lab]:
     with (
         Emulator() as emulator,
         mock.patch("botocore.endpoint.time", no_wait),
-        mock.patch("chalicelib.backfill.PAGE_ORDERS", 2),
+        mock.patch("chalicelib.jobs.backfill.PAGE_ORDERS", 2),
         mock.patch("botocore.retries.quota.RetryQuota.acquire", return_value=True),
     ):
         try:

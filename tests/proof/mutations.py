@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
-from chalicelib import backfill, jobs, ledger, orders, stream, transactions, views
-from chalicelib.ledger import Change, Counts, Entry, News, Record, Rule, Status
-from chalicelib.settlement import Settlement
+from chalicelib import effects, orders, views
+from chalicelib.counting import ledger, stream, transactions
+from chalicelib.counting.committer import Settlement
+from chalicelib.counting.ledger import Change, Counts, Entry, News, Record, Rule, Status
+from chalicelib.jobs import backfill, reads
 from tests.proof.lab import Lab
 
 
@@ -252,9 +254,9 @@ def _(lab: Lab) -> Any:
     def match(work: backfill.Backfill, items: Mapping[str, Any]) -> Any:
         open_orders: Sequence[str] = list(items)
         while open_orders:
-            current = yield from jobs.read_orders(open_orders)
-            entries = yield from jobs.read_entries(open_orders)
-            now = yield jobs.Pause()
+            current = yield from reads.read_orders(open_orders)
+            entries = yield from reads.read_entries(open_orders)
+            now = yield effects.Pause()
             settling = backfill.comparison(entries.values(), current, now)
             yield settling
             open_orders = settling.stale

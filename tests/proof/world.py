@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import freshness, tables
+from chalicelib import stream_lag, tables
 from infrastructure.tables import StreamView
 from tests.proof.faults import ENDING, Crash, Fault, Request
 from tests.proof.lab import Lab
@@ -114,7 +114,7 @@ class World:
         self._failing = False  # Whether the innermost invocation has met what may end it ...
         self._dead = False  # ... or is no more.
         lab.clock.reset()
-        lab.shell.pace = freshness.Pace()
+        lab.shell.pace = stream_lag.Pace()
         lab.wire.choose = self._before_request
         self.clock = lab.clock
         self.names = lab.make_tables(view)

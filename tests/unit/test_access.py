@@ -1,8 +1,8 @@
-"""chalicelib/access.py: a stage's settings are read as they are meant, or refused."""
+"""chalicelib/api/access.py: a stage's settings are read as they are meant, or refused."""
 
 import pytest
 
-from chalicelib.access import Access, Misconfigured, settings
+from chalicelib.api.access import Access, Misconfigured, settings
 
 
 def test_a_stage_that_says_nothing_is_open_to_everybody_but_to_no_foreign_page():

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from chalicelib.jobs.invocation import BadRequest
 
-from chalicelib import backfill as backfills
-from chalicelib import jobs, ledger, shapes, views
-from chalicelib.jobs import BadRequest
-from chalicelib.ledger import Entry, Status, absent
-from chalicelib.settlement import Settlement
+from chalicelib import views
+from chalicelib.counting import ledger
+from chalicelib.counting.committer import Settlement
+from chalicelib.counting.ledger import Entry, Status, absent
+from chalicelib.jobs import backfill as backfills
+from chalicelib.jobs import invocation, shapes
 from tests.doubles import NOW, Dynamo, deliver, run, settle
 from tests.shop import Shop
 from tests.streams import Stream, item
@@ -216,7 +218,7 @@ def test_an_order_that_can_never_be_counted_is_named_and_keeps_no_other_from_bei
 def test_a_backfill_starts_at_the_start_or_at_a_cursor():
     for event in (None, {}, {"cursor": None}):
         assert backfills.request(event).start is None
-    cursor = jobs.cursor("backfill", {"start": ["o"], "segment": 1, "segments": 2})
+    cursor = invocation.cursor("backfill", {"start": ["o"], "segment": 1, "segments": 2})
     again = backfills.request({"cursor": cursor, "seconds": 5})
     assert (again.start, again.segment, again.segments, again.seconds) == (("o",), 1, 2, 5)
 
@@ -247,21 +249,21 @@ ANY = shapes.shallow(9)
 
 def test_a_cursor_survives_its_way():
     state = {"start": ["Étui 📓", "2026-11-23"], "sums": {"a": 5}}
-    assert jobs.state("audit", jobs.cursor("audit", state), ANY) == state
+    assert invocation.state("audit", invocation.cursor("audit", state), ANY) == state
 
 
 def test_a_cursor_that_is_damaged_anywhere_is_refused():
-    cursor = jobs.cursor("audit", {"start": ["o"]})
+    cursor = invocation.cursor("audit", {"start": ["o"]})
     for at in range(len(cursor)):
         for damaged in (cursor[:at], cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :]):
             with pytest.raises(BadRequest, match="cursor"):
-                jobs.state("audit", damaged, ANY)
+                invocation.state("audit", damaged, ANY)
 
 
 def test_a_cursor_is_of_one_job_and_of_the_views_of_its_time(monkeypatch: pytest.MonkeyPatch):
-    cursor = jobs.cursor("audit", {})
+    cursor = invocation.cursor("audit", {})
     with pytest.raises(BadRequest, match="one of audit"):
-        jobs.state("backfill", cursor, ANY)
+        invocation.state("backfill", cursor, ANY)
     monkeypatch.delitem(views.VIEWS, "TrendTable")
     with pytest.raises(BadRequest, match="views have changed"):
-        jobs.state("audit", cursor, ANY)
+        invocation.state("audit", cursor, ANY)

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib import audit, audit_counters, backfill, freshness, instants, jobs, ledger, tables
-from chalicelib.audit_counters import Stage
-from chalicelib.jobs import Lookup, Scan
+from chalicelib import effects, stream_lag, tables, timestamps
+from chalicelib.counting import ledger
+from chalicelib.effects import Lookup, Scan
+from chalicelib.jobs import audit, backfill
+from chalicelib.jobs.audit import counter_audit
+from chalicelib.jobs.audit.counter_audit import Stage
 from tests.doubles import Dynamo, run
 from tests.shop import Shop, example
 from tests.streams import item
@@ -35,14 +38,14 @@ def test_an_audit_reads_the_streams_lag_as_it_is():
     """A lag that was written a moment ago shows that what differs is in flight."""
     shop = example()
     shop.put(item("new"))  # The stream has not delivered it yet.
-    key = jobs.key_of(tables.TREND, freshness.KEY)
+    key = effects.key_of(tables.TREND, stream_lag.KEY)
 
-    def write_lag(step: jobs.Request) -> None:
+    def write_lag(step: effects.Request) -> None:
         if isinstance(step, Lookup) and step.keys == [key]:
             shop.dynamo.tables[tables.TREND][key] = {
-                **freshness.KEY,
+                **stream_lag.KEY,
                 "lagSeconds": {"N": "60"},
-                "measuredAt": {"S": instants.from_epoch(shop.dynamo.now)},
+                "measuredAt": {"S": timestamps.from_epoch(shop.dynamo.now)},
                 "state": {"S": "failing"},
             }
 
@@ -57,8 +60,8 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
 
     Only the counter's revision shows that it moved, and only a consistent read is sure to see the revision.
     """
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1)  # So that the checksums come first.
-    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 1)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 1)  # So that the checksums come first.
+    monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 1)
     shop = Shop()
     shop.put(item("a", quantity=5), item("b", quantity=5))
     shop.deliver()
@@ -68,7 +71,7 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
     shop.counter("Notebook")["totalQuantity"] = {"N": "10"}  # It should be 12.
     work = audit.request({})
 
-    def change(step: jobs.Request) -> None:
+    def change(step: effects.Request) -> None:
         sums = work._counters
         if (sums.stage, sums.items) == (Stage.SCREEN_SUM, 1) and isinstance(step, Scan):
             shop.put(item(first, quantity=7), item(second, quantity=5))
@@ -87,7 +90,7 @@ def test_a_backfill_reads_again_what_differs_in_a_stale_page():
     shop.put(item("o", quantity=6))
     shop.lose()
 
-    def change(step: jobs.Request) -> None:
+    def change(step: effects.Request) -> None:
         if isinstance(step, Scan):
             shop.put(item("o", quantity=7))
             shop.deliver()
@@ -101,7 +104,7 @@ def test_a_backfill_reads_again_what_differs_in_a_stale_page():
 def test_a_backfill_that_misses_a_new_order_leaves_it_to_the_stream():
     shop = Shop()
 
-    def place(step: jobs.Request) -> None:
+    def place(step: effects.Request) -> None:
         if isinstance(step, Scan):
             shop.put(item("o"))
 
@@ -117,7 +120,7 @@ def test_an_audit_finds_nothing_wrong_in_a_stale_page_of_a_table_that_is_right(t
     """The page shows orders as they were before all of them changed."""
     shop = example()
 
-    def change(step: jobs.Request) -> None:
+    def change(step: effects.Request) -> None:
         if isinstance(step, Scan) and step.table == table:
             shop.put(item("a", quantity=9), item("e"), item("bad", quantity=1))
             shop.remove("b")
@@ -153,12 +156,12 @@ def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[s
         CHANGES[change](shop)
     number = iter(range(1_000_000))
 
-    def happen(step: jobs.Request) -> None:
+    def happen(step: effects.Request) -> None:
         now = next(number)
         for at, change in meanwhile:
             if at == now:
                 CHANGES[change](shop)
-        if isinstance(step, jobs.Pause) and step.seconds:
+        if isinstance(step, effects.Pause) and step.seconds:
             shop.deliver()
 
     module, event = job

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from chalicelib.jobs.invocation import BadRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib import audit, audit_counters, audit_orders, audit_screen, backfill, jobs
-from chalicelib.jobs import BadRequest
+from chalicelib.jobs import audit, backfill, invocation
+from chalicelib.jobs.audit import checksums, counter_audit, entry_audit
 from tests.doubles import run
 from tests.shop import Shop, example
 from tests.streams import item
@@ -61,15 +62,15 @@ def honest_contents(job: str, event: dict[str, Any]) -> Iterator[Any]:
 def contents() -> list[Any]:
     """Contents of cursors from every stage of both jobs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_screen, "BUCKETS", 4)
-        patch.setattr(audit_counters, "PAGE_ITEMS", 2)
-        patch.setattr(audit_orders, "PAGE_ITEMS", 2)
+        patch.setattr(checksums, "BUCKETS", 4)
+        patch.setattr(counter_audit, "PAGE_ITEMS", 2)
+        patch.setattr(entry_audit, "PAGE_ITEMS", 2)
         patch.setattr(backfill, "PAGE_ORDERS", 2)
         found = [*honest_contents("backfill", {}), *honest_contents("audit", {"repair": True})]
-        patch.setattr(audit_counters, "HELD_MAX_BYTES", 100)
+        patch.setattr(counter_audit, "HELD_MAX_BYTES", 100)
         found += honest_contents("audit", {"repair": True})
     assert {each["state"]["counters"]["stage"] for each in found if each["job"] == "audit"} >= {
-        stage.value for stage in audit_counters.Stage if stage is not audit_counters.Stage.DONE
+        stage.value for stage in counter_audit.Stage if stage is not counter_audit.Stage.DONE
     }
     return found
 
@@ -77,7 +78,7 @@ def contents() -> list[Any]:
 @pytest.fixture(autouse=True)
 def few_buckets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "contents" in request.fixturenames:
-        monkeypatch.setattr(audit_screen, "BUCKETS", 4)
+        monkeypatch.setattr(checksums, "BUCKETS", 4)
 
 
 def go_on(content: Any) -> bool:
@@ -170,28 +171,28 @@ def test_a_cursor_that_lacks_anything_or_has_more_is_refused(contents: list[Any]
             assert not go_on(replaced(content, path, {**part, "more": 1}))
 
 
-@pytest.mark.parametrize("size", [0, 8 * audit_screen.BUCKETS - 8, 8 * audit_screen.BUCKETS + 8, 50_000_000])
+@pytest.mark.parametrize("size", [0, 8 * checksums.BUCKETS - 8, 8 * checksums.BUCKETS + 8, 50_000_000])
 def test_a_screen_of_wrong_size_is_refused(size: int):
-    right = audit_screen.Screen().state()
+    right = checksums.Screen().state()
     wrong = base64.b64encode(zlib.compress(bytes(size))).decode()
-    assert audit_screen.is_state(right)
+    assert checksums.is_state(right)
     for at in range(3):
-        assert not audit_screen.is_state([*right[:at], wrong, *right[at + 1 :]])
+        assert not checksums.is_state([*right[:at], wrong, *right[at + 1 :]])
 
 
 @pytest.mark.parametrize(
     "state",
-    [None, 5, "abc", [], [None] * 3, ["", "", ""], ["!", "!", "!"], audit_screen.Screen().state()[:2]],
+    [None, 5, "abc", [], [None] * 3, ["", "", ""], ["!", "!", "!"], checksums.Screen().state()[:2]],
     ids=str,
 )
 def test_what_is_no_screen_is_refused(state: Any):
-    assert not audit_screen.is_state(state)
+    assert not checksums.is_state(state)
 
 
 def test_a_screen_whose_numbers_leave_no_room_is_refused():
-    full = base64.b64encode(zlib.compress((2**63 - 1).to_bytes(8, "little") * audit_screen.BUCKETS))
-    right = audit_screen.Screen().state()
-    assert not audit_screen.is_state([right[0], full.decode(), right[2]])
+    full = base64.b64encode(zlib.compress((2**63 - 1).to_bytes(8, "little") * checksums.BUCKETS))
+    right = checksums.Screen().state()
+    assert not checksums.is_state([right[0], full.decode(), right[2]])
 
 
 # --- Memory --------------------------------------------------------------------------------------
@@ -199,14 +200,14 @@ def test_a_screen_whose_numbers_leave_no_room_is_refused():
 
 def filled(unit: bytes) -> bytes:
     """Return a JSON array of as many of these as a cursor may unpack to."""
-    return b"[" + unit * ((jobs._CURSOR_MAX_BYTES - 2) // len(unit) - 1) + unit.rstrip(b",") + b"]"
+    return b"[" + unit * ((invocation._CURSOR_MAX_BYTES - 2) // len(unit) - 1) + unit.rstrip(b",") + b"]"
 
 
 def in_screen(size: int) -> bytes:
     state = audit.request({})._state(0)
     bomb = base64.b64encode(zlib.compress(bytes(size))).decode()
     state["counters"] |= {"stage": "screen read", "screen": [bomb] * 3}
-    return json.dumps({"job": "audit", "views": jobs._views(), "state": state}).encode()
+    return json.dumps({"job": "audit", "views": invocation._views(), "state": state}).encode()
 
 
 CRAFTED: dict[str, Callable[[], bytes]] = {

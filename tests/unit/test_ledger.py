@@ -1,4 +1,4 @@
-"""The laws of chalicelib/ledger.py, one by one, and its table of rules, row by row."""
+"""The laws of chalicelib/counting/ledger.py, one by one, and its table of rules, row by row."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib import instants, ledger, orders, stream, views
-from chalicelib.ledger import RULES, Change, Counts, Entry, News, Record, Status, absent, after
+from chalicelib import orders, timestamps, views
+from chalicelib.counting import ledger, stream
+from chalicelib.counting.ledger import RULES, Change, Counts, Entry, News, Record, Status, absent, after
 from chalicelib.views import Counter
 from tests.doubles import Dynamo, deliver
 from tests.streams import STARTED, TTL, Stream, every_way, item
@@ -208,7 +209,7 @@ def what_a_person_would_count(told: Stream) -> dict[Any, dict[str, int]]:
     for each in told.records:
         order_id, change = each["dynamodb"]["Keys"]["OrderID"]["S"], each["dynamodb"]
         if each["eventName"] == "INSERT":
-            seen[order_id] = instants.from_epoch(change["ApproximateCreationDateTime"])
+            seen[order_id] = timestamps.from_epoch(change["ApproximateCreationDateTime"])
         if "NewImage" in change:
             there[order_id] = change["NewImage"]
         elif each.get("userIdentity") != TTL:
@@ -327,13 +328,13 @@ def test_a_slow_clock_does_not_move_an_order_into_an_earlier_hour():
 
 def test_the_hour_that_a_backfill_assumed_gives_way_to_that_of_the_first_record():
     backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED + 5000)
-    assert after(backfilled, record(1, item("o", quantity=6))).first_seen == instants.from_epoch(STARTED + 1)
+    assert after(backfilled, record(1, item("o", quantity=6))).first_seen == timestamps.from_epoch(STARTED + 1)
 
 
 def test_the_time_of_placing_holds_against_a_backfill_whose_clock_was_slow():
     backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED - 3600)
     placed = after(backfilled, record(1, item("o"), first=True))
-    assert placed.first_seen == instants.from_epoch(STARTED + 1)
+    assert placed.first_seen == timestamps.from_epoch(STARTED + 1)
 
 
 # --- Law 7: records that a backfill was ahead of --------------------------------------------------
@@ -447,7 +448,7 @@ def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_r
     assert PEN in rebuilt.contributions
     assert rebuilt.version == ("" if "version" in change else COUNTED["version"]["S"])
     assert rebuilt.first_seen == (
-        instants.from_epoch(STARTED + 100) if "firstSeen" in change else COUNTED["firstSeen"]["S"]
+        timestamps.from_epoch(STARTED + 100) if "firstSeen" in change else COUNTED["firstSeen"]["S"]
     )
     change_made = ledger.change(unreadable, rebuilt)
     assert change_made is not None

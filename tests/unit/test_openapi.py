@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError, validators
 from openapi_spec_validator import validate
 
-from chalicelib import openapi, orders, totals, trend
-from chalicelib.access import Access, Settings
+from chalicelib import orders
+from chalicelib.api import openapi, totals, trend
+from chalicelib.api.access import Access, Settings
 
 DOCUMENT = openapi.document("/api")
 SCHEMAS = DOCUMENT["components"]["schemas"]

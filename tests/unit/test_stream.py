@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import stream
-from chalicelib.stream import StreamWithoutNewImages
+from chalicelib.counting import stream
+from chalicelib.counting.stream import StreamWithoutNewImages
 from tests.streams import STARTED, TTL, Stream, item
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import totals
-from chalicelib.totals import Listing
+from chalicelib.api import totals
+from chalicelib.api.totals import Listing
 
 
 def total(product: str, quantity: int) -> dict[str, dict[str, str]]:

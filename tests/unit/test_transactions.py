@@ -1,8 +1,8 @@
 """Packing, the form of the requests, and what the reasons of a cancelled one mean."""
 
-from chalicelib import ledger, transactions
-from chalicelib.ledger import Change, Entry, Status
-from chalicelib.transactions import ACTIONS_MAX, Transaction
+from chalicelib.counting import ledger, transactions
+from chalicelib.counting.ledger import Change, Entry, Status
+from chalicelib.counting.transactions import ACTIONS_MAX, Transaction
 from chalicelib.views import Counter
 from tests.doubles import NAMES
 

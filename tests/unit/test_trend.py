@@ -2,7 +2,8 @@
 
 import pytest
 
-from chalicelib import trend, views
+from chalicelib import views
+from chalicelib.api import trend
 from chalicelib.orders import Order
 from chalicelib.views import Counter
 from tests.doubles import Dynamo, deliver

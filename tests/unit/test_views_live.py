@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import audit, backfill, tables, views
+from chalicelib import tables, views
+from chalicelib.jobs import audit, backfill
 from chalicelib.orders import Order
 from chalicelib.views import Amounts, View
 from tests.doubles import NAMES, run

@@ -7,8 +7,9 @@ as it says here, is shown by tests/integration/test_description.py.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib import freshness, orders, totals, trend
-from chalicelib.access import OPEN_TO_ALL, Access, Settings
+from chalicelib import orders, stream_lag
+from chalicelib.api import totals, trend
+from chalicelib.api.access import OPEN_TO_ALL, Access, Settings
 
 VERSION = "1.0.0"
 
@@ -264,7 +265,7 @@ _SCHEMAS: dict[str, Schema] = {
             },
             "measuredAt": {**_INSTANT, "description": "When the batch ended."},
             "state": {
-                "enum": list(freshness.State),
+                "enum": list(stream_lag.State),
                 "description": (
                     "`current`: the batch was counted, and no backlog is left. `catchingUp`: it was counted, and a "
                     "backlog is left. `failing`: it could not be counted; it is tried again, and its orders wait."

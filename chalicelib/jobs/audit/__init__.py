@@ -1,6 +1,6 @@
 """The audit: proves that the ledger agrees with OrdersTable, and that every counter is the sum of the ledger.
 
-The two proofs are in audit_orders.py and audit_counters.py; here is how they are asked for, how they go on in
+The two proofs are in entry_audit.py and counter_audit.py; here is how they are asked for, how they go on in
 the next invocation, and what is answered.
 """
 
@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from chalicelib import audit_counters, audit_orders, jobs, shapes
-from chalicelib.audit_counters import Stage, Sums
-from chalicelib.audit_findings import PRODUCTS_MAX, Products
-from chalicelib.audit_orders import Agreement
-from chalicelib.jobs import Asking, Option
+from chalicelib.effects import Asking
+from chalicelib.jobs import invocation, shapes
+from chalicelib.jobs.audit import counter_audit, entry_audit
+from chalicelib.jobs.audit.counter_audit import Stage, Sums
+from chalicelib.jobs.audit.entry_audit import Agreement
+from chalicelib.jobs.audit.findings import PRODUCTS_MAX, Products
+from chalicelib.jobs.invocation import Option
 
 JOB = "audit"
 
@@ -21,7 +23,7 @@ PATIENCE_SECONDS = 10
 _PATIENCE_MAX_SECONDS = 300
 
 OPTIONS = {
-    "seconds": jobs.SECONDS,
+    "seconds": invocation.SECONDS,
     "repair": Option(False, "true or false"),
     "patienceSeconds": Option(
         PATIENCE_SECONDS, f"a whole number from 1 to {_PATIENCE_MAX_SECONDS}", 1, _PATIENCE_MAX_SECONDS
@@ -34,8 +36,8 @@ _STATE = shapes.record(
         "patienceSeconds": OPTIONS["patienceSeconds"].takes,
         "requests": shapes.whole(),
         "products": shapes.array(shapes.text, PRODUCTS_MAX),
-        "orders": audit_orders.STATE,
-        "counters": audit_counters.STATE,
+        "orders": entry_audit.STATE,
+        "counters": counter_audit.STATE,
     }
 )
 
@@ -77,7 +79,7 @@ ADVICE = {
 class Audit:
     """How far an audit has come, over all its invocations, and what it has found."""
 
-    def __init__(self, seconds: int = jobs.SECONDS_MAX, repair: bool = False, patience_seconds: int = 10) -> None:
+    def __init__(self, seconds: int = invocation.SECONDS_MAX, repair: bool = False, patience_seconds: int = 10) -> None:
         self.seconds = seconds
         self._repair = repair
         self._patience_seconds = patience_seconds
@@ -126,7 +128,7 @@ class Audit:
 
     @property
     def drifted_products(self) -> int:
-        """How many products what was found concerns, mended or not: at most PRODUCTS_MAX of audit_findings.py.
+        """How many products what was found concerns, mended or not: at most PRODUCTS_MAX of findings.py.
 
         At least 1 if there is drift: which products an unreadable entry concerns may not be known.
         """
@@ -148,7 +150,7 @@ class Audit:
         """
         return {
             "done": self.done,
-            "cursor": None if self.done else jobs.cursor(JOB, self._state(requests)),
+            "cursor": None if self.done else invocation.cursor(JOB, self._state(requests)),
             "verdict": self.verdict,
             "advice": self.advice,
             "driftedProducts": self.drifted_products,
@@ -212,10 +214,10 @@ def request(event: Mapping[str, Any] | None) -> Audit:
     asked = dict(event or {})
     text = asked.pop("cursor", None)
     if text is None:
-        values = jobs.options(JOB, asked, OPTIONS)
+        values = invocation.options(JOB, asked, OPTIONS)
         return Audit(values["seconds"], values["repair"], values["patienceSeconds"])
-    state = jobs.state(JOB, text, _STATE)
-    values = jobs.options(JOB, asked, {"seconds": jobs.SECONDS})
+    state = invocation.state(JOB, text, _STATE)
+    values = invocation.options(JOB, asked, {"seconds": invocation.SECONDS})
     audit = Audit(values["seconds"], state["repair"], state["patienceSeconds"])
     audit.restore(state)
     return audit

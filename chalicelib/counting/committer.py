@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from chalicelib import ledger, transactions
-from chalicelib.ledger import Change, Entry, Record, Status
+from chalicelib.counting import ledger, transactions
+from chalicelib.counting.ledger import Change, Entry, Record, Status
+from chalicelib.counting.transactions import Transaction
 from chalicelib.orders import Item
-from chalicelib.transactions import Transaction
 
 # API reference, BatchGetItem: up to 100 items.
 READ_MAX_KEYS = 100

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from chalicelib import parameters, views
+from chalicelib import views
+from chalicelib.api import query_string
 from chalicelib.orders import Item, Problems
 
 DAYS_DEFAULT = 7
@@ -21,8 +22,8 @@ def days_asked(query: Mapping[str, str] | None) -> int | Problems:
     """How many days a query string asks for, or all that is wrong with it."""
     asked = query or {}
     problems: Problems = {}
-    days = parameters.whole(asked, "days", DAYS_DEFAULT, DAYS_MAX, problems)
-    parameters.refuse_others(asked, ["days"], problems)
+    days = query_string.whole(asked, "days", DAYS_DEFAULT, DAYS_MAX, problems)
+    query_string.refuse_others(asked, ["days"], problems)
     return problems or days
 
 

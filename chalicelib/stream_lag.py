@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
-from chalicelib import instants
+from chalicelib import timestamps
 from chalicelib.orders import Item
 
 # In TrendTable, under a product that no order can have: a name must not be blank.
@@ -97,6 +97,6 @@ def to_json(item: Item | None) -> dict[str, Any] | None:
 def _instant(value: Mapping[str, Any]) -> str:
     """Return the text of an attribute that holds an instant. Raise ValueError if it holds something else."""
     text: str = value["S"]
-    if instants.parse(text) != text:
+    if timestamps.parse(text) != text:
         raise ValueError(f"{text} is not an instant.")
     return text

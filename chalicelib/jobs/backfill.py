@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib import jobs, ledger, shapes, tables
-from chalicelib.jobs import Asking, Checkpoint, Option, Pause, Scan
-from chalicelib.ledger import Entry, Status
+from chalicelib import effects, tables
+from chalicelib.counting import ledger
+from chalicelib.counting.committer import Settlement
+from chalicelib.counting.ledger import Entry, Status
+from chalicelib.effects import Asking, Checkpoint, Pause, Scan
+from chalicelib.jobs import invocation, reads, shapes
+from chalicelib.jobs.invocation import Option
 from chalicelib.orders import Item
-from chalicelib.settlement import Settlement
 
 JOB = "backfill"
 
@@ -24,7 +27,7 @@ Some 9,000 orders are the 1 MB that DynamoDB answers a Scan with at the most.
 
 SEGMENTS_MAX = 1000  # DynamoDB takes a million; each one here is an invocation of its own.
 OPTIONS = {
-    "seconds": jobs.SECONDS,
+    "seconds": invocation.SECONDS,
     "segment": Option(0, "a whole number from 0, below segments", 0, SEGMENTS_MAX - 1),
     "segments": Option(1, f"a whole number from 1 to {SEGMENTS_MAX}", 1, SEGMENTS_MAX),
 }
@@ -47,10 +50,10 @@ _STATE = shapes.both(
 class Backfill:
     """How far a backfill of a table, or of a segment of it, has come."""
 
-    seconds: int = jobs.SECONDS_MAX
+    seconds: int = invocation.SECONDS_MAX
     segment: int = 0
     segments: int = 1
-    start: jobs.Key | None = None  # The key after which the next page starts.
+    start: effects.Key | None = None  # The key after which the next page starts.
     done: bool = False
     # What this invocation has done:
     orders: int = 0  # Seen.
@@ -71,13 +74,13 @@ class Backfill:
 
     def _match(self, items: Mapping[str, Item]) -> Asking[None]:
         """Brings the ledger to what these items say."""
-        entries = yield from jobs.read_entries(list(items), consistent=False)
+        entries = yield from reads.read_entries(list(items), consistent=False)
         now = yield Pause()
         open_orders = differing(entries, items, now)
         self._note_unchanged(entries, open_orders)
         while open_orders:
-            entries = yield from jobs.read_entries(open_orders)  # Before the items, always: see comparison.
-            current = yield from jobs.read_orders(open_orders)
+            entries = yield from reads.read_entries(open_orders)  # Before the items, always: see comparison.
+            current = yield from reads.read_orders(open_orders)
             work = comparison(entries.values(), current, now)
             yield work
             self._note_settled(work)
@@ -101,7 +104,7 @@ class Backfill:
         state = {"start": self.start, "segment": self.segment, "segments": self.segments}
         return {
             "done": self.done,
-            "cursor": None if self.done else jobs.cursor(JOB, state),
+            "cursor": None if self.done else invocation.cursor(JOB, state),
             "orders": self.orders,
             "changed": self.changed,
             "rejected": self.rejected,
@@ -119,12 +122,12 @@ def request(event: Mapping[str, Any] | None) -> Backfill:
     asked = dict(event or {})
     text = asked.pop("cursor", None)
     if text is None:
-        values = jobs.options(JOB, asked, OPTIONS)
+        values = invocation.options(JOB, asked, OPTIONS)
         if values["segment"] >= values["segments"]:
-            raise jobs.BadRequest(f"segment must be {OPTIONS['segment'].rule}.")
+            raise invocation.BadRequest(f"segment must be {OPTIONS['segment'].rule}.")
         return Backfill(**values)
-    held = jobs.state(JOB, text, _STATE)
-    values = jobs.options(JOB, asked, {"seconds": jobs.SECONDS})
+    held = invocation.state(JOB, text, _STATE)
+    values = invocation.options(JOB, asked, {"seconds": invocation.SECONDS})
     start = None if held["start"] is None else tuple(held["start"])
     return Backfill(values["seconds"], held["segment"], held["segments"], start)
 

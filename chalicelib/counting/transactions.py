@@ -2,14 +2,15 @@
 
 Here are the limits of TransactWriteItems, the form of the request and what the reasons of a cancelled one
 mean. Which changes there are to make is ledger.py's; in which order things are asked for, and what follows
-from an answer, is settlement.py's.
+from an answer, is committer.py's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chalicelib import ledger, tables
-from chalicelib.ledger import Change, Status
+from chalicelib import tables
+from chalicelib.counting import ledger
+from chalicelib.counting.ledger import Change, Status
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, Amounts, Counter
 

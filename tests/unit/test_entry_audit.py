@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 
-from chalicelib import audit, audit_findings, audit_orders, backfill, freshness, instants, jobs, ledger, tables
-from chalicelib.audit_findings import Shown
-from chalicelib.ledger import Status
-from chalicelib.settlement import Settlement
+from chalicelib import effects, stream_lag, tables, timestamps
+from chalicelib.counting import ledger
+from chalicelib.counting.committer import Settlement
+from chalicelib.counting.ledger import Status
+from chalicelib.jobs import audit, backfill
+from chalicelib.jobs.audit import entry_audit, findings
+from chalicelib.jobs.audit.findings import Shown
 from chalicelib.views import Counter
 from tests.doubles import Dynamo, run
 from tests.shop import Shop, example, is_wait
 from tests.streams import item
 
-Hook = Callable[[jobs.Request], None]
+Hook = Callable[[effects.Request], None]
 
 
 def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
@@ -224,7 +227,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
     """Does it before this request."""
     count = iter(range(1_000_000))
 
-    def hook(step: jobs.Request) -> None:
+    def hook(step: effects.Request) -> None:
         if next(count) == number:
             do()
 
@@ -234,7 +237,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
     """Does it also whenever the job lets time pass."""
 
-    def both(step: jobs.Request) -> None:
+    def both(step: effects.Request) -> None:
         hook(step)
         if is_wait(step):
             do()
@@ -268,9 +271,9 @@ def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
     assert totals(shop) == totals_in_truth(shop)
 
 
-def mending(work: audit.Audit, step: jobs.Request) -> bool:
+def mending(work: audit.Audit, step: effects.Request) -> bool:
     """Whether this is the first request of the mending of what has been found."""
-    return bool(work._orders._to_mend) and isinstance(step, jobs.Lookup) and step.table == tables.LEDGER
+    return bool(work._orders._to_mend) and isinstance(step, effects.Lookup) and step.table == tables.LEDGER
 
 
 def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_cancelled():
@@ -278,7 +281,7 @@ def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_can
     lose_an_amendment(shop)
     work = audit.request({"repair": True})
 
-    def archive(step: jobs.Request) -> None:
+    def archive(step: effects.Request) -> None:
         if mending(work, step):
             shop.remove("a", by_ttl=True)
         if is_wait(step):
@@ -294,7 +297,7 @@ def test_drift_that_could_not_be_mended_at_once_is_counted_once():
     lose_an_amendment(shop)
     amended = iter([11, 12])
 
-    def amend_and_lose(step: jobs.Request) -> None:
+    def amend_and_lose(step: effects.Request) -> None:
         if isinstance(step, Settlement) and (quantity := next(amended, None)):
             shop.put(item("a", "Pen", quantity))
             shop.lose()
@@ -323,7 +326,7 @@ def test_an_order_that_never_stops_changing_is_in_flight():
     shop = example()
     quantity = iter(range(10, 1_000_000))
 
-    def amend(step: jobs.Request) -> None:
+    def amend(step: effects.Request) -> None:
         shop.put(item("a", quantity=next(quantity)))
         shop.dynamo.catch_up()
 
@@ -339,7 +342,7 @@ def test_a_repair_leaves_the_counters_of_orders_in_flight_alone_and_mends_all_ot
     before = shop.counter("Notebook")["totalQuantity"]
     quantity = iter(range(10, 1_000_000))
 
-    def amend(step: jobs.Request) -> None:
+    def amend(step: effects.Request) -> None:
         shop.put(item("a", quantity=next(quantity)))
 
     answer = audited(shop, amend, repair=True)
@@ -353,13 +356,13 @@ def test_a_repair_leaves_the_counters_of_orders_in_flight_alone_and_mends_all_ot
 def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_to_tell(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(audit_findings, "PRODUCTS_MAX", 1)
+    monkeypatch.setattr(findings, "PRODUCTS_MAX", 1)
     shop = example()
     shop.counter("Pen")["totalQuantity"] = {"N": "99"}
     shop.put(item("a", quantity=9))
     quantity = iter(range(10, 1_000_000))
 
-    def amend(step: jobs.Request) -> None:
+    def amend(step: effects.Request) -> None:
         shop.put(item("a", quantity=next(quantity)))
 
     answer = audited(shop, amend, repair=True)
@@ -368,12 +371,12 @@ def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_t
 
 def write_lag(dynamo: Dynamo, seconds: float, ago: int, state: str = "current") -> None:
     measured = {
-        **freshness.KEY,
+        **stream_lag.KEY,
         "lagSeconds": {"N": str(seconds)},
-        "measuredAt": {"S": instants.from_epoch(dynamo.now - ago)},
+        "measuredAt": {"S": timestamps.from_epoch(dynamo.now - ago)},
         "state": {"S": state},
     }
-    dynamo.tables[tables.TREND][jobs.key_of(tables.TREND, measured)] = measured
+    dynamo.tables[tables.TREND][effects.key_of(tables.TREND, measured)] = measured
 
 
 REPORTS: dict[str, tuple[str, float, int, bool]] = {
@@ -391,7 +394,7 @@ def test_what_differs_is_in_flight_while_the_stream_is_behind(state: str, lag: f
     shop = example()
     lose_an_order(shop)
 
-    def report(step: jobs.Request) -> None:
+    def report(step: effects.Request) -> None:
         write_lag(shop.dynamo, lag, ago, state)
 
     answer = audited(shop, report, repair=True)
@@ -411,7 +414,7 @@ def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_
     write_lag(shop.dynamo, 60, 5, "failing")
     before = shop.dynamo.totals()
 
-    def catch_up(step: jobs.Request) -> None:
+    def catch_up(step: effects.Request) -> None:
         if stream_catches_up_meanwhile and is_wait(step):
             write_lag(shop.dynamo, 0.1, 0)
 
@@ -428,7 +431,7 @@ def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_
 
 
 def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.setattr(audit_orders, "PAGE_ITEMS", 7)
+    monkeypatch.setattr(entry_audit, "PAGE_ITEMS", 7)
     shop = Shop()
     shop.put(*(item(f"o{n}", f"P{n % 5}") for n in range(60)))
     shop.deliver()
@@ -440,12 +443,12 @@ def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 
 def test_however_much_differs_all_of_it_is_counted_and_only_so_much_of_it_held(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(audit_orders, "_DOUBTS_MAX_CHARACTERS", 700)
+    monkeypatch.setattr(entry_audit, "_DOUBTS_MAX_CHARACTERS", 700)
     shop = big_shop(monkeypatch)
     work = audit.request({})
     most = 0
 
-    def watch(step: jobs.Request) -> None:
+    def watch(step: effects.Request) -> None:
         nonlocal most
         most = max(most, len(work._orders._doubts))
 
@@ -456,7 +459,7 @@ def test_however_much_differs_all_of_it_is_counted_and_only_so_much_of_it_held(m
 
 def test_what_is_shown_is_bounded_and_what_is_counted_complete(monkeypatch: pytest.MonkeyPatch):
     shop = big_shop(monkeypatch)
-    monkeypatch.setattr("chalicelib.audit_findings._SHOWN_MAX", 8)
+    monkeypatch.setattr("chalicelib.jobs.audit.findings._SHOWN_MAX", 8)
     answer = audited(shop)
     assert (len(answer["orders"]["findings"]), answer["orders"]["missing"]) == (8, 50)
     assert answer["driftedProducts"] == 5

@@ -6,8 +6,8 @@ Only the stream's format is here. What a record does is ledger.py's.
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from chalicelib import instants
-from chalicelib.ledger import Record
+from chalicelib import timestamps
+from chalicelib.counting.ledger import Record
 
 # A sequence number has 21 to 40 digits (API reference, DynamoDB Streams, StreamRecord).
 _SEQUENCE_NUMBER_DIGITS = 40
@@ -81,7 +81,7 @@ def _read(record: Mapping[str, Any]) -> Record:
 
 def _created_at(value: float) -> int:
     seconds = int(value)
-    if not 0 <= seconds <= instants.LATEST:
+    if not 0 <= seconds <= timestamps.LATEST:
         raise ValueError(f"ApproximateCreationDateTime is {value!r}")
     return seconds
 

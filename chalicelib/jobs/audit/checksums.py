@@ -6,7 +6,7 @@ modulo a prime. Where all is as it should be that is 0. Where one amount of a bu
 several are, with a probability of 1 to 2**61. A second number, the sum of the revisions, tells whether any of
 the bucket's counters has moved. So one pass proves all counters at once, but for the buckets that remain open.
 
-Which counters those are, and what is wrong with them, is found in audit_counters.py.
+Which counters those are, and what is wrong with them, is found in counter_audit.py.
 """
 
 import base64

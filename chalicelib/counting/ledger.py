@@ -25,7 +25,7 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from chalicelib import instants, orders, views
+from chalicelib import orders, timestamps, views
 from chalicelib.orders import Item, Problems
 from chalicelib.views import Contributions, Counter
 
@@ -143,7 +143,7 @@ def after(entry: Entry, record: Record) -> Entry:
     """An entry after one record; the very same one if that changes nothing."""
     if record.version <= entry.version:
         return entry
-    first_seen = instants.from_epoch(record.at)
+    first_seen = timestamps.from_epoch(record.at)
     if (entry.status in _ALIVE or entry.ahead) and not record.first:
         # The earliest counts, since a backfill may have met the order before any record of it came. Not so if this
         # one tells of its placing: then that is the time, whatever a backfill's clock may have said.
@@ -167,7 +167,7 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
         return entry
     # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
     first_seen = entry.first_seen if entry.status in _ALIVE else ""
-    told = _told(entry, item, first_seen or instants.from_epoch(now), entry.version, now, by_ttl=False)
+    told = _told(entry, item, first_seen or timestamps.from_epoch(now), entry.version, now, by_ttl=False)
     if told is entry:
         return entry
     if entry.status is Status.UNREADABLE:
@@ -413,7 +413,7 @@ def _status(item: Item) -> Status:
 
 def _first_seen(item: Item) -> str:
     first_seen = _text(item, "firstSeen")
-    if not instants.is_canonical(first_seen):
+    if not timestamps.is_canonical(first_seen):
         raise _UnreadableError("firstSeen is not a time such as 2026-11-23T18:13:05Z")
     return first_seen
 

@@ -1,4 +1,4 @@
-"""The laws of chalicelib/settlement.py, and what a batch costs: in requests and write units, which are exact."""
+"""The laws of the committer, and what a batch costs in requests and write units, which are exact."""
 
 import math
 from collections.abc import Sequence
@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib import ledger, settlement, stream, transactions, views
-from chalicelib.ledger import Status
-from chalicelib.settlement import Settlement
-from chalicelib.transactions import ACTIONS_MAX, REVISION
+from chalicelib import views
+from chalicelib.counting import committer, ledger, stream, transactions
+from chalicelib.counting.committer import Settlement
+from chalicelib.counting.ledger import Status
+from chalicelib.counting.transactions import ACTIONS_MAX, REVISION
 from tests.doubles import Crash, Dynamo, deliver, settle
 from tests.streams import Stream, item
 
@@ -93,9 +94,9 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
     dynamo, placed = Dynamo(), new_orders(1)
     deliver([*placed.records, placed.remove("o0")], dynamo)
     again = placed.put(item("o0", "Product 0"))
-    work = settlement.of_stream(stream.read([{**again, "eventName": "MODIFY"}]).by_order)
+    work = committer.of_stream(stream.read([{**again, "eventName": "MODIFY"}]).by_order)
     request = work.next_request()
-    assert isinstance(request, settlement.Read)
+    assert isinstance(request, committer.Read)
     work.receive_entries(request, dynamo.read("LedgerTable", request.order_ids))
     dynamo.tables["LedgerTable"].clear()  # As TTL does it to a tombstone.
     settle(work, dynamo)
@@ -117,7 +118,7 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
 )
 def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
     dynamo = Dynamo()
-    work = settlement.of_stream(stream.read(new_orders(1).records).by_order)
+    work = committer.of_stream(stream.read(new_orders(1).records).by_order)
     pauses = []
 
     def refuse() -> Sequence[dict[str, Any]] | None:

@@ -12,7 +12,7 @@ The laws, which tests/unit/test_audit_counters.py walks:
    at again in another pass. A counter that an order in flight is still to change is `held` and not mended.
    The ledger that it would be mended from may lack what the counter has.
 5. What is held in memory is bounded. Counters that are too many to be held one by one are first put through a sieve
-   (audit_screen.py), which takes one pass. If those that it does not let through are still too many, they are
+   (checksums.py), which takes one pass. If those that it does not let through are still too many, they are
    parted by a hash of their keys into slices, each with passes of its own.
 
 The first pass of a slice takes all its counters, those that stand in the tables and those to which entries
@@ -30,13 +30,16 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, cast
 
-from chalicelib import audit_screen, freshness, instants, jobs, ledger, shapes, tables, views
-from chalicelib.audit_findings import FINDINGS, Products, Shown, product
-from chalicelib.audit_screen import Screen, bucket, hash_of
-from chalicelib.jobs import Asking, Checkpoint, Correction, Lookup, Pause, Scan
-from chalicelib.ledger import Entry, Status
+from chalicelib import effects, stream_lag, tables, timestamps, views
+from chalicelib.counting import ledger
+from chalicelib.counting.ledger import Entry, Status
+from chalicelib.counting.transactions import REVISION
+from chalicelib.effects import Asking, Checkpoint, Correction, Lookup, Pause, Scan
+from chalicelib.jobs import shapes
+from chalicelib.jobs.audit import checksums
+from chalicelib.jobs.audit.checksums import Screen, bucket, hash_of
+from chalicelib.jobs.audit.findings import FINDINGS, Products, Shown, product
 from chalicelib.orders import Item
-from chalicelib.transactions import REVISION
 from chalicelib.views import Counter
 
 PAGE_ITEMS = 1000
@@ -69,7 +72,7 @@ Number = int | Decimal
 Amounts = dict[str, Number]
 
 # An item of TrendTable that is none of its counters.
-NO_COUNTER = Counter(tables.TREND, jobs.key_of(tables.TREND, freshness.KEY))
+NO_COUNTER = Counter(tables.TREND, effects.key_of(tables.TREND, stream_lag.KEY))
 
 
 class Stage(StrEnum):
@@ -143,7 +146,7 @@ class Sums:
         self._slices = [(1, 0)]  # Modulus and remainder of the hashes; the first one is under way.
         self._slices_done = 0
         self._table = 0  # Which view's table is being read, in the first pass.
-        self._start: jobs.Key | None = None
+        self._start: effects.Key | None = None
         self._held: dict[Counter, Held] = {}
         self._open: dict[Counter, Held] = {}  # To be looked at in the next pass.
         self._wrong: list[Wrong] = []
@@ -243,7 +246,7 @@ class Sums:
         self.items += len(page.items)
         self._start = page.last
         self._table += page.last is None
-        counters = [(Counter(view.table, jobs.key_of(view.table, item)), item) for item in page.items]
+        counters = [(Counter(view.table, effects.key_of(view.table, item)), item) for item in page.items]
         return [(counter, item) for counter, item in counters if counter != NO_COUNTER]
 
     def _after_counters(self, following: Stage) -> None:
@@ -468,7 +471,7 @@ def _is_counter(value: Any) -> bool:
 
 
 def _is_bucket(value: Any) -> bool:
-    return shapes.whole(largest=audit_screen.BUCKETS - 1)(value)
+    return shapes.whole(largest=checksums.BUCKETS - 1)(value)
 
 
 def _fits(state: dict[str, Any]) -> bool:
@@ -522,7 +525,7 @@ STATE = shapes.both(
             ),
             "bytes": shapes.whole(),
             "unreadable": shapes.whole(),
-            "screen": shapes.optional(audit_screen.is_state),
+            "screen": shapes.optional(checksums.is_state),
             "buckets": shapes.optional(shapes.array(_is_bucket)),
         }
     ),
@@ -553,12 +556,12 @@ def correction(wrong: Wrong, now: int) -> Correction:
         settings.append(f"#{index} = :{index}")
     if view.stamp:
         names["#stamp"] = view.stamp
-        values[":now"] = {"S": instants.from_epoch(now)}
+        values[":now"] = {"S": timestamps.from_epoch(now)}
         settings.append("#stamp = :now")
     return Correction(
         view.table,
         {
-            "Key": jobs.key(view.table, wrong.counter.key),
+            "Key": effects.key(view.table, wrong.counter.key),
             "UpdateExpression": f"SET {', '.join(settings)}",
             "ConditionExpression": condition,
             "ExpressionAttributeNames": names,

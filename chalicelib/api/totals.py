@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chalicelib import orders, parameters, views
+from chalicelib import orders, views
+from chalicelib.api import query_string
 from chalicelib.orders import Item, Problems
 
 LIMIT_DEFAULT = 50
@@ -43,14 +44,14 @@ def listing(query: Mapping[str, str] | None) -> Listing | Problems:
     """What a query string asks for, or all that is wrong with it."""
     asked = query or {}
     problems: Problems = {}
-    limit = parameters.whole(asked, "limit", LIMIT_DEFAULT, LIMIT_MAX, problems)
-    top = parameters.whole(asked, "top", TOP_MAX, TOP_MAX, problems) if "top" in asked else None
+    limit = query_string.whole(asked, "limit", LIMIT_DEFAULT, LIMIT_MAX, problems)
+    top = query_string.whole(asked, "top", TOP_MAX, TOP_MAX, problems) if "top" in asked else None
     start = _key_of(asked["cursor"]) if "cursor" in asked else None
     if "cursor" in asked and start is None:
         problems["cursor"] = BAD_CURSOR
     if top is not None and ("limit" in asked or "cursor" in asked):
         problems["top"] = "cannot be combined with limit or cursor"
-    parameters.refuse_others(asked, ["limit", "cursor", "top"], problems)
+    query_string.refuse_others(asked, ["limit", "cursor", "top"], problems)
     return problems or Listing(limit, start, top)
 
 

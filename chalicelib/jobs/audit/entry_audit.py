@@ -23,12 +23,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chalicelib import backfill, freshness, instants, jobs, ledger, shapes, tables
-from chalicelib.audit_findings import FINDINGS, PRODUCTS_MAX, Products, Shown, contributions_to_json
-from chalicelib.freshness import State
-from chalicelib.jobs import Asking, Checkpoint, Pause, Scan
-from chalicelib.ledger import Entry, Status
+from chalicelib import effects, stream_lag, tables, timestamps
+from chalicelib.counting import ledger
+from chalicelib.counting.ledger import Entry, Status
+from chalicelib.effects import Asking, Checkpoint, Pause, Scan
+from chalicelib.jobs import backfill, reads, shapes
+from chalicelib.jobs.audit.findings import FINDINGS, PRODUCTS_MAX, Products, Shown, contributions_to_json
 from chalicelib.orders import Item
+from chalicelib.stream_lag import State
 from chalicelib.views import Counter
 
 PAGE_ITEMS = 1000
@@ -43,7 +45,7 @@ _REFUSED_MAX = 1000
 
 # A handler that fails tries again, and reports so, every minute or so. An older report says nothing about now.
 _REPORT_VALID_SECONDS = 15 * 60
-_REPORT_EVERY_SECONDS = int(freshness.SECONDS_BETWEEN_WRITES)
+_REPORT_EVERY_SECONDS = int(stream_lag.SECONDS_BETWEEN_WRITES)
 
 
 class Sight(NamedTuple):
@@ -137,7 +139,7 @@ class Agreement:
         self._repair = repair
         self._patience_seconds = patience_seconds
         self._products = products
-        self._start: jobs.Key | None = None
+        self._start: effects.Key | None = None
         self._is_read = False  # The table, to its end.
         self._doubts: list[Doubt] = []  # The oldest first.
         self._to_mend: list[Doubt] = []
@@ -302,9 +304,9 @@ class Agreement:
 
     def _is_stream_behind(self, now: int) -> Asking[bool]:
         """Return whether the stream may still hold records that would settle what differs."""
-        key = jobs.key_of(tables.TREND, freshness.KEY)
-        there = yield jobs.Lookup(tables.TREND, [key])
-        report = freshness.to_json(there.get(key))
+        key = effects.key_of(tables.TREND, stream_lag.KEY)
+        there = yield effects.Lookup(tables.TREND, [key])
+        report = stream_lag.to_json(there.get(key))
         return report is not None and self._is_behind(report, now)
 
     def _is_behind(self, report: Mapping[str, Any], now: int) -> bool:
@@ -313,23 +315,23 @@ class Agreement:
         A handler that is current reports again when the next batch comes: a late batch with no report after it was
         the last one.
         """
-        if report["measuredAt"] < instants.from_epoch(now - _REPORT_VALID_SECONDS):
+        if report["measuredAt"] < timestamps.from_epoch(now - _REPORT_VALID_SECONDS):
             return False
         if report["state"] is not State.CURRENT:
             return True
-        is_last = report["measuredAt"] < instants.from_epoch(now - max(self._patience_seconds, _REPORT_EVERY_SECONDS))
+        is_last = report["measuredAt"] < timestamps.from_epoch(now - max(self._patience_seconds, _REPORT_EVERY_SECONDS))
         return not is_last and bool(report["lagSeconds"] >= self._patience_seconds)
 
 
-def _differing_orders(page: jobs.Page) -> Asking[list[str]]:
+def _differing_orders(page: effects.Page) -> Asking[list[str]]:
     """The orders of a page of OrdersTable whose entries are not what they say."""
     items = {item["OrderID"]["S"]: item for item in page.items}
-    entries = yield from jobs.read_entries(list(items), consistent=False)
+    entries = yield from reads.read_entries(list(items), consistent=False)
     now = yield Pause()
     return backfill.differing(entries, items, now)
 
 
-def _differing_entries(page: jobs.Page) -> Asking[list[str]]:
+def _differing_entries(page: effects.Page) -> Asking[list[str]]:
     """The orders of a page of the ledger that are gone, and whose entries do not say so.
 
     That an entry says what its order does, where that is there, has been seen in OrdersTable.
@@ -337,7 +339,7 @@ def _differing_entries(page: jobs.Page) -> Asking[list[str]]:
     now = yield Pause()
     entries = [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
     alive = [entry.order_id for entry in entries if backfill.differs(entry, None, now)]
-    there = yield from jobs.read_orders(alive, consistent=False)
+    there = yield from reads.read_orders(alive, consistent=False)
     return [order_id for order_id in alive if order_id not in there]
 
 
@@ -346,8 +348,8 @@ def _look(order_ids: Sequence[str]) -> Asking[tuple[dict[str, Sight], int]]:
     entries: Mapping[str, Entry] = {}
     items: Mapping[str, Item] = {}
     if order_ids:
-        entries = yield from jobs.read_entries(order_ids)
-        items = yield from jobs.read_orders(order_ids)
+        entries = yield from reads.read_entries(order_ids)
+        items = yield from reads.read_orders(order_ids)
     now = yield Pause()
     sights = (Sight(entries[order_id], items.get(order_id)) for order_id in order_ids)
     return {sight.entry.order_id: sight for sight in _that_differ(sights, now)}, now

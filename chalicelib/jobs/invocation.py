@@ -1,23 +1,16 @@
-"""Jobs: what backfill and audit have in common. How they are asked, how they go on later, what they ask the shell for.
+"""How a job is invoked: its options, and the cursor with which the next invocation goes on.
 
-A job does a piece of its work in each invocation and answers with a cursor, with which it is called again until
-there is none. It makes no request itself: it yields the values below, and app.py sends back the answers.
-
-What the jobs do is in backfill.py and audit.py.
+A job does a piece of its work in each invocation and returns a cursor until nothing is left to do.
 """
 
 import base64
 import binascii
 import json
 import zlib
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from chalicelib import ledger, tables
-from chalicelib.ledger import Entry
-from chalicelib.orders import Item
-from chalicelib.settlement import Settlement
-from chalicelib.shapes import Shape
+from chalicelib.jobs.shapes import Shape
 from chalicelib.views import VIEWS
 
 SECONDS_MAX = 900
@@ -113,105 +106,3 @@ def _refuse(constant: str) -> None:
 def _views() -> list[str]:
     """What a job's work so far depends on: with another view, what is done would have to be done again."""
     return sorted(VIEWS)
-
-
-# --- What a job asks the shell for ---------------------------------------------------------------
-
-Key = tuple[str, ...]
-"""The values of an item's key attributes, as tables.KEYS names them."""
-
-
-class Scan(NamedTuple):
-    """A page of a table. The answer is a Page."""
-
-    table: str
-    start: Key | None  # The key after which it starts.
-    limit: int
-    consistent: bool = True
-    segment: int = 0
-    segments: int = 1
-
-    def parameters(self, name: str) -> dict[str, Any]:
-        """The parameters of DynamoDB's Scan, `name` being the table's own."""
-        parameters: dict[str, Any] = {"TableName": name, "Limit": self.limit, "ConsistentRead": self.consistent}
-        if self.start is not None:
-            parameters["ExclusiveStartKey"] = key(self.table, self.start)
-        if self.segments > 1:
-            parameters |= {"Segment": self.segment, "TotalSegments": self.segments}
-        return parameters
-
-
-class Page(NamedTuple):
-    """What a Scan found."""
-
-    items: Sequence[Item]
-    last: Key | None  # The key after which the next page starts; None if there is no more.
-
-
-def page(table: str, answer: Mapping[str, Any]) -> Page:
-    """DynamoDB's answer to a Scan."""
-    last = answer.get("LastEvaluatedKey")
-    return Page(answer["Items"], None if last is None else key_of(table, last))
-
-
-class Lookup(NamedTuple):
-    """Items by their keys. The answer is a dict of those that are there."""
-
-    table: str
-    keys: Sequence[Key]
-    consistent: bool = True
-
-
-class Pause(NamedTuple):
-    """A pause. The answer is the time after it, in epoch seconds."""
-
-    seconds: float = 0.0
-
-
-class Checkpoint(NamedTuple):
-    """No request: here the job can be left and its cursor taken."""
-
-
-class Correction(NamedTuple):
-    """An UpdateItem with a condition. The answer is whether the condition held."""
-
-    table: str
-    parameters: Mapping[str, Any]  # All but the table's name.
-
-
-Request = Scan | Lookup | Pause | Checkpoint | Correction | Settlement
-"""A Settlement is to be settled; its answer is None."""
-
-
-class Tally:
-    """How many requests this container has made of DynamoDB for jobs and settlements."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-
-
-Result = TypeVar("Result")
-Asking = Generator[Request, Any, Result]
-"""Something that yields requests, is sent their answers, and comes to a result."""
-
-
-def read_entries(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Entry]]:
-    """The ledger's entries of these orders, also of those that it does not have."""
-    items = yield Lookup(tables.LEDGER, [(order_id,) for order_id in order_ids], consistent)
-    return {order_id: ledger.entry(order_id, items.get((order_id,))) for order_id in order_ids}
-
-
-def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Item]]:
-    """The items of these orders; those that are not there are left out."""
-    items = yield Lookup(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
-    return {order_id: item for (order_id,), item in items.items()}
-
-
-def key(table: str, values: Key) -> dict[str, Any]:
-    """A key as DynamoDB takes it."""
-    return {name: {"S": value} for name, value in zip(tables.KEYS[table], values, strict=True)}
-
-
-def key_of(table: str, item: Item) -> Key:
-    """The key of an item."""
-    return tuple(item[name]["S"] for name in tables.KEYS[table])

@@ -1,6 +1,6 @@
 """What an audit has found, kept within bounds: all of it is counted, and some of it is shown.
 
-How it is found is in audit_orders.py and audit_counters.py.
+How it is found is in entry_audit.py and counter_audit.py.
 """
 
 import hashlib
@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from chalicelib import shapes, tables
+from chalicelib import tables
+from chalicelib.jobs import shapes
 from chalicelib.views import Contributions, Counter
 
 # An answer has at most 6 MB (Lambda quotas, synchronous), and what is shown stands also in the cursor.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from chalicelib import freshness, orders
-from chalicelib.freshness import BATCH_SIZE, Pace, State
+from chalicelib import orders, stream_lag
+from chalicelib.stream_lag import BATCH_SIZE, Pace, State
 
 NOW = 1_000.0
 INSTANT = "2026-11-23T18:13:05Z"
@@ -39,7 +39,7 @@ REPORT = {
     ],
 )
 def test_a_batch_shows_the_state_of_the_stream(ages: list[float], counted: bool, expected: State):
-    assert freshness.state_of(ages, counted) is expected
+    assert stream_lag.state_of(ages, counted) is expected
 
 
 def test_the_first_report_is_written():
@@ -66,12 +66,12 @@ def test_a_new_state_is_written_at_once():
 
 
 def test_before_the_first_report_readers_get_none():
-    assert freshness.to_json(None) is None
+    assert stream_lag.to_json(None) is None
 
 
 def test_readers_get_the_report():
     report = {"lagSeconds": 0.4, "measuredAt": INSTANT, "state": "failing", "failingSince": INSTANT}
-    assert freshness.to_json(REPORT) == report
+    assert stream_lag.to_json(REPORT) == report
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_readers_get_the_report():
     ],
 )
 def test_readers_get_none_if_the_report_is_broken(broken: dict[str, object]):
-    assert freshness.to_json({**REPORT, **broken}) is None
+    assert stream_lag.to_json({**REPORT, **broken}) is None
 
 
 def test_no_product_can_be_where_the_item_is():
-    assert orders.problem_with_product(freshness.KEY["product"]["S"])
+    assert orders.problem_with_product(stream_lag.KEY["product"]["S"])

@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib import audit, audit_counters, audit_screen, jobs, ledger, tables, views
-from chalicelib.audit_counters import Stage
-from chalicelib.audit_screen import Screen, bucket
-from chalicelib.jobs import Scan
+from chalicelib import effects, tables, views
+from chalicelib.counting import ledger
+from chalicelib.effects import Scan
+from chalicelib.jobs import audit
+from chalicelib.jobs.audit import checksums, counter_audit
+from chalicelib.jobs.audit.checksums import Screen, bucket
+from chalicelib.jobs.audit.counter_audit import Stage
 from chalicelib.views import Counter
 from tests.doubles import run
 from tests.shop import Shop, example
 from tests.streams import item
 
-Hook = Callable[[jobs.Request], None]
+Hook = Callable[[effects.Request], None]
 
 
 def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def test_a_counter_is_neither_drift_nor_mended_while_an_entry_cannot_be_read():
 
 
 def test_a_proof_of_many_counters_also_leaves_them_alone_while_an_entry_cannot_be_read(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 50)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 50)
     shop = example()
     archive_with_unreadable_entry(shop)
     before = shop.state()
@@ -302,7 +305,7 @@ def there_and_back(shop: Shop) -> None:
 def at_request(number: int, do: Callable[[], None]) -> Hook:
     count = iter(range(1_000_000))
 
-    def hook(step: jobs.Request) -> None:
+    def hook(step: effects.Request) -> None:
         if next(count) == number:
             do()
 
@@ -315,7 +318,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 def test_a_change_at_any_point_neither_is_drift_nor_hides_it_nor_harms_the_mending(
     change: Callable[[Shop], None], number: int, damage: Callable[[Shop], None] | None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 2)  # So that there are many points.
+    monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 2)  # So that there are many points.
     shop = example()
     if damage:
         damage(shop)
@@ -337,7 +340,7 @@ def test_a_counter_that_never_stops_moving_is_unsettled_and_all_others_are_prove
     too_much(shop)
     numbers = iter(range(1_000_000))
 
-    def order(step: jobs.Request) -> None:
+    def order(step: effects.Request) -> None:
         shop.put(item(f"pen{next(numbers)}", "Pen", 1))
         shop.deliver()
 
@@ -355,7 +358,7 @@ def test_drift_that_was_seen_before_its_counter_moved_is_told_when_it_is_seen_ag
     work = audit.request({})
     moved_in = set()
 
-    def order(step: jobs.Request) -> None:
+    def order(step: effects.Request) -> None:
         number = work._counters.number
         if work._counters.stage is Stage.SUM and number % 2 == 0 and number not in moved_in:
             moved_in.add(number)
@@ -374,7 +377,7 @@ def test_a_transaction_of_which_only_a_part_is_visible_is_no_drift():
     hidden = shop.dynamo.tables[tables.LEDGER]
     work = audit.request({"repair": True})
 
-    def hide(step: jobs.Request) -> None:
+    def hide(step: effects.Request) -> None:
         first_pass = work._counters.number == 1 and work._counters.stage is Stage.SUM
         visible = {key: entry for key, entry in hidden.items() if key != ("new",)} if first_pass else hidden
         shop.dynamo.tables[tables.LEDGER] = visible
@@ -389,8 +392,8 @@ def test_a_counter_that_moves_just_before_it_is_corrected_is_corrected_in_the_ne
     too_much(shop)
     orders = iter(["one", "two"])
 
-    def order(step: jobs.Request) -> None:
-        if isinstance(step, jobs.Correction) and (order_id := next(orders, None)):
+    def order(step: effects.Request) -> None:
+        if isinstance(step, effects.Correction) and (order_id := next(orders, None)):
             shop.put(item(order_id))
             shop.deliver()
 
@@ -404,8 +407,8 @@ def test_a_correction_whose_answer_is_lost_and_that_is_made_again_corrects_once(
     shop = example()
     too_much(shop)
 
-    def twice(step: jobs.Request) -> None:
-        if isinstance(step, jobs.Correction):
+    def twice(step: effects.Request) -> None:
+        if isinstance(step, effects.Correction):
             shop.dynamo.update(step)  # As the SDK does; the job gets the answer to its second try.
 
     answer = audited(shop, twice, repair=True)
@@ -418,7 +421,7 @@ def test_a_correction_whose_answer_is_lost_and_that_is_made_again_corrects_once(
 
 def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Forty products, of which five are wrong, two are missing and one is of no order."""
-    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 9)
+    monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 9)
     shop = Shop()
     shop.put(*(item(f"o{n}", f"P{n % 40}") for n in range(100)))
     shop.deliver()
@@ -439,7 +442,7 @@ class Watched:
         self.scans_of_the_ledger = 0
         run(self.audit, shop.dynamo, before_each=self._watch)
 
-    def _watch(self, step: jobs.Request) -> None:
+    def _watch(self, step: effects.Request) -> None:
         sums = self.audit._counters
         self.most_held = max(self.most_held, len(sums._held) + len(sums._open))
         self.scans_of_the_ledger += isinstance(step, Scan) and step.table == tables.LEDGER and step.start is None
@@ -451,8 +454,8 @@ def test_what_is_held_is_bounded_and_everything_found_all_the_same(
     monkeypatch: pytest.MonkeyPatch, most_bytes: int, buckets: int
 ):
     shop = big_shop(monkeypatch)
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", most_bytes)
-    monkeypatch.setattr(audit_screen, "BUCKETS", buckets)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", most_bytes)
+    monkeypatch.setattr(checksums, "BUCKETS", buckets)
     watched = Watched(shop)
     answer = watched.audit.to_json(0)
     assert (found(answer), answer["counters"]["checked"]) == ({**NOTHING, "drifted": 8}, 81)
@@ -462,9 +465,9 @@ def test_what_is_held_is_bounded_and_everything_found_all_the_same(
 def test_what_the_sieve_lets_through_needs_no_pass_of_its_own(monkeypatch: pytest.MonkeyPatch):
     shop = big_shop(monkeypatch)
     watched = Watched(shop)
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1500)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 1500)
     sieved = Watched(shop)
-    monkeypatch.setattr(audit_screen, "BUCKETS", 1)
+    monkeypatch.setattr(checksums, "BUCKETS", 1)
     sliced = Watched(shop)
     # One for the first proof, two for what is wrong, one for the sieve.
     assert watched.scans_of_the_ledger == 3
@@ -476,8 +479,8 @@ def test_what_the_sieve_lets_through_needs_no_pass_of_its_own(monkeypatch: pytes
 @pytest.mark.slow
 def test_the_sieve_lets_nothing_through_that_moves(monkeypatch: pytest.MonkeyPatch):
     """Also where one amount goes from one counter of a bucket to another one."""
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 1500)
-    monkeypatch.setattr(audit_screen, "BUCKETS", 64)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 1500)
+    monkeypatch.setattr(checksums, "BUCKETS", 64)
     shop = big_shop(monkeypatch)
     for number in range(0, 60, 2):
         for move in (lambda: shop.put(item("o50", "P51")), lambda: shop.put(item("o50", "P10"))):
@@ -491,7 +494,7 @@ def test_the_sieve_lets_nothing_through_that_moves(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_single_wrong_amount_is_caught_by_the_sieve(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(audit_screen, "BUCKETS", 4)
+    monkeypatch.setattr(checksums, "BUCKETS", 4)
     for wrong in (1, -1, 2**61 - 2, 10**15, Decimal("0.5"), Decimal("1E+100")):
         screen = Screen()
         for n in range(50):
@@ -511,7 +514,7 @@ def test_what_is_no_whole_number_is_caught_by_the_sieve_also_where_nothing_shoul
 
 
 def test_wrong_amounts_that_cancel_each_other_are_caught_by_the_sieve(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(audit_screen, "BUCKETS", 1)
+    monkeypatch.setattr(checksums, "BUCKETS", 1)
     screen = Screen()
     screen.add(P7, {"totalQuantity": 5, "orderCount": 1}, 1)
     screen.add(P7, {"totalQuantity": 4, "orderCount": 2}, -1)
@@ -530,7 +533,7 @@ def test_a_counter_that_moves_is_not_let_through_though_its_sum_is_right():
 
 def test_contributions_without_a_view_are_counted_once_where_there_is_a_sieve(monkeypatch: pytest.MonkeyPatch):
     shop = big_shop(monkeypatch)
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 500)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 500)
     monkeypatch.delitem(views.VIEWS, tables.TREND)
     assert audited(shop)["counters"]["retired"] == 100
     shop.dynamo.tables[tables.TOTALS].clear()  # So that it takes the ledger to notice that they are too many.
@@ -539,7 +542,7 @@ def test_contributions_without_a_view_are_counted_once_where_there_is_a_sieve(mo
 
 def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytest.MonkeyPatch):
     shop = big_shop(monkeypatch)
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", 800)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 800)
     shop.dynamo.tables[tables.TOTALS].clear()
     answer = audited(shop, repair=True)
     assert (answer["counters"]["drifted"], answer["counters"]["mended"]) == (40, 40)
@@ -551,9 +554,9 @@ def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytes
 def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(
     monkeypatch: pytest.MonkeyPatch, repair: bool, most_bytes: int
 ):
-    monkeypatch.setattr(audit_screen, "BUCKETS", 64)
+    monkeypatch.setattr(checksums, "BUCKETS", 64)
     whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
-    monkeypatch.setattr(audit_counters, "HELD_MAX_BYTES", most_bytes)
+    monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", most_bytes)
     expected = audited(whole, repair=repair)
     event: dict[str, Any] = {"repair": repair}
     for _ in range(10_000):
@@ -576,7 +579,7 @@ def test_cursor_and_answer_stay_far_below_what_lambda_takes(monkeypatch: pytest.
         (name,): {"product": {"S": name}, "totalQuantity": {"N": "1"}}
         for name in (f"{n:04}" + hash_like(n) for n in range(3000))
     }
-    monkeypatch.setattr(audit_counters, "PAGE_ITEMS", 500)
+    monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 500)
     largest = 0
     event: dict[str, Any] = {}
     for _ in range(10_000):
@@ -629,7 +632,7 @@ def do(shop: Shop, step: tuple[str, Any]) -> None:
             shop.dynamo.tables[tables.LEDGER].pop((what,), None)
         case "ghost":
             shop.dynamo.tables[tables.TREND][(what, "1999-01-01")] = {
-                **jobs.key(tables.TREND, (what, "1999-01-01")),
+                **effects.key(tables.TREND, (what, "1999-01-01")),
                 "total": {"N": "3"},
             }
         case _:
@@ -655,12 +658,12 @@ def test_whatever_is_wrong_and_whatever_happens_meanwhile_it_ends_clean(
         do(shop, step)
     number = iter(range(1_000_000))
 
-    def happen(request: jobs.Request) -> None:
+    def happen(request: effects.Request) -> None:
         now = next(number)
         for at, step in meanwhile:
             if at == now:
                 do(shop, step)
-        if isinstance(request, jobs.Pause) and request.seconds:
+        if isinstance(request, effects.Pause) and request.seconds:
             shop.deliver()
 
     audited(shop, happen, repair=True)

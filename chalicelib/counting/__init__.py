@@ -1,0 +1,1 @@
+"""From a batch of stream records to committed transactions."""

@@ -1,0 +1,21 @@
+"""Reads that backfill and audit have in common."""
+
+from collections.abc import Sequence
+
+from chalicelib import tables
+from chalicelib.counting import ledger
+from chalicelib.counting.ledger import Entry
+from chalicelib.effects import Asking, Lookup
+from chalicelib.orders import Item
+
+
+def read_entries(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Entry]]:
+    """The ledger's entries of these orders, also of those that it does not have."""
+    items = yield Lookup(tables.LEDGER, [(order_id,) for order_id in order_ids], consistent)
+    return {order_id: ledger.entry(order_id, items.get((order_id,))) for order_id in order_ids}
+
+
+def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Item]]:
+    """The items of these orders; those that are not there are left out."""
+    items = yield Lookup(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
+    return {order_id: item for (order_id,), item in items.items()}
