@@ -42,7 +42,7 @@ from chalicelib import dashboard, effects, hints, orders, stream_lag, tables, ti
 from chalicelib.api import access, openapi, totals, trend
 from chalicelib.api.access import Access
 from chalicelib.counting import committer, ledger, stream, transactions
-from chalicelib.counting.committer import Read, Settlement
+from chalicelib.counting.committer import Committer, Read
 from chalicelib.counting.transactions import Transaction
 from chalicelib.jobs import audit as audits
 from chalicelib.jobs import backfill as backfills
@@ -53,8 +53,8 @@ app = Chalice(app_name="order-totals", configure_logs=False)
 logger = Logger(service="order-totals", serialize_stacktrace=False)
 # By stage, so that two of them in one account are told apart.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
-tally = effects.Tally()  # Of jobs and settlements.
-pace = stream_lag.Pace()  # Of this container's reports.
+requests_made = effects.RequestCounter()  # Of jobs and settlements.
+lag_throttle = stream_lag.WriteThrottle()  # Of this container's reports.
 
 NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
 ORDERS = NAMES[tables.ORDERS]
@@ -89,14 +89,14 @@ dynamodb = boto3.client(
 )
 
 # How a route tells API Gateway whose calls to let through.
-GUARDS: dict[Access, dict[str, Any]] = {
+AUTH_OPTIONS: dict[Access, dict[str, Any]] = {
     Access.OPEN: {},
     Access.KEY: {"api_key_required": True},
     Access.IAM: {"authorizer": IAMAuthorizer()},
 }
 ACCESS = access.settings(os.environ)
-READ = GUARDS[ACCESS.reads]
-WRITE = GUARDS[ACCESS.writes]
+READ = AUTH_OPTIONS[ACCESS.reads]
+WRITE = AUTH_OPTIONS[ACCESS.writes]
 if ACCESS.origin:
     app.api.cors = CORSConfig(ACCESS.origin, expose_headers=["Location"], max_age=3600)
 
@@ -108,7 +108,7 @@ RESERVE_MAX_SECONDS = 5.0  # ... and no more than this.
 # As many as a page of 1 MB, a Scan's limit, can have of any view's items: so it is always that which ends a page.
 SCAN_PAGE_ITEMS = 20_000
 # What botocore notes of an error that may pass, when it has made a request as often as it should, or as it may.
-GIVEN_UP = {"MaxAttemptsReached", "RetryQuotaReached"}
+RETRIES_EXHAUSTED = {"MaxAttemptsReached", "RetryQuotaReached"}
 
 
 class OutOfTime(Exception):
@@ -153,13 +153,13 @@ if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
 @app.route("/orders", methods=["POST"], content_types=BODY_TYPES, **WRITE)
 def place_order() -> Response:
     """Places an order; says 200 and changes nothing if it is there already with the same content."""
-    draft = read_draft(orders.PLACING)
+    draft = read_draft(orders.CREATE_FIELDS)
     if isinstance(draft, dict):
-        return refusal(draft)
+        return bad_request(draft)
     order_id = draft.order_id or orders.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
     item = orders.to_item(order_id, draft, timestamps.to_the_millisecond(time.time_ns() // 1_000_000))
     there = put_new_order(item)
-    if not orders.says_the_same(there, draft):
+    if not orders.same_content(there, draft):
         raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
     path = request().context.get("path", "/orders")  # With the stage's, unlike the request's own.
     return Response(
@@ -175,21 +175,21 @@ def show_order(order_id: str) -> dict[str, Any]:
     key = order_key(order_id)
     item = get_item(ORDERS, key)
     if item is None:
-        raise no_such_order(key)
+        raise order_not_found(key)
     entry = ledger.entry(key["OrderID"]["S"], get_item(LEDGER, key))
-    return {**orders.to_json(item), **ledger.standing(entry, item)}
+    return {**orders.to_json(item), **ledger.order_status(entry, item)}
 
 
 @app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES, **WRITE)
 def amend_order(order_id: str) -> Response | dict[str, Any]:
     """Amends an order."""
-    draft = read_draft(orders.AMENDING)
+    draft = read_draft(orders.UPDATE_FIELDS)
     if isinstance(draft, dict):
-        return refusal(draft)
+        return bad_request(draft)
     key = order_key(order_id)
     item = update_order(key, draft)
     if item is None:
-        raise no_such_order(key)
+        raise order_not_found(key)
     return orders.to_json(item)
 
 
@@ -198,7 +198,7 @@ def cancel_order(order_id: str) -> Response:
     """Cancels an order."""
     key = order_key(order_id)
     if not delete_order(key):
-        raise no_such_order(key)
+        raise order_not_found(key)
     return Response("", status_code=204)
 
 
@@ -208,18 +208,18 @@ def cancel_order(order_id: str) -> Response:
 @app.route("/totals/{product}", methods=["GET"], **READ)
 def show_total(product: str) -> dict[str, Any]:
     """Shows one product's total."""
-    return totals.to_json(existing_total(path_text(product)))
+    return totals.to_json(get_total_or_404(decode_segment(product)))
 
 
 @app.route("/totals", methods=["GET"], **READ)
 def list_totals() -> Response | dict[str, Any]:
     """Lists totals: page by page, or the largest."""
-    asked = totals.listing(request().query_params)
+    asked = totals.parse_query(request().query_params)
     if isinstance(asked, dict):
-        return refusal(asked)
+        return bad_request(asked)
     lag = stream_lag.to_json(get_item(TREND, stream_lag.KEY))
     if asked.top is not None:
-        largest = totals.largest(scan_all(TOTALS), asked.top)
+        largest = totals.top_totals(scan_all(TOTALS), asked.top)
         return {"totals": [totals.to_json(item) for item in largest], "freshness": lag}
     page = scan_page(TOTALS, asked.limit, asked.start)
     listed = [totals.to_json(item) for item in page["Items"]]
@@ -231,14 +231,14 @@ def show_trend(product: str) -> Response | dict[str, Any]:
     """Shows what was ordered of a product by day and hour."""
     count = trend.days_asked(request().query_params)
     if isinstance(count, dict):
-        return refusal(count)
-    name = path_text(product)
-    existing_total(name)
+        return bad_request(count)
+    name = decode_segment(product)
+    get_total_or_404(name)
     days = trend.days_until(timestamps.from_epoch(int(time.time()))[:10], count)
     return trend.to_json(name, days, query_days(name, days[0], days[-1]))
 
 
-def existing_total(product: str) -> orders.Item:
+def get_total_or_404(product: str) -> orders.Item:
     """Return the item of a product's total. Raises NotFoundError, a 404, if there is none."""
     item = get_item(TOTALS, {"product": {"S": product}}) if orders.can_be_key(product) else None
     if item is None:
@@ -276,16 +276,16 @@ def aggregate(event: DynamoDBEvent) -> None:
     if not records:  # Lambda sends no empty batch; `make local` sends one to start the function.
         return
     batch = stream.read(records)
-    work = committer.of_stream(batch.by_order)
+    work = committer.for_stream(batch.records_by_order)
     counted = False
     try:
         settle(work, deadline(event.context))
         counted = True
     finally:
-        lag_seconds = stream.oldest_lag_seconds(batch.by_order, time.time())
+        lag_seconds = stream.oldest_lag_seconds(batch.records_by_order, time.time())
         report_set_apart(work, batch)
         report(work, batch, len(records), lag_seconds, time.monotonic() - started)
-        note_freshness(batch.by_order, counted)
+        note_freshness(batch.records_by_order, counted)
 
 
 # --- Jobs ----------------------------------------------------------------------------------------
@@ -315,10 +315,10 @@ def daily_audit(event: CloudWatchEvent) -> None:
     report_audit(work, requests)
 
 
-def run(steps: effects.Asking[None], seconds: float, end: float) -> int:
+def run(steps: effects.Steps[None], seconds: float, end: float) -> int:
     """Makes a job's requests until it is done or its time over; returns how many requests of DynamoDB it took."""
     soft_end = time.monotonic() + seconds
-    before = tally.requests
+    before = requests_made.requests
     try:
         step = next(steps)
         while not (isinstance(step, effects.Checkpoint) and time.monotonic() > soft_end):
@@ -327,22 +327,22 @@ def run(steps: effects.Asking[None], seconds: float, end: float) -> int:
         pass
     except OutOfTime:
         logger.info("Out of time: the rest is for another invocation")
-    return tally.requests - before
+    return requests_made.requests - before
 
 
-def answer(step: effects.Request, end: float) -> Any:
+def answer(step: effects.Effect, end: float) -> Any:
     """Does what a job asks for; returns the answer."""
     match step:
         case effects.Scan():
             return scan(step)
-        case effects.Lookup():
+        case effects.BatchGet():
             return read_keys(step.table, step.keys, end, step.consistent)
-        case effects.Pause():
+        case effects.Sleep():
             sleep(step.seconds, end)
             return int(time.time())
-        case effects.Correction():
+        case effects.ConditionalUpdate():
             return correct(step)
-        case Settlement():
+        case Committer():
             settle(step, end)
     return None
 
@@ -350,7 +350,7 @@ def answer(step: effects.Request, end: float) -> Any:
 # --- Settling ------------------------------------------------------------------------------------
 
 
-def settle(work: Settlement, end: float) -> None:
+def settle(work: Committer, end: float) -> None:
     """Makes the requests of a settlement until it is done. Raises OutOfTime at `end` (of time.monotonic())."""
     request = work.next_request()
     while request is not None:
@@ -365,7 +365,7 @@ def settle(work: Settlement, end: float) -> None:
 def transact(transaction: Transaction) -> Sequence[Mapping[str, Any]]:
     """Commits a transaction; returns the reasons if it was cancelled, and none if it was not."""
     now = timestamps.from_epoch(int(time.time()))
-    tally.requests += 1
+    requests_made.requests += 1
     try:
         dynamodb.transact_write_items(TransactItems=transactions.actions(transaction, NAMES, now))
     except ClientError as error:
@@ -398,7 +398,7 @@ def deadline(context: Any) -> float:
 # --- What is told --------------------------------------------------------------------------------
 
 
-def report_set_apart(work: Settlement, batch: stream.Batch) -> None:
+def report_set_apart(work: Committer, batch: stream.Batch) -> None:
     """Log each order and each record that was set apart, so that all others could be counted."""
     for order_id, reason in work.set_apart.items():
         logger.error("Order set apart", extra={"orderId": order_id, "reason": reason})
@@ -406,7 +406,7 @@ def report_set_apart(work: Settlement, batch: stream.Batch) -> None:
         logger.error("Record set apart", extra=record._asdict())
 
 
-def report(work: Settlement, batch: stream.Batch, records: int, lag_seconds: float, seconds: float) -> None:
+def report(work: Committer, batch: stream.Batch, records: int, lag_seconds: float, seconds: float) -> None:
     """Logs and measures what has become of a batch of stream records, and each order that is not valid."""
     counts = work.counts
     for order_id, problems in counts.rejected.items():
@@ -445,14 +445,14 @@ def report_audit(work: Audit, requests: int) -> None:
     metrics.flush_metrics()
 
 
-def note_freshness(news: Mapping[str, Sequence[ledger.Record]], counted: bool) -> None:
+def note_freshness(news: Mapping[str, Sequence[ledger.ChangeRecord]], counted: bool) -> None:
     """Report to the readers of totals how far a batch was behind, and whether it was counted."""
     now = time.time()
-    ages = [max(0.0, now - record.at) for records in news.values() for record in records]
+    ages = [max(0.0, now - record.created_at) for records in news.values() for record in records]
     if not ages:  # A call that only warms the function up.
         return
     state = stream_lag.state_of(ages, counted)
-    if not pace.is_due(time.monotonic(), state):
+    if not lag_throttle.is_due(time.monotonic(), state):
         return
     try:
         dynamodb.update_item(TableName=TREND, **stream_lag.update(state, max(ages), timestamps.from_epoch(int(now))))
@@ -480,21 +480,21 @@ def request() -> Request:
     return cast(Request, app.current_request)
 
 
-def read_draft(fields: Sequence[str]) -> orders.Draft | orders.Problems:
+def read_draft(fields: Sequence[str]) -> orders.OrderInput | orders.FieldErrors:
     """What the request's body states of an order, or all that is wrong with it."""
     try:
-        return orders.draft(cast(bytes, request().raw_body), fields)
-    except orders.Unreadable as error:
+        return orders.parse_order(cast(bytes, request().raw_body), fields)
+    except orders.MalformedBodyError as error:
         raise BadRequestError(str(error)) from None
 
 
-def refusal(problems: orders.Problems) -> Response:
+def bad_request(problems: orders.FieldErrors) -> Response:
     """A 400 that names every problem by its field."""
     message = "; ".join(f"{field} {problem}" for field, problem in problems.items())
     return Response({"Code": "BadRequestError", "Message": message, "problems": problems}, status_code=400)
 
 
-def path_text(segment: str) -> str:
+def decode_segment(segment: str) -> str:
     """A path's segment as its sender meant it: it arrives percent-encoded, and `+` is a plus there."""
     try:
         return unquote(segment, errors="strict")
@@ -504,13 +504,13 @@ def path_text(segment: str) -> str:
 
 def order_key(segment: str) -> dict[str, Any]:
     """The key of the order that a path names; also one whose id is not valid may stand in the table."""
-    order_id = path_text(segment)
+    order_id = decode_segment(segment)
     if not orders.can_be_key(order_id):
-        raise no_such_order({"OrderID": {"S": order_id}})
+        raise order_not_found({"OrderID": {"S": order_id}})
     return {"OrderID": {"S": order_id}}
 
 
-def no_such_order(key: orders.Item) -> NotFoundError:
+def order_not_found(key: orders.Item) -> NotFoundError:
     """The error that says so."""
     return NotFoundError(f"There is no order {key['OrderID']['S']}.")
 
@@ -519,12 +519,12 @@ def no_such_order(key: orders.Item) -> NotFoundError:
 
 
 @contextmanager
-def reachable() -> Iterator[None]:
+def outage_as_503() -> Iterator[None]:
     """Has a route answer with 503 what the SDK has tried again and then given up."""
     try:
         yield
     except (NoConnection, HTTPClientError, ClientError) as error:
-        if isinstance(error, ClientError) and not GIVEN_UP & error.response["ResponseMetadata"].keys():
+        if isinstance(error, ClientError) and not RETRIES_EXHAUSTED & error.response["ResponseMetadata"].keys():
             raise
         logger.warning("DynamoDB unavailable", exc_info=True)
         raise ServiceUnavailableError("The database is out of reach or too busy. Try again in a second.") from error
@@ -532,13 +532,13 @@ def reachable() -> Iterator[None]:
 
 def get_item(table_name: str, key: orders.Item) -> orders.Item | None:
     """One item as it is now, or None."""
-    with reachable():
+    with outage_as_503():
         return dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
 
 
 def put_new_order(item: orders.Item) -> orders.Item:
     """Puts an order unless there is one with its id; returns the one that is there then."""
-    with reachable():
+    with outage_as_503():
         try:
             dynamodb.put_item(
                 TableName=ORDERS,
@@ -551,9 +551,9 @@ def put_new_order(item: orders.Item) -> orders.Item:
     return item
 
 
-def update_order(key: orders.Item, draft: orders.Draft) -> orders.Item | None:
+def update_order(key: orders.Item, draft: orders.OrderInput) -> orders.Item | None:
     """Gives an order the content of a draft; returns its new item, or None if there is no such order."""
-    with reachable():
+    with outage_as_503():
         try:
             answer = dynamodb.update_item(
                 TableName=ORDERS,
@@ -570,7 +570,7 @@ def update_order(key: orders.Item, draft: orders.Draft) -> orders.Item | None:
 
 def delete_order(key: orders.Item) -> bool:
     """Deletes an order; returns whether there was one, or may have been."""
-    with reachable():
+    with outage_as_503():
         answer = dynamodb.delete_item(TableName=ORDERS, Key=key, ReturnValues="ALL_OLD")
     # A first try whose answer was lost may have deleted it.
     return "Attributes" in answer or answer["ResponseMetadata"]["RetryAttempts"] > 0
@@ -578,7 +578,7 @@ def delete_order(key: orders.Item) -> bool:
 
 def scan_page(table_name: str, limit: int, start: orders.Item | None) -> Mapping[str, Any]:
     """A page of at most `limit` of a table's items, after the key `start`: `Items` and perhaps `LastEvaluatedKey`."""
-    with reachable():
+    with outage_as_503():
         if start is None:
             return dynamodb.scan(TableName=table_name, Limit=limit)
         return dynamodb.scan(TableName=table_name, Limit=limit, ExclusiveStartKey=start)
@@ -595,7 +595,7 @@ def scan_all(table_name: str) -> Iterator[orders.Item]:
 
 def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
     """A product's items of the days from `first` to `last`; at most trend.DAYS_MAX, so that one page has all."""
-    with reachable():
+    with outage_as_503():
         return dynamodb.query(
             TableName=TREND,
             KeyConditionExpression="#product = :product AND #day BETWEEN :first AND :last",
@@ -607,15 +607,15 @@ def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
 
 def scan(page: effects.Scan) -> effects.Page:
     """A page of a table, for a job."""
-    tally.requests += 1
+    requests_made.requests += 1
     return effects.page(page.table, dynamodb.scan(**page.parameters(NAMES[page.table])))
 
 
-def correct(correction: effects.Correction) -> bool:
+def correct(conditional_update: effects.ConditionalUpdate) -> bool:
     """Corrects a counter; returns whether it was still as the job had seen it, and nothing was moving it."""
-    tally.requests += 1
+    requests_made.requests += 1
     try:
-        dynamodb.update_item(TableName=NAMES[correction.table], **correction.parameters)
+        dynamodb.update_item(TableName=NAMES[conditional_update.table], **conditional_update.parameters)
     except (
         dynamodb.exceptions.ConditionalCheckFailedException,
         dynamodb.exceptions.TransactionConflictException,  # Any plain write to an item in a transaction under way.
@@ -639,7 +639,7 @@ def read_keys(table: str, keys: Sequence[effects.Key], end: float, consistent: b
         tries = 0
         while wanted:
             pause(committer.pause_seconds(tries), end)
-            tally.requests += 1
+            requests_made.requests += 1
             answer = dynamodb.batch_get_item(RequestItems={name: {"Keys": wanted, "ConsistentRead": consistent}})
             items.update({effects.key_of(table, item): item for item in answer["Responses"][name]})
             # DynamoDB leaves out what it cannot read at the moment, and answers at most 16 MB at once.

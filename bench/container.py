@@ -47,7 +47,7 @@ from chalicelib import settlement, stream, tables, transactions
 names = {table: table for table in tables.KEYS}
 batch = orders(Feed(), Case("new", 1000, 10), 5)
 def plan():
-    work = settlement.of_stream(stream.read(batch).by_order)
+    work = settlement.for_stream(stream.read(batch).records_by_order)
     while request := work.next_request():
         transactions.actions(request, names, "2026-11-23T18:13:05Z")
         work.receive_reasons(request, [])

@@ -20,7 +20,7 @@ Client = Any
 PRODUCTS = 10
 SECONDS_BETWEEN_ORDERS = 0.05
 POLL_SECONDS = 0.002
-PATIENCE_SECONDS = 60.0
+GRACE_PERIOD_SECONDS = 60.0
 BATCH_WRITE_MAX = 25  # API reference, BatchWriteItem.
 # At the end of a step so much of a second's orders may be on their way: more is a backlog.
 ON_THE_WAY_SECONDS = 1.0
@@ -77,7 +77,7 @@ def counted(client: Client, stack: Stack, product: str) -> bool:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Waits for it. Raises TimeoutError."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + GRACE_PERIOD_SECONDS
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("The totals do not come.")

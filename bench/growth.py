@@ -53,8 +53,8 @@ def replace_ledger(emulator: Emulator, items: int) -> None:
 
 def an_entry() -> Any:
     """An entry's item, as the app itself makes it."""
-    (record,) = stream.read(orders(Feed(), Case("new", 1, 1), 5)).by_order.popitem()[1]
-    entry = ledger.after(ledger.absent(record.order_id), record)
+    (record,) = stream.read(orders(Feed(), Case("new", 1, 1), 5)).records_by_order.popitem()[1]
+    entry = ledger.apply(ledger.absent(record.order_id), record)
     return ledger.to_item(entry)
 
 

@@ -26,7 +26,7 @@ from infrastructure.package import package
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
 
-PATIENCE_SECONDS = 120.0
+GRACE_PERIOD_SECONDS = 120.0
 POLL_SECONDS = 0.2
 TELL_EVERY_SECONDS = 5.0
 KILL_EVERY_SECONDS = (0.5, 5.0)  # Anything between, so that they are killed at any moment of their work.
@@ -120,7 +120,7 @@ class Load:
         for client in self._clients:
             client.join()
         ended = time.monotonic()
-        self._prober.look_for_the_rest(PATIENCE_SECONDS)
+        self._prober.look_for_the_rest(GRACE_PERIOD_SECONDS)
         for client in self._clients:
             client.look_up_doubtful()
         wanted = expected(order for client in self._clients for order in client.orders.values())
@@ -162,7 +162,7 @@ class Load:
         return sum((Counter(client.accepted) for client in self._clients), Counter())
 
     def _wait_for(self, wanted: Counters) -> Counters:
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + GRACE_PERIOD_SECONDS
         while (there := stored(self._stack)) != wanted and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         return there

@@ -4,7 +4,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import tables
-from chalicelib.counting.committer import Settlement
+from chalicelib.counting.committer import Committer
 from chalicelib.orders import Item
 
 Key = tuple[str, ...]
@@ -44,7 +44,7 @@ def page(table: str, answer: Mapping[str, Any]) -> Page:
     return Page(answer["Items"], None if last is None else key_of(table, last))
 
 
-class Lookup(NamedTuple):
+class BatchGet(NamedTuple):
     """Items by their keys. The answer is a dict of those that are there."""
 
     table: str
@@ -52,7 +52,7 @@ class Lookup(NamedTuple):
     consistent: bool = True
 
 
-class Pause(NamedTuple):
+class Sleep(NamedTuple):
     """A pause. The answer is the time after it, in epoch seconds."""
 
     seconds: float = 0.0
@@ -62,18 +62,18 @@ class Checkpoint(NamedTuple):
     """No request: here the job can be left and its cursor taken."""
 
 
-class Correction(NamedTuple):
+class ConditionalUpdate(NamedTuple):
     """An UpdateItem with a condition. The answer is whether the condition held."""
 
     table: str
     parameters: Mapping[str, Any]  # All but the table's name.
 
 
-Request = Scan | Lookup | Pause | Checkpoint | Correction | Settlement
-"""A Settlement is to be settled; its answer is None."""
+Effect = Scan | BatchGet | Sleep | Checkpoint | ConditionalUpdate | Committer
+"""A Committer is to be settled; its answer is None."""
 
 
-class Tally:
+class RequestCounter:
     """How many requests this container has made of DynamoDB for jobs and settlements."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Tally:
 
 
 Result = TypeVar("Result")
-Asking = Generator[Request, Any, Result]
+Steps = Generator[Effect, Any, Result]
 """Something that yields requests, is sent their answers, and comes to a result."""
 
 

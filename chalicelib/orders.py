@@ -24,7 +24,7 @@ BODY_MAX_BYTES = 16_384
 Item = Mapping[str, Any]
 """An item, or a stream record's image of one, in DynamoDB's own form: `{"Quantity": {"N": "5"}}`."""
 
-Problems = dict[str, str]
+FieldErrors = dict[str, str]
 """What is wrong, by field: `{"quantity": "must be a whole number from 1 to 1000000000"}`."""
 
 
@@ -37,7 +37,7 @@ class Order(NamedTuple):
     placed_at: str
 
 
-class Draft(NamedTuple):
+class OrderInput(NamedTuple):
     """A valid order as a request body states it; `order_id` is None where the sender gave none."""
 
     product: str
@@ -45,7 +45,7 @@ class Draft(NamedTuple):
     order_id: str | None
 
 
-class Unreadable(ValueError):
+class MalformedBodyError(ValueError):
     """A request body that is no JSON object; its text tells the sender why."""
 
 
@@ -68,7 +68,7 @@ _ORDER_ID_RULE = f"must be 1 to {ORDER_ID_MAX_CHARACTERS} characters of A-Z a-z 
 _DOT_SEGMENTS_RULE = "must not be . or .., because a URL path cannot name it"
 
 
-def problem_with_product(value: object) -> str | None:
+def validate_product(value: object) -> str | None:
     """What is wrong with a product's name."""
     if not isinstance(value, str) or not value.strip() or _CONTROL_CHARACTER.search(value):
         return _PRODUCT_RULE
@@ -82,12 +82,12 @@ def problem_with_product(value: object) -> str | None:
         return "must be valid Unicode"
 
 
-def problem_with_quantity(value: object) -> str | None:
+def validate_quantity(value: object) -> str | None:
     """What is wrong with a quantity; a bool and a float are none."""
     return None if type(value) is int and 1 <= value <= QUANTITY_MAX else _QUANTITY_RULE
 
 
-def problem_with_order_id(value: object) -> str | None:
+def validate_order_id(value: object) -> str | None:
     """What is wrong with an order's id."""
     if value in _DOT_SEGMENTS:
         return _DOT_SEGMENTS_RULE
@@ -99,24 +99,24 @@ def problem_with_order_id(value: object) -> str | None:
 
 class _Field(NamedTuple):
     attribute: str  # The table's own spelling, taken in too, so that an item's attributes can be sent.
-    problem_with: Callable[[object], str | None]
+    validate: Callable[[object], str | None]
     required: bool
 
 
 _FIELDS = {
-    "product": _Field("Product", problem_with_product, required=True),
-    "quantity": _Field("Quantity", problem_with_quantity, required=True),
-    "orderId": _Field("OrderID", problem_with_order_id, required=False),
+    "product": _Field("Product", validate_product, required=True),
+    "quantity": _Field("Quantity", validate_quantity, required=True),
+    "orderId": _Field("OrderID", validate_order_id, required=False),
 }
-PLACING = ("product", "quantity", "orderId")
-AMENDING = ("product", "quantity")
+CREATE_FIELDS = ("product", "quantity", "orderId")
+UPDATE_FIELDS = ("product", "quantity")
 
 
-def draft(body: bytes, fields: Sequence[str]) -> Draft | Problems:
+def parse_order(body: bytes, fields: Sequence[str]) -> OrderInput | FieldErrors:
     """The order that a request body states, or all that is wrong with it.
 
-    `fields` are those that the body may have: PLACING, or AMENDING where the path names the order.
-    Raises Unreadable if the body is no JSON object.
+    `fields` are those that the body may have: CREATE_FIELDS, or UPDATE_FIELDS where the path names the order.
+    Raises MalformedBodyError if the body is no JSON object.
     """
     sent = _json_object(body)
     values = {}
@@ -125,37 +125,37 @@ def draft(body: bytes, fields: Sequence[str]) -> Draft | Problems:
         field = _FIELDS[name]
         spellings = [spelling for spelling in (name, field.attribute) if spelling in sent]
         given = [sent.pop(spelling) for spelling in spellings]
-        problem = _problem_with_field(name, field, given)
+        problem = _validate_field(name, field, given)
         if problem:
             problems[name] = problem
         elif given:
             values[name] = given[0]
     for name in sent:
         problems[_shown(name)] = f"is not a field here; the fields are {', '.join(fields)}"
-    return problems or Draft(values["product"], values["quantity"], values.get("orderId"))
+    return problems or OrderInput(values["product"], values["quantity"], values.get("orderId"))
 
 
-def _problem_with_field(name: str, field: _Field, given: list[object]) -> str | None:
+def _validate_field(name: str, field: _Field, given: list[object]) -> str | None:
     if not given:
         return "is missing" if field.required else None
     if len(given) > 1:
         return f"is given twice, as {name} and as {field.attribute}"
-    return field.problem_with(given[0])
+    return field.validate(given[0])
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
     if len(body) > BODY_MAX_BYTES:
-        raise Unreadable(f"The body is larger than {BODY_MAX_BYTES} bytes.")
+        raise MalformedBodyError(f"The body is larger than {BODY_MAX_BYTES} bytes.")
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object_without_repeats)
     except UnicodeDecodeError:
-        raise Unreadable("The body is not UTF-8.") from None
+        raise MalformedBodyError("The body is not UTF-8.") from None
     except RecursionError:
-        raise Unreadable("The body is nested too deeply.") from None
+        raise MalformedBodyError("The body is nested too deeply.") from None
     except ValueError as error:
-        raise Unreadable(f"The body is not JSON: {error}.") from None
+        raise MalformedBodyError(f"The body is not JSON: {error}.") from None
     if not isinstance(value, dict):
-        raise Unreadable('The body must be a JSON object such as {"product": "Notebook", "quantity": 5}.')
+        raise MalformedBodyError('The body must be a JSON object such as {"product": "Notebook", "quantity": 5}.')
     return value
 
 
@@ -204,7 +204,7 @@ def _with_base64(value: Any) -> Any:
 # --- The item, as OrdersTable has it -------------------------------------------------------------
 
 
-def to_item(order_id: str, draft: Draft, placed_at: str) -> dict[str, Any]:
+def to_item(order_id: str, draft: OrderInput, placed_at: str) -> dict[str, Any]:
     """The item of a new order."""
     return {
         "OrderID": {"S": order_id},
@@ -214,7 +214,7 @@ def to_item(order_id: str, draft: Draft, placed_at: str) -> dict[str, Any]:
     }
 
 
-def from_item(item: Item, first_seen: str) -> Order | Problems:
+def from_item(item: Item, first_seen: str) -> Order | FieldErrors:
     """The order that an item is, or all that is wrong with it.
 
     It was placed at its `PlacedAt` where that names an instant, or else at `first_seen`.
@@ -223,18 +223,18 @@ def from_item(item: Item, first_seen: str) -> Order | Problems:
     product = item.get("Product", _NOTHING).get("S")
     quantity = _whole_number(item.get("Quantity", _NOTHING).get("N"))
     placed_at = item.get("PlacedAt", _NOTHING).get("S")
-    wrong = problem_with_order_id(order_id) or problem_with_product(product) or problem_with_quantity(quantity)
+    wrong = validate_order_id(order_id) or validate_product(product) or validate_quantity(quantity)
     if wrong or quantity is None:
         return _problems(item, {"orderId": order_id, "product": product, "quantity": quantity})
     return Order(order_id, product, quantity, (placed_at and timestamps.parse(placed_at)) or first_seen)
 
 
-def _problems(item: Item, values: Mapping[str, object]) -> Problems:
+def _problems(item: Item, values: Mapping[str, object]) -> FieldErrors:
     """All that is wrong with the values that were found in an item."""
     problems = {}
     for name, value in values.items():
         field = _FIELDS[name]
-        problem = field.problem_with(value)
+        problem = field.validate(value)
         if problem:
             problems[name] = problem if field.attribute in item else "is missing"
     return problems
@@ -262,7 +262,7 @@ def can_be_key(text: str) -> bool:
     return 1 <= len(text.encode()) <= _KEY_MAX_BYTES
 
 
-def says_the_same(item: Item, draft: Draft) -> bool:
+def same_content(item: Item, draft: OrderInput) -> bool:
     """Whether an order's item has the content that a request states, so that the request is a retry."""
     attributes = to_item("", draft, "")
     return all(item.get(name) == attributes[name] for name in ("Product", "Quantity"))

@@ -44,7 +44,7 @@ def state_of(ages: Collection[float], counted: bool) -> State:
     return State.CATCHING_UP if backlog else State.CURRENT
 
 
-class Pace:
+class WriteThrottle:
     """Decides when one warm container writes the next report."""
 
     def __init__(self) -> None:

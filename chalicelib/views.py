@@ -14,21 +14,21 @@ from typing import NamedTuple
 from chalicelib.orders import Item, Order
 
 
-class Counter(NamedTuple):
+class CounterKey(NamedTuple):
     """One item of a view's table: the table's logical name and the values of its key, strings."""
 
     table: str
     key: tuple[str, ...]
 
 
-Amounts = Mapping[str, int]
+Increments = Mapping[str, int]
 """What is added to a counter's attributes: `{"totalQuantity": 5, "orderCount": 1}`."""
 
-Contributions = Mapping[Counter, Amounts]
+Contributions = Mapping[CounterKey, Increments]
 """All that one order has added, or should: at most one entry for each counter."""
 
 
-Adds = Callable[[Order], tuple[tuple[str, ...], Amounts] | None]
+Adds = Callable[[Order], tuple[tuple[str, ...], Increments] | None]
 """A view's function: the counter's key and what is added, or None for an order that it does not count."""
 
 
@@ -58,13 +58,13 @@ def view(table: str, key: tuple[str, ...], stamp: str | None = None) -> Callable
 
 
 @view("AggregateTable", key=("product",), stamp="updatedAt")
-def totals(order: Order) -> tuple[tuple[str, ...], Amounts]:
+def totals(order: Order) -> tuple[tuple[str, ...], Increments]:
     """How much of a product is ordered, and in how many orders."""
     return (order.product,), {"totalQuantity": order.quantity, "orderCount": 1}
 
 
 @view("TrendTable", key=("product", "day"))
-def trend(order: Order) -> tuple[tuple[str, ...], Amounts]:
+def trend(order: Order) -> tuple[tuple[str, ...], Increments]:
     """How much of a product is ordered on a day, and in which of its hours, UTC."""
     day, hour = order.placed_at[:10], order.placed_at[11:13]
     return (order.product, day), {"total": order.quantity, f"h{hour}": order.quantity}
@@ -77,7 +77,7 @@ def contributions(order: Order) -> Contributions:
         contribution = each.adds(order)
         if contribution is not None:
             key, amounts = contribution
-            added[Counter(each.table, key)] = amounts
+            added[CounterKey(each.table, key)] = amounts
     return added
 
 

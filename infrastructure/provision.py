@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except (BotoCoreError, ClientError) as error:
         print(f"AWS: {error}", file=sys.stderr)
-        print("Nothing is half done: when this is mended, run the command again.", file=sys.stderr)
+        print("Nothing is half done: when this is repaired, run the command again.", file=sys.stderr)
         return 1
     print(
         f"""

@@ -47,8 +47,8 @@ class Run:
         if progress["proof"] == "orders":
             self._display.show(progress["table"], progress["items"], self._about[progress["table"]])
             return
-        stage = progress["stage"]
-        slice_ = f" {progress['slice']}/{progress['slices']}" if progress["slices"] > 1 else ""
+        stage = progress["phase"]
+        slice_ = f" {progress['partition']}/{progress['partitions']}" if progress["partitions"] > 1 else ""
         ledger = stage in ("sum", "screen sum")
         about = self._about[tables.LEDGER] if ledger else sum(self._about[table] for table in VIEWS)
         self._display.show(
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     request: dict[str, Any] = {"repair": asked.repair}
     if asked.patience is not None:
-        request["patienceSeconds"] = asked.patience
+        request["gracePeriodSeconds"] = asked.patience
     try:
         stage = stages.of(asked)
         function = stage.function("audit")
@@ -117,7 +117,7 @@ def verdict(answer: dict[str, Any]) -> str:
             return f"Drift in {products}. {answer['advice']}"
     unproven = [
         counted(number, name)
-        for number, name in ((answer["orders"]["inFlight"], "order"), (answer["counters"]["unsettled"], "counter"))
+        for number, name in ((answer["orders"]["inFlight"], "order"), (answer["counters"]["unverified"], "counter"))
         if number
     ]
     return f"Not proven: {' and '.join(unproven)}. {answer['advice']}"
@@ -137,16 +137,16 @@ def figures(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
         ("Orders compared with the ledger", orders["checked"]),
         ("  missing in the ledger", orders["missing"]),
         ("  counted for something else", orders["differing"]),
-        ("  in the ledger, but gone", orders["gone"]),
+        ("  in the ledger, but gone", orders["orphaned"]),
         ("  with an unreadable ledger entry", orders["unreadable"]),
         ("  in flight", orders["inFlight"]),
-        ("  mended", orders["mended"]),
+        ("  repaired", orders["repaired"]),
         ("  that cannot be counted", orders["uncountable"]),
         ("Counters compared with the ledger", counters["checked"]),
         ("  wrong", counters["drifted"]),
-        ("  mended", counters["mended"]),
-        ("  not mended, since orders are in flight", counters["held"]),
-        ("  not proven", counters["unsettled"]),
+        ("  repaired", counters["repaired"]),
+        ("  not repaired, since orders are in flight", counters["held"]),
+        ("  not proven", counters["unverified"]),
         ("Contributions to views that are no more", counters["retired"]),
     ):
         table.add_row(name, f"{figure:,}")

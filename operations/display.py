@@ -42,7 +42,7 @@ class Display:
         )
         self._task: TaskID | None = None
         self._name = ""
-        self._started = self._told = self._changed = time.monotonic()
+        self._started = self._transition = self._changed = time.monotonic()
         self._items = 0
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class Display:
         self._items = items
         if self._task is not None:
             self._bar.update(self._task, completed=items, total=max(about, items) or None)
-        elif time.monotonic() - self._told > LINE_EVERY_SECONDS:
+        elif time.monotonic() - self._transition > LINE_EVERY_SECONDS:
             self._tell(f" of about {about:,}" if about > items else "")
 
     def end(self) -> None:
@@ -80,6 +80,6 @@ class Display:
             self._tell("")
 
     def _tell(self, more: str) -> None:
-        self._told = time.monotonic()
-        speed = per_second(self._items, self._told - self._started)
+        self._transition = time.monotonic()
+        speed = per_second(self._items, self._transition - self._started)
         self._console.print(f"{self._name}: {self._items:,}{more}, {speed}/s", highlight=False)

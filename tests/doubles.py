@@ -12,7 +12,7 @@ from typing import Any
 
 from chalicelib import effects, tables, timestamps
 from chalicelib.counting import committer, ledger, stream
-from chalicelib.counting.committer import Read, Settlement
+from chalicelib.counting.committer import Committer, Read
 from chalicelib.counting.transactions import Transaction, actions
 
 NAMES = {table: table for table in tables.KEYS}
@@ -26,7 +26,7 @@ class Crash(Exception):
     """The invocation ends here."""
 
 
-class Dynamo:
+class FakeDynamoDB:
     """Tables in memory, with conditional transactions; counts what is asked of it.
 
     A consistent read sees the tables as they are. Any other read sees a replica, which has all writes up to the last
@@ -53,7 +53,7 @@ class Dynamo:
         for name in names or self.tables:
             self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
 
-    def _seen_by(self, asked: effects.Scan | effects.Lookup) -> dict[tuple[str, ...], dict[str, Any]]:
+    def _seen_by(self, asked: effects.Scan | effects.BatchGet) -> dict[tuple[str, ...], dict[str, Any]]:
         return (self.tables if asked.consistent or not self.lags else self._replica)[asked.table]
 
     def read(self, table: str, order_ids: Sequence[str]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Dynamo:
         found = {order_id: self.tables[table].get((order_id,)) for order_id in order_ids}
         return {order_id: copy.deepcopy(item) for order_id, item in found.items() if item is not None}
 
-    def lookup(self, asked: effects.Lookup) -> dict[effects.Key, Any]:
+    def lookup(self, asked: effects.BatchGet) -> dict[effects.Key, Any]:
         """BatchGetItem, as often as it takes."""
         assert len(set(asked.keys)) == len(asked.keys)
         table = self._seen_by(asked)
@@ -85,7 +85,7 @@ class Dynamo:
         more = {"LastEvaluatedKey": found[-1]} if len(found) == parameters["Limit"] else {}
         return effects.page(asked.table, {"Items": found, **more})
 
-    def update(self, asked: effects.Correction) -> bool:
+    def update(self, asked: effects.ConditionalUpdate) -> bool:
         """UpdateItem; answers whether its condition held."""
         names, values = asked.parameters["ExpressionAttributeNames"], asked.parameters["ExpressionAttributeValues"]
         place = tuple(value["S"] for value in asked.parameters["Key"].values())
@@ -190,7 +190,7 @@ class Dynamo:
         return ledger.entry(order_id, self.tables[tables.LEDGER].get((order_id,)))
 
 
-def settle(work: Settlement, dynamo: Dynamo, most_requests: int = 10_000) -> Settlement:
+def settle(work: Committer, dynamo: FakeDynamoDB, most_requests: int = 10_000) -> Committer:
     """Makes a settlement's requests of `dynamo` until it is done, as app.py does of the real one."""
     for _ in range(most_requests):
         request = work.next_request()
@@ -205,16 +205,16 @@ def settle(work: Settlement, dynamo: Dynamo, most_requests: int = 10_000) -> Set
     raise AssertionError("the settlement does not come to an end")
 
 
-def deliver(records: Sequence[dict[str, Any]], dynamo: Dynamo) -> Settlement:
+def deliver(records: Sequence[dict[str, Any]], dynamo: FakeDynamoDB) -> Committer:
     """Has a batch of stream records settled."""
-    return settle(committer.of_stream(stream.read(records).by_order), dynamo)
+    return settle(committer.for_stream(stream.read(records).records_by_order), dynamo)
 
 
 def run(
     work: Any,
-    dynamo: Dynamo,
+    dynamo: FakeDynamoDB,
     checkpoints: int = 1_000_000,
-    before_each: Callable[[effects.Request], None] | None = None,
+    before_each: Callable[[effects.Effect], None] | None = None,
 ) -> None:
     """Makes a job's requests of `dynamo`, as app.py does of the real one.
 
@@ -234,11 +234,11 @@ def run(
         match step:
             case effects.Scan():
                 answer = dynamo.scan(step)
-            case effects.Lookup():
+            case effects.BatchGet():
                 answer = dynamo.lookup(step)
-            case effects.Correction():
+            case effects.ConditionalUpdate():
                 answer = dynamo.update(step)
-            case effects.Pause():
+            case effects.Sleep():
                 if step.seconds:
                     dynamo.now += int(step.seconds)
                     dynamo.catch_up()
@@ -247,7 +247,7 @@ def run(
                 checkpoints -= 1
                 if checkpoints == 0:
                     return
-            case Settlement():
+            case Committer():
                 settle(step, dynamo)
     raise AssertionError("the job does not come to an end")
 

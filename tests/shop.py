@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from chalicelib import effects, tables
-from tests.doubles import Dynamo, deliver
+from tests.doubles import FakeDynamoDB, deliver
 from tests.streams import Stream, item
 
 
@@ -12,7 +12,7 @@ class Shop:
     """Orders are written and removed, and the stream delivers when it is told to."""
 
     def __init__(self) -> None:
-        self.dynamo = Dynamo()
+        self.dynamo = FakeDynamoDB()
         self.told = Stream()
         self._delivered = 0
 
@@ -23,10 +23,10 @@ class Shop:
                 self.told.put(order)
             self.dynamo.tables[tables.ORDERS][(order["OrderID"]["S"],)] = order
 
-    def remove(self, order_id: str, by_ttl: bool = False) -> None:
+    def remove(self, order_id: str, expired: bool = False) -> None:
         """Cancels an order, or has it archived; one that is not there stays so."""
         if order_id in self.told.items:
-            self.told.remove(order_id, by_ttl)
+            self.told.remove(order_id, expired)
             del self.dynamo.tables[tables.ORDERS][(order_id,)]
 
     def deliver(self) -> None:
@@ -55,7 +55,7 @@ class Shop:
 
     def truth(self) -> dict[Any, dict[str, int]]:
         """What the counters should be: those of another shop in which the same has happened and nothing gone wrong."""
-        other = Dynamo()
+        other = FakeDynamoDB()
         deliver(self.told.records, other)
         return other.counters()
 
@@ -69,6 +69,6 @@ def example() -> Shop:
     return shop
 
 
-def is_wait(step: effects.Request) -> bool:
+def is_wait(step: effects.Effect) -> bool:
     """Whether a job lets time pass, in which the stream catches up."""
-    return isinstance(step, effects.Pause) and step.seconds > 0
+    return isinstance(step, effects.Sleep) and step.seconds > 0

@@ -40,10 +40,10 @@ class Stream:
         self.items[order_id] = new
         return self._record("MODIFY" if old else "INSERT", order_id, old, new)
 
-    def remove(self, order_id: str, by_ttl: bool = False) -> dict[str, Any]:
+    def remove(self, order_id: str, expired: bool = False) -> dict[str, Any]:
         """An order is cancelled, or archived by DynamoDB's TTL."""
         record = self._record("REMOVE", order_id, self.items.pop(order_id), None)
-        if by_ttl:
+        if expired:
             record["userIdentity"] = TTL
         return record
 

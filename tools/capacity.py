@@ -58,7 +58,7 @@ class Packed(NamedTuple):
 def pack(orders: int, products: int) -> Packed:
     """Has the app pack new orders, of so many products in turn, placed within an hour."""
     packed = transactions.pack(new_orders(orders, products))
-    return Packed(len(packed), sum(len(each.changes) + len(each.moves) for each in packed))
+    return Packed(len(packed), sum(len(each.changes) + len(each.increments) for each in packed))
 
 
 def new_orders(count: int, products: int) -> Iterator[ledger.Change]:
@@ -71,8 +71,8 @@ def new_orders(count: int, products: int) -> Iterator[ledger.Change]:
             "Quantity": {"N": "1"},
         }
         before = ledger.absent(order_id)
-        record = ledger.Record(order_id, f"{number:040}", 1_795_003_200, item, first=True)
-        yield ledger.Change(before, ledger.after(before, record))
+        record = ledger.ChangeRecord(order_id, f"{number:040}", 1_795_003_200, item, is_insert=True)
+        yield ledger.Change(before, ledger.apply(before, record))
 
 
 class Load(NamedTuple):

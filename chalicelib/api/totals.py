@@ -12,7 +12,7 @@ from typing import Any
 
 from chalicelib import orders, views
 from chalicelib.api import query_string
-from chalicelib.orders import Item, Problems
+from chalicelib.orders import FieldErrors, Item
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
@@ -31,7 +31,7 @@ def to_json(item: Item) -> dict[str, Any]:
     }
 
 
-class Listing:
+class TotalsQuery:
     """What a request for many totals asks for: a page of them, or the top."""
 
     def __init__(self, limit: int, start: dict[str, Any] | None, top: int | None) -> None:
@@ -40,10 +40,10 @@ class Listing:
         self.top = top  # How many of the largest; None for a page.
 
 
-def listing(query: Mapping[str, str] | None) -> Listing | Problems:
+def parse_query(query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:
     """What a query string asks for, or all that is wrong with it."""
     asked = query or {}
-    problems: Problems = {}
+    problems: FieldErrors = {}
     limit = query_string.whole(asked, "limit", LIMIT_DEFAULT, LIMIT_MAX, problems)
     top = query_string.whole(asked, "top", TOP_MAX, TOP_MAX, problems) if "top" in asked else None
     start = _key_of(asked["cursor"]) if "cursor" in asked else None
@@ -52,7 +52,7 @@ def listing(query: Mapping[str, str] | None) -> Listing | Problems:
     if top is not None and ("limit" in asked or "cursor" in asked):
         problems["top"] = "cannot be combined with limit or cursor"
     query_string.refuse_others(asked, ["limit", "cursor", "top"], problems)
-    return problems or Listing(limit, start, top)
+    return problems or TotalsQuery(limit, start, top)
 
 
 def cursor(key: Mapping[str, Any] | None) -> str | None:
@@ -78,6 +78,6 @@ def _key_of(cursor: str) -> dict[str, Any] | None:
     return {"product": {"S": product}}
 
 
-def largest(items: Iterable[Item], top: int) -> list[Item]:
+def top_totals(items: Iterable[Item], top: int) -> list[Item]:
     """The `top` items by quantity, ties by name; in memory are never more than these and one."""
     return heapq.nsmallest(top, items, key=lambda item: (-views.amount(item, "totalQuantity"), item["product"]["S"]))

@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib import views
 from chalicelib.api import query_string
-from chalicelib.orders import Item, Problems
+from chalicelib.orders import FieldErrors, Item
 
 DAYS_DEFAULT = 7
 DAYS_MAX = 90  # An item stays below 2 KB: these are never more than a Query's one page, 1 MB.
@@ -18,10 +18,10 @@ DAYS_MAX = 90  # An item stays below 2 KB: these are never more than a Query's o
 _HOURS = [f"h{hour:02}" for hour in range(24)]
 
 
-def days_asked(query: Mapping[str, str] | None) -> int | Problems:
+def days_asked(query: Mapping[str, str] | None) -> int | FieldErrors:
     """How many days a query string asks for, or all that is wrong with it."""
     asked = query or {}
-    problems: Problems = {}
+    problems: FieldErrors = {}
     days = query_string.whole(asked, "days", DAYS_DEFAULT, DAYS_MAX, problems)
     query_string.refuse_others(asked, ["days"], problems)
     return problems or days

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from chalicelib.counting import ledger, transactions
-from chalicelib.counting.ledger import Change, Entry, Record, Status
+from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Status
 from chalicelib.counting.transactions import Transaction
 from chalicelib.orders import Item
 
@@ -42,7 +42,7 @@ class Read(NamedTuple):
 
 
 @dataclass
-class Counts:
+class CommitCounts:
     """What a settlement has done so far."""
 
     applied: int = 0  # Orders of which the entry says something else than before.
@@ -50,10 +50,10 @@ class Counts:
     transactions: int = 0  # Requests, cancelled ones too.
     conflicts: int = 0  # Transactions that were refused because DynamoDB was busy with their items.
     reads: int = 0  # Requests.
-    rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # Problems by order.
+    rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # FieldErrors by order.
 
 
-class Settlement:
+class Committer:
     """The way of a batch of orders into the ledger and the counters."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Settlement:
 
         The order of a stale entry ends in `stale`. An unreadable entry is planned only with `rebuild`.
         """
-        self.counts = Counts()
+        self.counts = CommitCounts()
         self.stale: list[str] = []
         self.set_apart: dict[str, str] = {}  # Why, by order.
         self._plan = plan
@@ -109,13 +109,13 @@ class Settlement:
             self._busy_in_a_row = 0
             self._commit(transaction)
             return
-        outcome = transactions.outcome(transaction, reasons)
-        self._busy_in_a_row = self._busy_in_a_row + 1 if outcome.busy else 0
-        self.counts.conflicts += outcome.busy
-        if outcome.invalid:
-            self._isolate(transaction, outcome.invalid)
+        cancellation = transactions.cancellation(transaction, reasons)
+        self._busy_in_a_row = self._busy_in_a_row + 1 if cancellation.retryable else 0
+        self.counts.conflicts += cancellation.retryable
+        if cancellation.fatal:
+            self._isolate(transaction, cancellation.fatal)
         else:
-            self._plan_again(transaction, outcome.refused)
+            self._plan_again(transaction, cancellation.conflicts)
 
     def _plan_changes(self) -> list[Change]:
         changes = []
@@ -137,7 +137,7 @@ class Settlement:
 
     def _commit(self, transaction: Transaction) -> None:
         for change in transaction.changes:
-            if change.of_version_alone:
+            if change.only_advances_position:
                 self.counts.unchanged += 1
                 continue
             self.counts.applied += 1
@@ -167,17 +167,17 @@ class Settlement:
         self._assumed_new.clear()
 
     def _isolate(self, transaction: Transaction, why: str) -> None:
-        """Find the changes that DynamoDB refuses by splitting the transaction in halves (law 4)."""
+        """Find the changes that DynamoDB refuses by splitting the transaction in split (law 4)."""
         if len(transaction.changes) == 1:
             self.set_apart[transaction.changes[0].before.order_id] = why
         else:
-            self._transactions.extendleft(transactions.halves(transaction))
+            self._transactions.extendleft(transactions.split(transaction))
 
 
-def of_stream(news: Mapping[str, Sequence[Record]]) -> Settlement:
+def for_stream(news: Mapping[str, Sequence[ChangeRecord]]) -> Committer:
     """The settlement of a batch of stream records, by order and oldest first."""
-    return Settlement(
-        lambda entry: ledger.after_all(entry, news[entry.order_id]),
-        assumed_new=[order_id for order_id, records in news.items() if records[0].first],
-        unread=[order_id for order_id, records in news.items() if not records[0].first],
+    return Committer(
+        lambda entry: ledger.apply_all(entry, news[entry.order_id]),
+        assumed_new=[order_id for order_id, records in news.items() if records[0].is_insert],
+        unread=[order_id for order_id, records in news.items() if not records[0].is_insert],
     )

@@ -6,7 +6,7 @@ The laws of this module, which tests/unit/test_ledger.py walks one by one:
    the other in the same transaction (transactions.py), on the condition that the entry is still the one
    that the change was made from: its revision, which every write raises by one.
 2. A record that is not newer than the entry changes nothing.
-3. A newer record does what RULES says, and nothing else does anything.
+3. A newer record does what TRANSITIONS says, and nothing else does anything.
 4. A batch is its records one after another. It makes no difference where a stream is cut into batches.
 5. Nothing is written only if no record of the batch changes anything. Writing also what comes and goes
    within a batch keeps law 2 true of every record that was delivered: no older one that turns up late,
@@ -26,8 +26,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import orders, timestamps, views
-from chalicelib.orders import Item, Problems
-from chalicelib.views import Contributions, Counter
+from chalicelib.orders import FieldErrors, Item
+from chalicelib.views import Contributions, CounterKey
 
 # A stream keeps its records for 24 hours (Developer Guide, "Change data capture for DynamoDB Streams"), and
 # TTL deletes within a few days after the time given. No record that is older than a tombstone outlives it.
@@ -60,14 +60,14 @@ class Entry(NamedTuple):
 
     order_id: str
     revision: int = 0  # How often it has been written.
-    version: str = ""  # That of the record it comes from; "" if no record had to do with it yet.
+    position: str = ""  # That of the record it comes from; "" if no record had to do with it yet.
     status: Status = Status.ABSENT
     first_seen: str = ""  # When the order's first record was made: the hour of one without `PlacedAt`.
     contributions: Contributions = MappingProxyType({})
     problems: Mapping[str, str] = MappingProxyType({})
     expires_at: int | None = None  # Epoch seconds.
-    ahead: bool = False  # Whether it was changed without a record since `version` (law 7) ...
-    withdrawn: Contributions = MappingProxyType({})  # ... and what it had added until then, if it was cancelled so.
+    ahead_of_stream: bool = False  # Whether it was changed without a record since `version` (law 7) ...
+    reverted: Contributions = MappingProxyType({})  # ... and what it had added until then, if it was cancelled so.
     stored: Item = MappingProxyType({})  # The item of an unreadable entry.
 
     @property
@@ -81,21 +81,21 @@ def absent(order_id: str) -> Entry:
     return Entry(order_id)
 
 
-class Record(NamedTuple):
+class ChangeRecord(NamedTuple):
     """A stream record, as far as the ledger cares."""
 
     order_id: str
-    version: str  # Orders the records of one order by time, as a plain string (see stream.py).
-    at: int  # When it was made, in epoch seconds.
+    position: str  # Orders the records of one order by time, as a plain string (see stream.py).
+    created_at: int  # When it was made, in epoch seconds.
     image: Item | None  # The order's item after it; None where it was removed.
-    by_ttl: bool = False  # Whether it was DynamoDB's TTL that removed it.
-    first: bool = False  # Whether the order was not there before it (INSERT).
+    expired: bool = False  # Whether it was DynamoDB's TTL that removed it.
+    is_insert: bool = False  # Whether the order was not there before it (INSERT).
 
 
 # --- The rules -----------------------------------------------------------------------------------
 
 
-class News(Enum):
+class ChangeKind(Enum):
     """What a record says of its order."""
 
     VALID = "INSERT or MODIFY with a valid order"
@@ -104,7 +104,7 @@ class News(Enum):
     EXPIRED = "REMOVE by DynamoDB's TTL"
 
 
-class Counts(Enum):
+class ContributionRule(Enum):
     """Which contributions an entry has after a record."""
 
     THE_ORDER = "that order's"
@@ -112,19 +112,19 @@ class Counts(Enum):
     AS_BEFORE = "unchanged"
 
 
-class Rule(NamedTuple):
+class Transition(NamedTuple):
     """What a newer record makes of an entry."""
 
     status: Status
-    counts: Counts
+    counts: ContributionRule
     tombstone: bool = False
 
 
-RULES: Mapping[News, Rule] = {
-    News.VALID: Rule(Status.COUNTED, Counts.THE_ORDER),
-    News.INVALID: Rule(Status.REJECTED, Counts.NOTHING),
-    News.REMOVED: Rule(Status.CANCELLED, Counts.NOTHING, tombstone=True),
-    News.EXPIRED: Rule(Status.ARCHIVED, Counts.AS_BEFORE),
+TRANSITIONS: Mapping[ChangeKind, Transition] = {
+    ChangeKind.VALID: Transition(Status.COUNTED, ContributionRule.THE_ORDER),
+    ChangeKind.INVALID: Transition(Status.REJECTED, ContributionRule.NOTHING),
+    ChangeKind.REMOVED: Transition(Status.CANCELLED, ContributionRule.NOTHING, tombstone=True),
+    ChangeKind.EXPIRED: Transition(Status.ARCHIVED, ContributionRule.AS_BEFORE),
 }
 
 _ALIVE = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
@@ -132,32 +132,32 @@ _STORED = frozenset(Status) - {Status.ABSENT, Status.UNREADABLE}
 _NOT_ARCHIVED = _STORED - {Status.ARCHIVED}
 
 
-def after_all(entry: Entry, records: Iterable[Record]) -> Entry:
+def apply_all(entry: Entry, records: Iterable[ChangeRecord]) -> Entry:
     """An entry after an order's records of one batch, oldest first; the very same one if nothing changes."""
     for record in records:
-        entry = after(entry, record)
+        entry = apply(entry, record)
     return entry
 
 
-def after(entry: Entry, record: Record) -> Entry:
+def apply(entry: Entry, record: ChangeRecord) -> Entry:
     """An entry after one record; the very same one if that changes nothing."""
-    if record.version <= entry.version:
+    if record.position <= entry.position:
         return entry
-    first_seen = timestamps.from_epoch(record.at)
-    if (entry.status in _ALIVE or entry.ahead) and not record.first:
+    first_seen = timestamps.from_epoch(record.created_at)
+    if (entry.status in _ALIVE or entry.ahead_of_stream) and not record.is_insert:
         # The earliest counts, since a backfill may have met the order before any record of it came. Not so if this
         # one tells of its placing: then that is the time, whatever a backfill's clock may have said.
         first_seen = min(entry.first_seen, first_seen)
-    told = _told(entry, record.image, first_seen, record.version, record.at, record.by_ttl)
-    if told is entry and entry.ahead:
+    told = _transition(entry, record.image, first_seen, record.position, record.created_at, record.expired)
+    if told is entry and entry.ahead_of_stream:
         revision = entry.revision + 1
         return entry._replace(
-            revision=revision, version=record.version, first_seen=first_seen, ahead=False, withdrawn={}
+            revision=revision, position=record.position, first_seen=first_seen, ahead_of_stream=False, reverted={}
         )
     return told
 
 
-def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
+def reconcile(entry: Entry, item: Item | None, now: int) -> Entry:
     """An entry brought to what OrdersTable says, without any record; the very same one if it says so.
 
     `item` is the order's item, read after the entry was, or None if there is none. `now` is in epoch
@@ -167,14 +167,14 @@ def as_item_says(entry: Entry, item: Item | None, now: int) -> Entry:
         return entry
     # Whoever looks at an order may have a slower clock than whoever has counted it: what is known stays.
     first_seen = entry.first_seen if entry.status in _ALIVE else ""
-    told = _told(entry, item, first_seen or timestamps.from_epoch(now), entry.version, now, by_ttl=False)
+    told = _transition(entry, item, first_seen or timestamps.from_epoch(now), entry.position, now, expired=False)
     if told is entry:
         return entry
     if entry.status is Status.UNREADABLE:
         # Above every revision that the entry may have had, so that no change that was planned from it still fits.
         told = told._replace(revision=max(told.revision, now))
-    withdrawn = entry.contributions if told.status is Status.CANCELLED else {}
-    return told._replace(ahead=True, withdrawn=withdrawn)
+    reverted = entry.contributions if told.status is Status.CANCELLED else {}
+    return told._replace(ahead_of_stream=True, reverted=reverted)
 
 
 def _may_be_cancelled(entry: Entry) -> bool:
@@ -184,23 +184,23 @@ def _may_be_cancelled(entry: Entry) -> bool:
     return entry.status not in (Status.ABSENT, Status.ARCHIVED)
 
 
-def _told(entry: Entry, image: Item | None, first_seen: str, version: str, at: int, by_ttl: bool) -> Entry:
+def _transition(entry: Entry, image: Item | None, first_seen: str, position: str, at: int, expired: bool) -> Entry:
     """An entry after being told what has become of its order; the very same one if it says so already."""
     contributions: Contributions = {}
-    problems: Problems = {}
+    problems: FieldErrors = {}
     if image is None:
-        news = News.EXPIRED if by_ttl else News.REMOVED
+        news = ChangeKind.EXPIRED if expired else ChangeKind.REMOVED
     else:
         order = orders.from_item(image, first_seen)
         if isinstance(order, orders.Order):
-            news = News.VALID
+            news = ChangeKind.VALID
             contributions = views.contributions(order)
         else:
-            news = News.INVALID
+            news = ChangeKind.INVALID
             problems = order
-    rule = RULES[news]
-    if rule.counts is Counts.AS_BEFORE:
-        contributions = entry.withdrawn or entry.contributions
+    rule = TRANSITIONS[news]
+    if rule.counts is ContributionRule.AS_BEFORE:
+        contributions = entry.reverted or entry.contributions
     elif entry.contributions:
         contributions = {**_of_other_versions(entry.contributions), **contributions}
     if (rule.status, contributions, problems) == _says(entry):
@@ -208,7 +208,7 @@ def _told(entry: Entry, image: Item | None, first_seen: str, version: str, at: i
     # A tombstone with contributions left (law 6) is kept: with it would go what law 1 needs, should the view return.
     expires_at = at + TOMBSTONE_SECONDS if rule.tombstone and not contributions else None
     revision = entry.revision + 1
-    return Entry(entry.order_id, revision, version, rule.status, first_seen, contributions, problems, expires_at)
+    return Entry(entry.order_id, revision, position, rule.status, first_seen, contributions, problems, expires_at)
 
 
 def _says(entry: Entry) -> tuple[Status, Contributions, Mapping[str, str]]:
@@ -241,9 +241,9 @@ class Change(NamedTuple):
         return deltas(self.before.contributions, self.after.contributions)
 
     @property
-    def of_version_alone(self) -> bool:
+    def only_advances_position(self) -> bool:
         """Whether it only notes that the stream has told by now what a backfill had found (law 7)."""
-        return self.before.ahead and _says(self.before) == _says(self.after)
+        return self.before.ahead_of_stream and _says(self.before) == _says(self.after)
 
 
 def change(before: Entry, after: Entry) -> Change | None:
@@ -261,7 +261,7 @@ def deltas(before: Contributions, after: Contributions) -> Contributions:
     """What each counter must move by; one that keeps its amounts is left out."""
     if not before:
         return after
-    moved: dict[Counter, dict[str, int]] = {}
+    moved: dict[CounterKey, dict[str, int]] = {}
     for counter in {**before, **after}:
         old, new = before.get(counter, {}), after.get(counter, {})
         if old != new:
@@ -281,18 +281,18 @@ def to_item(entry: Entry) -> dict[str, Any]:
         "firstSeen": {"S": entry.first_seen},
         "format": {"N": str(FORMAT)},
     }
-    if entry.version:
-        item["version"] = {"S": entry.version}
+    if entry.position:
+        item["position"] = {"S": entry.position}
     if entry.contributions:
         item["contributions"] = {"S": _contributions_to_json(entry.contributions)}
     if entry.problems:
         item["problems"] = {"M": {field: {"S": problem} for field, problem in entry.problems.items()}}
     if entry.expires_at is not None:
         item["expiresAt"] = {"N": str(entry.expires_at)}
-    if entry.ahead:
-        item["ahead"] = {"BOOL": True}
-    if entry.withdrawn:
-        item["withdrawn"] = {"S": _contributions_to_json(entry.withdrawn)}
+    if entry.ahead_of_stream:
+        item["aheadOfStream"] = {"BOOL": True}
+    if entry.reverted:
+        item["reverted"] = {"S": _contributions_to_json(entry.reverted)}
     return item
 
 
@@ -317,7 +317,7 @@ def _contributions_from_json(text: str, attribute: str) -> Contributions:
     """Return the contributions in a stored text. Raise _UnreadableError if it is not in the form described above."""
     try:
         listed = json.loads(text)
-        contributions = {Counter(table, tuple(key)): amounts for table, key, amounts in listed}
+        contributions = {CounterKey(table, tuple(key)): amounts for table, key, amounts in listed}
         of_one_form = all(map(_is_contribution, contributions.items(), listed))
         if of_one_form and type(listed) is list and len(contributions) == len(listed):
             return contributions
@@ -326,7 +326,7 @@ def _contributions_from_json(text: str, attribute: str) -> Contributions:
     raise _UnreadableError(f"{attribute} is not a list of contributions")
 
 
-def _is_contribution(contribution: tuple[Counter, Any], listed: Any) -> bool:
+def _is_contribution(contribution: tuple[CounterKey, Any], listed: Any) -> bool:
     (table, key), amounts = contribution
     return (
         type(table) is str
@@ -351,7 +351,7 @@ def entry(order_id: str, item: Item | None) -> Entry:
         return Entry(
             order_id,
             _legible(_revision, item, 0),
-            _legible(_version, item, ""),
+            _legible(_position, item, ""),
             Status.UNREADABLE,
             _legible(_first_seen, item, ""),
             problems={LEDGER_ENTRY: f"{error}."},
@@ -368,14 +368,14 @@ def _entry(order_id: str, item: Item) -> Entry:
     return Entry(
         order_id,
         _revision(item),
-        _version(item),
+        _position(item),
         _status(item),
         _first_seen(item),
         _contributions_from_json(_text(item, "contributions"), "contributions") if "contributions" in item else {},
         _problems(item) if "problems" in item else {},
         _whole(item, "expiresAt") if "expiresAt" in item else None,
-        "ahead" in item,
-        _contributions_from_json(_text(item, "withdrawn"), "withdrawn") if "withdrawn" in item else {},
+        "aheadOfStream" in item,
+        _contributions_from_json(_text(item, "reverted"), "reverted") if "reverted" in item else {},
     )
 
 
@@ -400,8 +400,8 @@ def _revision(item: Item) -> int:
     return revision
 
 
-def _version(item: Item) -> str:
-    return _text(item, "version") if "version" in item else ""
+def _position(item: Item) -> str:
+    return _text(item, "position") if "position" in item else ""
 
 
 def _status(item: Item) -> Status:
@@ -418,7 +418,7 @@ def _first_seen(item: Item) -> str:
     return first_seen
 
 
-def _problems(item: Item) -> Problems:
+def _problems(item: Item) -> FieldErrors:
     problems = item["problems"].get("M")
     if problems is None:
         raise _UnreadableError("problems is not a map")
@@ -436,7 +436,7 @@ def _legible(read: Callable[[Item], Value], item: Item, default: Value) -> Value
 # --- What people are told ------------------------------------------------------------------------
 
 
-def standing(entry: Entry, item: Item) -> dict[str, Any]:
+def order_status(entry: Entry, item: Item) -> dict[str, Any]:
     """Return whether the totals include an order's item.
 
     `{"counted": true}` or `{"counted": false}`; with `rejected`, the problems by field, if the item is not a valid

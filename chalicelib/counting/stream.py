@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from chalicelib import timestamps
-from chalicelib.counting.ledger import Record
+from chalicelib.counting.ledger import ChangeRecord
 
 # A sequence number has 21 to 40 digits (API reference, DynamoDB Streams, StreamRecord).
 _SEQUENCE_NUMBER_DIGITS = 40
@@ -34,7 +34,7 @@ class MalformedRecord(NamedTuple):
 class Batch(NamedTuple):
     """A batch of stream records."""
 
-    by_order: dict[str, list[Record]]  # Those of one order oldest first.
+    records_by_order: dict[str, list[ChangeRecord]]  # Those of one order oldest first.
     malformed: list[MalformedRecord]
 
 
@@ -51,14 +51,14 @@ def read(records: Iterable[Mapping[str, Any]]) -> Batch:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             batch.malformed.append(_malformed(each, error))
         else:
-            batch.by_order.setdefault(record.order_id, []).append(record)
-    for of_one_order in batch.by_order.values():
+            batch.records_by_order.setdefault(record.order_id, []).append(record)
+    for of_one_order in batch.records_by_order.values():
         if len(of_one_order) > 1:
-            of_one_order.sort(key=lambda record: record.version)
+            of_one_order.sort(key=lambda record: record.position)
     return batch
 
 
-def _read(record: Mapping[str, Any]) -> Record:
+def _read(record: Mapping[str, Any]) -> ChangeRecord:
     change = record["dynamodb"]
     kind = record["eventName"]
     if kind not in _KINDS:
@@ -69,9 +69,9 @@ def _read(record: Mapping[str, Any]) -> Record:
             f"The stream {record['eventSourceARN']} sends {change['StreamViewType']}:"
             " set its view type to NEW_AND_OLD_IMAGES or NEW_IMAGE."
         )
-    return Record(
+    return ChangeRecord(
         change["Keys"]["OrderID"]["S"],
-        version(record["eventSourceARN"], change["SequenceNumber"]),
+        position(record["eventSourceARN"], change["SequenceNumber"]),
         _created_at(change["ApproximateCreationDateTime"]),
         None if removed else {**change["NewImage"]},
         removed and _is_ttl(record.get("userIdentity")),
@@ -98,7 +98,7 @@ def _part(value: Any, *names: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def version(stream_arn: str, sequence_number: str) -> str:
+def position(stream_arn: str, sequence_number: str) -> str:
     """Orders an order's records by time, as a plain string.
 
     The stream's label, the time at which it was switched on, comes first: sequence numbers rise within
@@ -114,6 +114,6 @@ def _is_ttl(identity: Mapping[str, Any] | None) -> bool:
     return identity is not None and all(identity.get(name) == value for name, value in _TTL_IDENTITY.items())
 
 
-def oldest_lag_seconds(news: Mapping[str, Iterable[Record]], now: float) -> float:
+def oldest_lag_seconds(news: Mapping[str, Iterable[ChangeRecord]], now: float) -> float:
     """How long ago the oldest record of a batch was made; DynamoDB gives whole seconds."""
-    return max((now - record.at for records in news.values() for record in records), default=0.0)
+    return max((now - record.created_at for records in news.values() for record in records), default=0.0)

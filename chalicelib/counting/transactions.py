@@ -12,7 +12,7 @@ from chalicelib import tables
 from chalicelib.counting import ledger
 from chalicelib.counting.ledger import Change, Status
 from chalicelib.orders import Item
-from chalicelib.views import VIEWS, Amounts, Counter
+from chalicelib.views import VIEWS, CounterKey, Increments
 
 # API reference, TransactWriteItems: up to 100 actions, no two on one item, 4 MB together. A hundred ledger
 # entries stay below 1 MB, since a product has at most 1,024 bytes.
@@ -21,7 +21,7 @@ ACTIONS_MAX = 100
 REVISION = "revision"
 """A counter's attribute that every change raises, so that an audit can tell whether it has been changed."""
 
-BUSY_CODES = frozenset(
+RETRYABLE_CODES = frozenset(
     {
         # Reasons of a cancelled transaction (API reference, TransactionCanceledException) ...
         "TransactionConflict",
@@ -49,15 +49,15 @@ class Transaction(NamedTuple):
     """Changes of the ledger and the sum of their deltas by counter: one TransactWriteItems request."""
 
     changes: Sequence[Change]
-    moves: Mapping[Counter, Amounts]
+    increments: Mapping[CounterKey, Increments]
 
 
-class Outcome(NamedTuple):
+class Cancellation(NamedTuple):
     """What the reasons of a cancelled transaction say."""
 
-    refused: Mapping[str, Item | None]  # The entries that are others than assumed, by order, as they are.
-    busy: bool
-    invalid: str | None  # Why DynamoDB will never take it.
+    conflicts: Mapping[str, Item | None]  # The entries that are others than assumed, by order, as they are.
+    retryable: bool
+    fatal: str | None  # Why DynamoDB will never take it.
 
 
 def pack(changes: Iterable[Change]) -> list[Transaction]:
@@ -65,13 +65,13 @@ def pack(changes: Iterable[Change]) -> list[Transaction]:
 
     n new orders of one product take ceil(n / (ACTIONS_MAX - counters of one order)) transactions.
     """
-    groups: dict[tuple[Counter, ...], list[tuple[Change, Mapping[Counter, Amounts]]]] = {}
+    groups: dict[tuple[CounterKey, ...], list[tuple[Change, Mapping[CounterKey, Increments]]]] = {}
     for change in changes:
         deltas = change.deltas
         groups.setdefault(tuple(deltas), []).append((change, deltas))
     transactions = []
     open_changes: list[Change] = []
-    open_moves: dict[Counter, dict[str, int]] = {}
+    open_moves: dict[CounterKey, dict[str, int]] = {}
     for counters in sorted(groups):
         for change, deltas in groups[counters]:
             further = sum(counter not in open_moves for counter in counters)
@@ -85,14 +85,14 @@ def pack(changes: Iterable[Change]) -> list[Transaction]:
     return transactions
 
 
-def _add(moves: dict[Counter, dict[str, int]], deltas: Mapping[Counter, Amounts]) -> None:
+def _add(increments: dict[CounterKey, dict[str, int]], deltas: Mapping[CounterKey, Increments]) -> None:
     for counter, amounts in deltas.items():
-        sums = moves.setdefault(counter, {})
+        sums = increments.setdefault(counter, {})
         for name, amount in amounts.items():
             sums[name] = sums.get(name, 0) + amount
 
 
-def halves(transaction: Transaction) -> list[Transaction]:
+def split(transaction: Transaction) -> list[Transaction]:
     """The same changes in two transactions, so that one that is refused for good is found."""
     middle = len(transaction.changes) // 2
     return [*pack(transaction.changes[:middle]), *pack(transaction.changes[middle:])]
@@ -110,7 +110,7 @@ def actions(transaction: Transaction, names: Mapping[str, str], now: str) -> lis
     puts = [{"Put": _put(change, ledger_name)} for change in transaction.changes]
     updates = [
         {"Update": _update(counter, amounts, names[counter.table], now)}
-        for counter, amounts in transaction.moves.items()
+        for counter, amounts in transaction.increments.items()
     ]
     return puts + updates
 
@@ -136,7 +136,7 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
     return put
 
 
-def _update(counter: Counter, amounts: Amounts, table_name: str, now: str) -> dict[str, Any]:
+def _update(counter: CounterKey, amounts: Increments, table_name: str, now: str) -> dict[str, Any]:
     view = VIEWS[counter.table]
     # By placeholders: DynamoDB has some 570 reserved words, `total`, `day` and `hour` among them.
     names = {"#revision": REVISION}
@@ -163,7 +163,7 @@ def _update(counter: Counter, amounts: Amounts, table_name: str, now: str) -> di
 # --- The answer ----------------------------------------------------------------------------------
 
 
-def outcome(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> Outcome:
+def cancellation(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> Cancellation:
     """What `CancellationReasons` say; they stand in the order of the actions."""
     refused = {
         change.before.order_id: reason.get("Item")
@@ -171,11 +171,11 @@ def outcome(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> O
         if reason["Code"] == _CONDITION_FAILED
     }
     codes = {reason["Code"] for reason in reasons} - {"None", _CONDITION_FAILED}
-    invalid = [reason for reason in reasons if reason["Code"] in codes - BUSY_CODES]
-    return Outcome(
+    invalid = [reason for reason in reasons if reason["Code"] in codes - RETRYABLE_CODES]
+    return Cancellation(
         refused,
-        busy=bool(codes & BUSY_CODES),
-        invalid=f"{invalid[0]['Code']}: {invalid[0].get('Message', '')}" if invalid else None,
+        retryable=bool(codes & RETRYABLE_CODES),
+        fatal=f"{invalid[0]['Code']}: {invalid[0].get('Message', '')}" if invalid else None,
     )
 
 
@@ -190,5 +190,5 @@ def reasons(response: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     if code == "TransactionCanceledException":
         listed: Sequence[Mapping[str, Any]] = response["CancellationReasons"]
         return listed
-    known = code in BUSY_CODES or code == _INVALID_CODE
+    known = code in RETRYABLE_CODES or code == _INVALID_CODE
     return [{"Code": code, "Message": error.get("Message", "")}] if known else []

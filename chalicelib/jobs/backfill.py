@@ -10,9 +10,9 @@ from typing import Any
 
 from chalicelib import effects, tables
 from chalicelib.counting import ledger
-from chalicelib.counting.committer import Settlement
+from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Entry, Status
-from chalicelib.effects import Asking, Checkpoint, Pause, Scan
+from chalicelib.effects import Checkpoint, Scan, Sleep, Steps
 from chalicelib.jobs import invocation, reads, shapes
 from chalicelib.jobs.invocation import Option
 from chalicelib.orders import Item
@@ -61,7 +61,7 @@ class Backfill:
     rejected: int = 0  # Of those seen, not valid; the ledger says why.
     uncountable: dict[str, str] = field(default_factory=dict)  # That DynamoDB refuses for good to count: why, by order.
 
-    def steps(self) -> Asking[None]:
+    def steps(self) -> Steps[None]:
         """Page after page until it is done."""
         while not self.done:
             # What is read of a page may be a second old: all that differs is read again.
@@ -72,16 +72,16 @@ class Backfill:
             self.done = page.last is None
             yield Checkpoint()
 
-    def _match(self, items: Mapping[str, Item]) -> Asking[None]:
+    def _match(self, items: Mapping[str, Item]) -> Steps[None]:
         """Brings the ledger to what these items say."""
         entries = yield from reads.read_entries(list(items), consistent=False)
-        now = yield Pause()
-        open_orders = differing(entries, items, now)
+        now = yield Sleep()
+        open_orders = mismatched(entries, items, now)
         self._note_unchanged(entries, open_orders)
         while open_orders:
             entries = yield from reads.read_entries(open_orders)  # Before the items, always: see comparison.
             current = yield from reads.read_orders(open_orders)
-            work = comparison(entries.values(), current, now)
+            work = reconciliation(entries.values(), current, now)
             yield work
             self._note_settled(work)
             open_orders = work.stale
@@ -90,7 +90,7 @@ class Backfill:
         unchanged = entries.keys() - set(open_orders)
         self.rejected += sum(entries[order_id].status is Status.REJECTED for order_id in unchanged)
 
-    def _note_settled(self, work: Settlement) -> None:
+    def _note_settled(self, work: Committer) -> None:
         self.changed += work.counts.applied
         self.rejected += len(work.counts.rejected)
         self.uncountable.update(work.set_apart)
@@ -132,20 +132,20 @@ def request(event: Mapping[str, Any] | None) -> Backfill:
     return Backfill(values["seconds"], held["segment"], held["segments"], start)
 
 
-# --- What differs, and how it is mended ----------------------------------------------------------
+# --- What differs, and how it is repaired ----------------------------------------------------------
 
 
-def differing(entries: Mapping[str, Entry], items: Mapping[str, Item], now: int) -> list[str]:
+def mismatched(entries: Mapping[str, Entry], items: Mapping[str, Item], now: int) -> list[str]:
     """The orders whose ledger entry is not what their item says."""
     return [order_id for order_id, item in items.items() if differs(entries[order_id], item, now)]
 
 
 def differs(entry: Entry, item: Item | None, now: int) -> bool:
     """Return whether a ledger entry does not match its order's item, or cannot be read."""
-    return entry.unreadable is not None or ledger.as_item_says(entry, item, now) is not entry
+    return entry.unreadable is not None or ledger.reconcile(entry, item, now) is not entry
 
 
-def comparison(entries: Iterable[Entry], items: Mapping[str, Item], now: int, *, repair: bool = False) -> Settlement:
+def reconciliation(entries: Iterable[Entry], items: Mapping[str, Item], now: int, *, repair: bool = False) -> Committer:
     """The settlement that brings entries to what their orders' items say, beside live traffic.
 
     The items have been read after the entries, and consistently. Then an entry that is still the same when
@@ -161,6 +161,6 @@ def comparison(entries: Iterable[Entry], items: Mapping[str, Item], now: int, *,
         if entry.revision != looked_at[entry.order_id].revision:
             return None
         item = items.get(entry.order_id)
-        return entry if item is None and not repair else ledger.as_item_says(entry, item, now)
+        return entry if item is None and not repair else ledger.reconcile(entry, item, now)
 
-    return Settlement(plan, known=looked_at.values(), rebuild=repair)
+    return Committer(plan, known=looked_at.values(), rebuild=repair)

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from chalicelib import tables
 from chalicelib.counting import ledger
 from chalicelib.counting.ledger import Entry
-from chalicelib.effects import Asking, Lookup
+from chalicelib.effects import BatchGet, Steps
 from chalicelib.orders import Item
 
 
-def read_entries(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Entry]]:
+def read_entries(order_ids: Sequence[str], consistent: bool = True) -> Steps[dict[str, Entry]]:
     """The ledger's entries of these orders, also of those that it does not have."""
-    items = yield Lookup(tables.LEDGER, [(order_id,) for order_id in order_ids], consistent)
+    items = yield BatchGet(tables.LEDGER, [(order_id,) for order_id in order_ids], consistent)
     return {order_id: ledger.entry(order_id, items.get((order_id,))) for order_id in order_ids}
 
 
-def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Asking[dict[str, Item]]:
+def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Steps[dict[str, Item]]:
     """The items of these orders; those that are not there are left out."""
-    items = yield Lookup(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
+    items = yield BatchGet(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
     return {order_id: item for (order_id,), item in items.items()}

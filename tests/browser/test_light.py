@@ -137,12 +137,12 @@ def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
     page: Page, site: Site, stack: Stack, unique: str
 ):
     status, light, news = page.locator("#status"), page.locator("#status-text"), page.locator("#status-news")
-    standing = page.locator("#placed .standing").first
+    order_status = page.locator("#placed .order_status").first
     page.goto(site.url)
     expect(light).not_to_have_text("Connecting …")
     with stream_off(stack):
         place(page, unique)
-        expect(standing).to_have_text("Placed. Waiting to be counted …")
+        expect(order_status).to_have_text("Placed. Waiting to be counted …")
         expect(light).to_have_text(re.compile(r"^An order from this page has waited \d+ s to be counted$"))
         expect(status).to_have_attribute("data-light", "amber")
         # The seconds go on, and a screen reader is not told each of them.
@@ -150,7 +150,7 @@ def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
         expect(light).not_to_have_text(str(first))
         expect(light).to_contain_text("has waited")
         expect(news).to_have_text(str(announced))
-    expect(standing).to_have_text(re.compile(r"^Counted after \d+\.\d s$"))
+    expect(order_status).to_have_text(re.compile(r"^Counted after \d+\.\d s$"))
     expect(light).to_have_text(re.compile(r"^Caught up at \d\d:\d\d · was \d+ s behind$"))
     expect(news).to_have_text(re.compile(r"^Caught up at"))
     expect(status).to_have_attribute("title", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"))

@@ -126,7 +126,7 @@ def test_what_is_not_deployed_is_said_and_ends_with_2(
 
 def test_a_job_that_fails_is_said_and_ends_with_2(shop: Stack, capsys: pytest.CaptureFixture[str]):
     assert run(audit.main, shop, "--patience", "0") == 2
-    assert "patienceSeconds must be a whole number from 1 to 300" in " ".join(capsys.readouterr().err.split())
+    assert "gracePeriodSeconds must be a whole number from 1 to 300" in " ".join(capsys.readouterr().err.split())
 
 
 def test_make_tells_a_pipeline_by_its_exit_status(shop: Stack, unique: str, eventually: Eventually):
@@ -198,12 +198,12 @@ def test_backfill_and_audit_beside_orders_that_come_change_and_go(shop: Stack, u
     try:
         for _ in range(3):
             assert run(backfill.main, shop, "--segments", "2") == 0
-        answer = shop.invoke("Audit", {"repair": True, "patienceSeconds": 5})
+        answer = shop.invoke("Audit", {"repair": True, "gracePeriodSeconds": 5})
     finally:
         stop.set()
         trading.join()
     assert answer["verdict"] != "drifted"
-    assert (answer["orders"]["missing"], answer["orders"]["differing"], answer["orders"]["gone"]) == (0, 0, 0)
+    assert (answer["orders"]["missing"], answer["orders"]["differing"], answer["orders"]["orphaned"]) == (0, 0, 0)
     assert answer["counters"]["drifted"] == 0
     assert placed > 10
     kept = sum(not n % 2 for n in range(placed))
@@ -226,16 +226,16 @@ def test_a_counter_that_never_stands_still_is_proven_while_the_stream_is_paused(
     trading = threading.Thread(target=trade)
     trading.start()
     try:
-        moving = shop.invoke("Audit", {"patienceSeconds": 5})["counters"]["moving"]
+        moving = shop.invoke("Audit", {"gracePeriodSeconds": 5})["counters"]["moving"]
         listen(shop, False)
-        still = shop.invoke("Audit", {"patienceSeconds": 1})
+        still = shop.invoke("Audit", {"gracePeriodSeconds": 1})
     finally:
         listen(shop, True)
         stop.set()
         trading.join()
     assert unique in {each["product"] for each in moving}
-    assert (still["counters"]["unsettled"], still["counters"]["drifted"]) == (0, 0)
-    assert eventually(lambda: shop.invoke("Audit", {"patienceSeconds": 5})["verdict"], "clean") == "clean"
+    assert (still["counters"]["unverified"], still["counters"]["drifted"]) == (0, 0)
+    assert eventually(lambda: shop.invoke("Audit", {"gracePeriodSeconds": 5})["verdict"], "clean") == "clean"
 
 
 # --- After an outage -----------------------------------------------------------------------------

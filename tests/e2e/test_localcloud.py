@@ -139,10 +139,10 @@ def test_a_batch_that_keeps_failing_goes_to_the_failure_queue_and_a_backfill_cou
     given_up = own_emulator.client("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
     assert '"batchSize": 1' in given_up[0]["Body"]
 
-    mended = deploy(own_emulator, build)
-    assert Api(mended.api_url).get(f"/totals/{unique}").status == 404
-    mended.invoke("Backfill")
-    assert Api(mended.api_url).get(f"/totals/{unique}").json["totalQuantity"] == 5
+    repaired = deploy(own_emulator, build)
+    assert Api(repaired.api_url).get(f"/totals/{unique}").status == 404
+    repaired.invoke("Backfill")
+    assert Api(repaired.api_url).get(f"/totals/{unique}").json["totalQuantity"] == 5
 
 
 def test_services_get_their_paths_as_ever(own_emulator: Emulator):

@@ -21,7 +21,7 @@ from tests.e2e.http import Answer, Api
 from tests.permissions import NEEDED_BY, PLATFORM
 from tests.streams import item
 
-PATIENCE_SECONDS = 30.0
+GRACE_PERIOD_SECONDS = 30.0
 POLL_SECONDS = 0.05
 DENIED = "is not authorized to perform: "
 
@@ -179,11 +179,11 @@ class App:
         self._mend(name)
 
     def _mend(self, name: str) -> None:
-        """Audits until it is mended; what the stream may yet tell of, going by how far it was behind, is left to it."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        """Audits until it is repaired; what the stream may yet tell of, going by how far it was behind, is left to it."""
+        end = time.monotonic() + GRACE_PERIOD_SECONDS
         while self._total(name) != 5:
-            assert time.monotonic() < end, "The audit has neither mended it, nor was it refused anything."
-            self._run("Audit", {"repair": True, "patienceSeconds": 3})
+            assert time.monotonic() < end, "The audit has neither repaired it, nor was it refused anything."
+            self._run("Audit", {"repair": True, "gracePeriodSeconds": 3})
             self._counted()  # So that the handler says anew how far it is behind.
 
     def _total(self, product: str) -> int:
@@ -202,7 +202,7 @@ class App:
         return answer
 
     def _wait(self, condition: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + GRACE_PERIOD_SECONDS
         while not condition():
             meanwhile()
             assert time.monotonic() < end, "The stream handler has not counted, and was not refused anything."

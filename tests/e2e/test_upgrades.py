@@ -161,7 +161,7 @@ def test_after_a_stream_was_replaced_another_kind_of_it_and_an_audit_bring_all_o
     assert eventually(lambda: totals(stack).get("Lamp"), (2, 2)) == (2, 2)  # One too many, and one too few.
 
     def counted_after_an_audit() -> set[str]:
-        stack.invoke("Audit", {"repair": True, "patienceSeconds": 3})
+        stack.invoke("Audit", {"repair": True, "gracePeriodSeconds": 3})
         return {entry["OrderID"]["S"] for entry in counted(stack, "Lamp")}
 
     assert eventually(counted_after_an_audit, {"unheard", "after"}, 60) == {"unheard", "after"}

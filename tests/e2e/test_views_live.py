@@ -98,7 +98,7 @@ def test_a_view_is_added_beside_live_orders_taken_out_and_added_again(
         stack = deploy(own_emulator, build_with_view)
         assert "MonthTable" in stack.tables
         assert run(backfill.main, stack) == 0
-        assert run(audit.main, stack, "--patience", "5") == 0
+        assert run(audit.main, stack, "--patience", "5") in (0, 3)  # Not drifted; what keeps moving may be unproven.
     assert trade.placed > 10
     assert eventually(counted, 41 + trade.placed) == 41 + trade.placed
     assert run(audit.main, stack) == 0
@@ -111,7 +111,7 @@ def test_a_view_is_added_beside_live_orders_taken_out_and_added_again(
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "cancelled-later"}})
     put(dynamodb, ordered("meanwhile", 7, 6))
     eventually(lambda: "meanwhile" in ledger(dynamodb), True)
-    answer = stack.invoke("Audit", {"patienceSeconds": 5})
+    answer = stack.invoke("Audit", {"gracePeriodSeconds": 5})
     assert (answer["verdict"], answer["counters"]["retired"] > 40) == ("clean", True)
 
     # Added again, with an empty table: the audit finds what it lacks, and mends it.

@@ -1,4 +1,4 @@
-"""infrastructure/provision.py: tables made, mended, and told to Chalice; nothing weakened, nothing done twice."""
+"""infrastructure/provision.py: tables made, repaired, and told to Chalice; nothing weakened, nothing done twice."""
 
 import io
 import json

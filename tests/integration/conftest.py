@@ -46,7 +46,7 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     import app
 
     monkeypatch.setattr(app, "dynamodb", dynamodb)
-    monkeypatch.setattr(app, "pace", stream_lag.Pace())
+    monkeypatch.setattr(app, "lag_throttle", stream_lag.WriteThrottle())
     return app
 
 
@@ -54,7 +54,7 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an audit wait for nothing, and take the stream, whose records are old here, to have caught up."""
     monkeypatch.setattr("chalicelib.jobs.audit.counter_audit.PAUSE_SECONDS", 0)
-    monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.Agreement._is_stream_behind", not_behind)
+    monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.EntryAudit._is_stream_behind", not_behind)
 
 
 def not_behind(agreement: Any, now: int) -> Any:

@@ -52,11 +52,11 @@ def damage(dynamodb: Any) -> None:
 def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dynamodb):
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
-    first = audit(client, {"patienceSeconds": 1})
+    first = audit(client, {"gracePeriodSeconds": 1})
     assert (first["verdict"], first["driftedProducts"]) == ("drifted", 4)
     assert (first["orders"]["missing"], first["counters"]["drifted"]) == (1, 3)
-    mended = audit(client, {"patienceSeconds": 1, "repair": True})
-    assert (mended["verdict"], mended["orders"]["mended"], mended["counters"]["mended"]) == ("clean", 1, 3)
+    repaired = audit(client, {"gracePeriodSeconds": 1, "repair": True})
+    assert (repaired["verdict"], repaired["orders"]["repaired"], repaired["counters"]["repaired"]) == ("clean", 1, 3)
     totals = {
         total["product"]: total["totalQuantity"] for total in client.http.get("/totals?top=3").json_body["totals"]
     }
@@ -68,7 +68,7 @@ def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dyna
 def test_an_audit_in_pieces_comes_to_the_same(client, dynamodb, shell, monkeypatch):
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
-    whole = audit(client, {"patienceSeconds": 1})
+    whole = audit(client, {"gracePeriodSeconds": 1})
     steps: list[Any] = []
     real = shell.scan
 
@@ -79,7 +79,7 @@ def test_an_audit_in_pieces_comes_to_the_same(client, dynamodb, shell, monkeypat
         return real(page)
 
     monkeypatch.setattr(shell, "scan", scan)
-    answer = audit(client, {"patienceSeconds": 1})
+    answer = audit(client, {"gracePeriodSeconds": 1})
     pieces = 1
     while not answer["done"]:
         answer = audit(client, {"cursor": answer["cursor"]})
@@ -119,7 +119,7 @@ def test_the_daily_audit_logs_one_line_and_measures_that_nothing_drifts(client, 
 
 
 def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, shell, caplog, capsys, monkeypatch):
-    monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
+    monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "gracePeriodSeconds": one_second()})
     written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     before = dynamodb.scan(TableName="AggregateTable")["Items"]
@@ -134,8 +134,8 @@ def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, sh
 
 
 def test_the_daily_audit_measures_what_it_could_not_prove(client, dynamodb, shell, caplog, capsys, monkeypatch):
-    monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "patienceSeconds": one_second()})
-    monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.Agreement._is_stream_behind", behind)
+    monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "gracePeriodSeconds": one_second()})
+    monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.EntryAudit._is_stream_behind", behind)
     written(dynamodb, client, item("a"))
     dynamodb.put_item(TableName="OrdersTable", Item=item("waiting"))
     caplog.clear()
@@ -158,7 +158,7 @@ def audits_options() -> dict[str, Any]:
 
 
 def one_second() -> Any:
-    return audits_options()["patienceSeconds"]._replace(default=1)
+    return audits_options()["gracePeriodSeconds"]._replace(default=1)
 
 
 def test_a_daily_audit_that_does_not_come_to_its_end_says_so(client, dynamodb, shell, caplog, capsys, monkeypatch):
@@ -187,6 +187,6 @@ def test_a_counter_that_a_transaction_is_just_moving_is_mended_in_the_next_pass(
         return refusal("TransactionConflictException")
 
     dynamodb.meta.events.register("before-call.dynamodb.UpdateItem", conflict)
-    mended = audit(client, {"patienceSeconds": 1, "repair": True})
+    repaired = audit(client, {"gracePeriodSeconds": 1, "repair": True})
     assert refused
-    assert (mended["verdict"], mended["counters"]["mended"]) == ("clean", 3)
+    assert (repaired["verdict"], repaired["counters"]["repaired"]) == ("clean", 3)

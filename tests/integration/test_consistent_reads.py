@@ -144,4 +144,4 @@ def test_an_audit_scans_orders_for_half_the_price_and_counters_and_ledger_as_the
     count(client, dynamodb, item("o"), item("p", "Pen"))
     answer = client.lambda_.invoke("audit", {}).payload
     assert (answer["orders"]["checked"], answer["orders"]["entries"]) == (0, 0)
-    assert (answer["counters"]["checked"], answer["counters"]["unsettled"], answer["verdict"]) == (4, 0, "clean")
+    assert (answer["counters"]["checked"], answer["counters"]["unverified"], answer["verdict"]) == (4, 0, "clean")

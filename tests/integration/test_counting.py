@@ -149,7 +149,7 @@ def test_a_counter_that_is_no_number_holds_up_only_its_own_orders(client, dynamo
     assert count == 2
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 10
     assert client.http.get("/orders/b").json_body["counted"] is False
-    repaired = client.lambda_.invoke("audit", {"repair": True, "patienceSeconds": 1}).payload
+    repaired = client.lambda_.invoke("audit", {"repair": True, "gracePeriodSeconds": 1}).payload
     assert repaired["verdict"] == "clean"
     assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 10
 
@@ -170,7 +170,7 @@ def test_an_unreadable_ledger_entry_holds_up_only_its_own_order(client, dynamodb
     assert (shown["counted"], shown["ledgerProblem"][:35]) == (False, "The ledger entry cannot be read: re")
     assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 10
     assert backfill(client)["uncountableOrders"] == {"a": line["reason"]}
-    repaired = client.lambda_.invoke("audit", {"repair": True, "patienceSeconds": 1}).payload
+    repaired = client.lambda_.invoke("audit", {"repair": True, "gracePeriodSeconds": 1}).payload
     assert (repaired["verdict"], repaired["orders"]["unreadable"]) == ("clean", 1)
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 7
     assert client.http.get("/orders/a").json_body["counted"] is True

@@ -158,9 +158,9 @@ def test_before_any_order_nothing_is_said_of_freshness(client):
 
 
 @pytest.fixture
-def pace(shell: Any) -> stream_lag.Pace:
+def pace(shell: Any) -> stream_lag.WriteThrottle:
     """The pace of a container just started."""
-    started: stream_lag.Pace = shell.pace
+    started: stream_lag.WriteThrottle = shell.lag_throttle
     return started
 
 
@@ -207,8 +207,8 @@ def test_failing_batches_report_since_when_until_one_is_counted(client, dynamodb
         broken.setattr(shell.dynamodb, "transact_write_items", refuse)
         for minutes in range(2):
             # A new container each time, and a minute later.
-            broken.setattr(shell, "pace", stream_lag.Pace())
-            broken.setattr(shell.instants, "from_epoch", lambda seconds, m=minutes: f"2026-11-23T18:0{m}:05Z")
+            broken.setattr(shell, "lag_throttle", stream_lag.WriteThrottle())
+            broken.setattr(shell.timestamps, "from_epoch", lambda seconds, m=minutes: f"2026-11-23T18:0{m}:05Z")
             with pytest.raises(ClientError):
                 client.lambda_.invoke("aggregate", {"Records": told.records})
     reported = ask(client, "/totals")["freshness"]

@@ -91,7 +91,7 @@ class Engine:
         return content
 
 
-class Lab:
+class Harness:
     """An emulator's DynamoDB, and the app on it."""
 
     def __init__(self, emulator: Emulator) -> None:
@@ -143,7 +143,7 @@ def load_app(endpoint_url: str) -> Any:
 
 
 @contextlib.contextmanager
-def open_lab() -> Iterator[Lab]:
+def open_lab() -> Iterator[Harness]:
     """A lab with an emulator of its own. While it is open, the SDK's retries neither wait nor run out."""
     no_wait = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     with (
@@ -153,6 +153,6 @@ def open_lab() -> Iterator[Lab]:
         mock.patch("botocore.retries.quota.RetryQuota.acquire", return_value=True),
     ):
         try:
-            yield Lab(emulator)
+            yield Harness(emulator)
         finally:
             LOGGER.disabled = False

@@ -11,10 +11,10 @@ from unittest import mock
 
 from chalicelib import effects, orders, views
 from chalicelib.counting import ledger, stream, transactions
-from chalicelib.counting.committer import Settlement
-from chalicelib.counting.ledger import Change, Counts, Entry, News, Record, Rule, Status
+from chalicelib.counting.committer import Committer
+from chalicelib.counting.ledger import Change, ChangeKind, ChangeRecord, ContributionRule, Entry, Status, Transition
 from chalicelib.jobs import backfill, reads
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 
 
 class Mutation(NamedTuple):
@@ -22,7 +22,7 @@ class Mutation(NamedTuple):
 
     caught_by: str
     """The kind of schedule that is sure to catch it; others may too."""
-    broken: Callable[[Lab], AbstractContextManager[Any]]
+    broken: Callable[[Harness], AbstractContextManager[Any]]
     """Breaks it, as long as the context lasts."""
     seed: int
     """One with which it is caught soon; with any other it may take some hundred schedules."""
@@ -31,10 +31,12 @@ class Mutation(NamedTuple):
 MUTATIONS: dict[str, Mutation] = {}
 
 
-def mutation(name: str, caught_by: str, seed: int = 1) -> Callable[[Callable[[Lab], Any]], Callable[[Lab], Any]]:
+def mutation(
+    name: str, caught_by: str, seed: int = 1
+) -> Callable[[Callable[[Harness], Any]], Callable[[Harness], Any]]:
     """Enters a mutation into the table; the function returns what breaks the rule."""
 
-    def register(broken: Callable[[Lab], Any]) -> Callable[[Lab], Any]:
+    def register(broken: Callable[[Harness], Any]) -> Callable[[Harness], Any]:
         MUTATIONS[name] = Mutation(caught_by, broken, seed)
         return broken
 
@@ -45,7 +47,7 @@ def mutation(name: str, caught_by: str, seed: int = 1) -> Callable[[Callable[[La
 
 
 @mutation("the ledger is written without a condition", "overlap")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     put = transactions._put
 
     def unconditional(*arguments: Any) -> dict[str, Any]:
@@ -56,23 +58,23 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("the condition is on the version and not on the revision", "backfill", seed=11)
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     put = transactions._put
 
     def on_version(change: Change, *arguments: Any) -> dict[str, Any]:
         wanted = put(change, *arguments)
-        if change.before.revision and change.before.version:
-            wanted["ConditionExpression"] = "version = :seen"
-            wanted["ExpressionAttributeValues"] = {":seen": {"S": change.before.version}}
+        if change.before.revision and change.before.position:
+            wanted["ConditionExpression"] = "position = :seen"
+            wanted["ExpressionAttributeValues"] = {":seen": {"S": change.before.position}}
         elif change.before.revision:
-            wanted["ConditionExpression"] = "attribute_not_exists(version)"
+            wanted["ConditionExpression"] = "attribute_not_exists(position)"
             del wanted["ExpressionAttributeValues"]
         return wanted
 
     return mock.patch.object(transactions, "_put", on_version)
 
 
-def in_two_requests(lab: Lab, first: str, second: str) -> Any:
+def in_two_requests(lab: Harness, first: str, second: str) -> Any:
     """The actions of a transaction in two, one after the other."""
     client = lab.shell.dynamodb
 
@@ -87,12 +89,12 @@ def in_two_requests(lab: Lab, first: str, second: str) -> Any:
 
 
 @mutation("first the ledger, then the counters", "faults")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     return in_two_requests(lab, "Put", "Update")
 
 
 @mutation("first the counters, then the ledger", "faults")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     return in_two_requests(lab, "Update", "Put")
 
 
@@ -100,7 +102,7 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("errors are swallowed", "faults")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     settle = lab.shell.settle
 
     def swallowing(*arguments: Any) -> None:
@@ -113,32 +115,32 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("what a condition refuses is taken for done", "redelivery")
-def _(lab: Lab) -> Any:
-    plan_again = Settlement._plan_again
+def _(lab: Harness) -> Any:
+    plan_again = Committer._plan_again
 
-    def forgetful(work: Settlement, transaction: Any, refused: Any) -> None:
+    def forgetful(work: Committer, transaction: Any, refused: Any) -> None:
         left = [change for change in transaction.changes if change.before.order_id not in refused]
         plan_again(work, transaction._replace(changes=left), {})
 
-    return mock.patch.object(Settlement, "_plan_again", forgetful)
+    return mock.patch.object(Committer, "_plan_again", forgetful)
 
 
 @mutation("what a conflict refuses is taken for done", "faults")
-def _(lab: Lab) -> Any:
-    receive_reasons = Settlement.receive_reasons
+def _(lab: Harness) -> Any:
+    receive_reasons = Committer.receive_reasons
 
-    def trusting(work: Settlement, transaction: Any, reasons: Any) -> None:
-        busy = {reason["Code"] for reason in reasons} & transactions.BUSY_CODES
+    def trusting(work: Committer, transaction: Any, reasons: Any) -> None:
+        busy = {reason["Code"] for reason in reasons} & transactions.RETRYABLE_CODES
         receive_reasons(work, transaction, [] if busy else reasons)
 
-    return mock.patch.object(Settlement, "receive_reasons", trusting)
+    return mock.patch.object(Committer, "receive_reasons", trusting)
 
 
 # --- Records -------------------------------------------------------------------------------------
 
 
 @mutation("the deltas are of the records' images, not of the ledger", "redelivery")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     read = stream.read
     images: dict[str, Any] = {}
 
@@ -159,37 +161,37 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("versions are not compared", "redelivery")
-def _(lab: Lab) -> Any:
-    return after(lambda real, entry, record: real(entry._replace(version=""), record))
+def _(lab: Harness) -> Any:
+    return after(lambda real, entry, record: real(entry._replace(position=""), record))
 
 
 @mutation("sequence numbers are compared as text", "redelivery")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     return mock.patch.object(stream, "_SEQUENCE_NUMBER_DIGITS", 0)
 
 
 @mutation("the version leaves out which stream a record is from", "stream switched")
-def _(lab: Lab) -> Any:
-    version = stream.version
-    return mock.patch.object(stream, "version", lambda arn, number: version("/stream/any", number))
+def _(lab: Harness) -> Any:
+    version = stream.position
+    return mock.patch.object(stream, "position", lambda arn, number: version("/stream/any", number))
 
 
 @mutation("what comes and goes within a batch is not written", "redelivery")
-def _(lab: Lab) -> Any:
-    def if_different(real: Any, entry: Entry, records: Sequence[Record]) -> Entry:
+def _(lab: Harness) -> Any:
+    def if_different(real: Any, entry: Entry, records: Sequence[ChangeRecord]) -> Entry:
         last: Entry = real(entry, records)
-        return entry if not entry.ahead and ledger._says(last) == ledger._says(entry) else last
+        return entry if not entry.ahead_of_stream and ledger._says(last) == ledger._says(entry) else last
 
-    return after_all(if_different)
+    return apply_all(if_different)
 
 
 @mutation("of a batch only an order's last record is looked at", "redelivery")
-def _(lab: Lab) -> Any:
-    return after_all(lambda real, entry, records: real(entry, records[-1:]))
+def _(lab: Harness) -> Any:
+    return apply_all(lambda real, entry, records: real(entry, records[-1:]))
 
 
 @mutation("a removal leaves no tombstone", "redelivery")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     read = ledger.entry
 
     def forgetful(order_id: str, item: Any) -> Entry:
@@ -200,29 +202,31 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("the removal of an order that was never counted leaves no tombstone", "redelivery")
-def _(lab: Lab) -> Any:
-    def not_from_nothing(real: Any, entry: Entry, records: Sequence[Record]) -> Entry:
+def _(lab: Harness) -> Any:
+    def not_from_nothing(real: Any, entry: Entry, records: Sequence[ChangeRecord]) -> Entry:
         last: Entry = real(entry, records)
         return entry if (entry.status, last.status) == (Status.ABSENT, Status.CANCELLED) else last
 
-    return after_all(not_from_nothing)
+    return apply_all(not_from_nothing)
 
 
 # --- What an order counts for --------------------------------------------------------------------
 
 
 @mutation("TTL's removal is taken for a cancellation", "redelivery")
-def _(lab: Lab) -> Any:
-    return mock.patch.dict(ledger.RULES, {News.EXPIRED: ledger.RULES[News.REMOVED]})
+def _(lab: Harness) -> Any:
+    return mock.patch.dict(ledger.TRANSITIONS, {ChangeKind.EXPIRED: ledger.TRANSITIONS[ChangeKind.REMOVED]})
 
 
 @mutation("an order that has become invalid goes on being counted", "redelivery")
-def _(lab: Lab) -> Any:
-    return mock.patch.dict(ledger.RULES, {News.INVALID: Rule(Status.REJECTED, Counts.AS_BEFORE)})
+def _(lab: Harness) -> Any:
+    return mock.patch.dict(
+        ledger.TRANSITIONS, {ChangeKind.INVALID: Transition(Status.REJECTED, ContributionRule.AS_BEFORE)}
+    )
 
 
 @mutation("an order that changes its product is not taken from the old one", "redelivery")
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     def deltas(change: Change) -> views.Contributions:
         both = ledger.deltas(change.before.contributions, change.after.contributions)
         gone = change.before.contributions.keys() - change.after.contributions.keys()
@@ -233,8 +237,8 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("the hour is that of an order's newest record", "redelivery")
-def _(lab: Lab) -> Any:
-    def newest(real: Any, entry: Entry, record: Record) -> Entry:
+def _(lab: Harness) -> Any:
+    def newest(real: Any, entry: Entry, record: ChangeRecord) -> Entry:
         told: Entry = real(entry._replace(first_seen="9"), record)
         return entry if told.first_seen == "9" else told
 
@@ -242,22 +246,22 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("the hour of an order's first record yields to a backfill's clock", "backfill", seed=10)
-def _(lab: Lab) -> Any:
-    return after(lambda real, entry, record: real(entry, record._replace(first=False)))
+def _(lab: Harness) -> Any:
+    return after(lambda real, entry, record: real(entry, record._replace(is_insert=False)))
 
 
 # --- Backfill ------------------------------------------------------------------------------------
 
 
 @mutation("a backfill reads an order's item before its entry", "backfill", seed=14)
-def _(lab: Lab) -> Any:
+def _(lab: Harness) -> Any:
     def match(work: backfill.Backfill, items: Mapping[str, Any]) -> Any:
         open_orders: Sequence[str] = list(items)
         while open_orders:
             current = yield from reads.read_orders(open_orders)
             entries = yield from reads.read_entries(open_orders)
-            now = yield effects.Pause()
-            settling = backfill.comparison(entries.values(), current, now)
+            now = yield effects.Sleep()
+            settling = backfill.reconciliation(entries.values(), current, now)
             yield settling
             open_orders = settling.stale
 
@@ -265,63 +269,63 @@ def _(lab: Lab) -> Any:
 
 
 @mutation("a backfill overwrites an entry that has changed since it looked", "backfill")
-def _(lab: Lab) -> Any:
-    def comparison(entries: Iterable[Entry], items: Mapping[str, Any], now: int, **_: Any) -> Settlement:
+def _(lab: Harness) -> Any:
+    def reconciliation(entries: Iterable[Entry], items: Mapping[str, Any], now: int, **_: Any) -> Committer:
         def plan(entry: Entry) -> Entry:
             item = items.get(entry.order_id)
-            return entry if item is None else ledger.as_item_says(entry, item, now)
+            return entry if item is None else ledger.reconcile(entry, item, now)
 
-        return Settlement(plan, known=entries)
+        return Committer(plan, known=entries)
 
-    return mock.patch.object(backfill, "comparison", comparison)
+    return mock.patch.object(backfill, "reconciliation", reconciliation)
 
 
 @mutation("a record that a backfill was ahead of is not noted", "backfill", seed=5)
-def _(lab: Lab) -> Any:
-    as_item_says = ledger.as_item_says
+def _(lab: Harness) -> Any:
+    reconcile = ledger.reconcile
 
     def silent(entry: Entry, *arguments: Any) -> Entry:
-        told = as_item_says(entry, *arguments)
-        return entry if told is entry else told._replace(ahead=False)
+        told = reconcile(entry, *arguments)
+        return entry if told is entry else told._replace(ahead_of_stream=False)
 
-    return mock.patch.object(ledger, "as_item_says", silent)
+    return mock.patch.object(ledger, "reconcile", silent)
 
 
 @mutation("what an audit withdraws is forgotten, though it may be that TTL has archived the order", "audit", seed=4)
-def _(lab: Lab) -> Any:
-    as_item_says = ledger.as_item_says
+def _(lab: Harness) -> Any:
+    reconcile = ledger.reconcile
 
     def forgetful(entry: Entry, *arguments: Any) -> Entry:
-        told = as_item_says(entry, *arguments)
-        return entry if told is entry else told._replace(withdrawn={})
+        told = reconcile(entry, *arguments)
+        return entry if told is entry else told._replace(reverted={})
 
-    return mock.patch.object(ledger, "as_item_says", forgetful)
+    return mock.patch.object(ledger, "reconcile", forgetful)
 
 
 @mutation("a backfill takes the records that are still to come for known", "backfill", seed=2)
-def _(lab: Lab) -> Any:
-    as_item_says = ledger.as_item_says
+def _(lab: Harness) -> Any:
+    reconcile = ledger.reconcile
 
     def final(entry: Entry, *arguments: Any) -> Entry:
-        told = as_item_says(entry, *arguments)
-        return entry if told is entry else told._replace(version=f"{entry.version}~")
+        told = reconcile(entry, *arguments)
+        return entry if told is entry else told._replace(position=f"{entry.position}~")
 
-    return mock.patch.object(ledger, "as_item_says", final)
+    return mock.patch.object(ledger, "reconcile", final)
 
 
 # --- Helpers -------------------------------------------------------------------------------------
 
 
-def after(broken: Callable[[Any, Entry, Record], Entry]) -> Any:
-    """Puts something in the place of ledger.after; it is given the real one."""
-    real = ledger.after
-    return mock.patch.object(ledger, "after", lambda entry, record: broken(real, entry, record))
+def after(broken: Callable[[Any, Entry, ChangeRecord], Entry]) -> Any:
+    """Puts something in the place of ledger.apply; it is given the real one."""
+    real = ledger.apply
+    return mock.patch.object(ledger, "apply", lambda entry, record: broken(real, entry, record))
 
 
-def after_all(broken: Callable[[Any, Entry, Sequence[Record]], Entry]) -> Any:
-    """Puts something in the place of ledger.after_all; it is given the real one."""
-    real = ledger.after_all
-    return mock.patch.object(ledger, "after_all", lambda entry, records: broken(real, entry, list(records)))
+def apply_all(broken: Callable[[Any, Entry, Sequence[ChangeRecord]], Entry]) -> Any:
+    """Puts something in the place of ledger.apply_all; it is given the real one."""
+    real = ledger.apply_all
+    return mock.patch.object(ledger, "apply_all", lambda entry, records: broken(real, entry, list(records)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from chalicelib import tables
 from localcloud.emulator import Emulator
 from tests.proof.faults import CANCELLATIONS, Fault, Request, Wire
-from tests.proof.lab import Engine, Lab, load_app, point_to
+from tests.proof.lab import Engine, Harness, load_app, point_to
 from tests.streams import Stream, item
 
 PROCESSES = 8
@@ -61,7 +61,7 @@ class Racers:
     def __init__(self, emulator: Emulator, pool: Any) -> None:
         self._emulator = emulator
         self._pool = pool
-        self._lab = Lab(emulator)
+        self._lab = Harness(emulator)
 
     def race(self, orders: int, conflict_rate: float) -> Race:
         """Each process delivers the whole stream of so many orders, on fresh tables."""

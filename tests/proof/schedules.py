@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 )
 
 from tests.proof.faults import Fault, Request, possible
-from tests.proof.lab import Lab
-from tests.proof.world import Content, World
+from tests.proof.lab import Harness
+from tests.proof.world import Content, Model
 
 
 class Kind(NamedTuple):
@@ -63,12 +63,12 @@ MEANWHILE = ["write", "deliver", "write and deliver", "stray"]
 class Schedule(RuleBasedStateMachine):
     """One schedule. Subclasses set the class attributes (see `machine`)."""
 
-    lab: ClassVar[Lab]
+    lab: ClassVar[Harness]
     kind: ClassVar[Kind]
 
     def __init__(self) -> None:
         super().__init__()
-        self.world: World | None = None
+        self.world: Model | None = None
         self.data: Any = None
         self.depth = 0
         self.faults = 0
@@ -81,7 +81,7 @@ class Schedule(RuleBasedStateMachine):
         orders=st.sampled_from([1, 2, len(ORDER_IDS)]),
     )
     def begin(self, view: Any, skew: int, orders: int) -> None:
-        self.world = World(self.lab, view, self.before_request)
+        self.world = Model(self.lab, view, self.before_request)
         self.order_ids = st.sampled_from(ORDER_IDS[:orders])
         self.world.clock.skew = skew
 
@@ -149,7 +149,7 @@ class Schedule(RuleBasedStateMachine):
     # --- What these consist of -------------------------------------------------------------------
 
     @property
-    def the_world(self) -> World:
+    def the_world(self) -> Model:
         assert self.world
         return self.world
 
@@ -285,7 +285,7 @@ class Schedule(RuleBasedStateMachine):
         finally:
             self.world.close()
 
-    def end(self, world: World) -> None:
+    def end(self, world: Model) -> None:
         if not world.streaming:
             world.switch_on()
         if world.lost and self.kind.backfill:
@@ -303,19 +303,19 @@ class Schedule(RuleBasedStateMachine):
         world.check_all()
 
     @staticmethod
-    def let_an_audit_pass(world: World, repair: bool) -> None:
+    def let_an_audit_pass(world: Model, repair: bool) -> None:
         world.clock.now += HOUR_SECONDS  # What was noted of the stream's lag is old then: nothing more is in flight.
         answer = world.audit(repair)
         assert answer
         assert answer["verdict"] == "clean", answer
 
 
-def machine(lab: Lab, kind: str) -> type[Schedule]:
+def machine(lab: Harness, kind: str) -> type[Schedule]:
     """The schedules of a kind, in a lab."""
     return type(f"{kind.title().replace(' ', '')}Schedule", (Schedule,), {"lab": lab, "kind": KINDS[kind]})
 
 
-def run(lab: Lab, kind: str, number: int, start: int, shrink: bool = False) -> None:
+def run(lab: Harness, kind: str, number: int, start: int, shrink: bool = False) -> None:
     """Runs a number of schedules that a seed determines. Raises what the first bad one raises.
 
     `shrink` makes that one small, which takes minutes, and shows a bug as a story of a few steps.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TextIO
 
 from localcloud.emulator import Emulator
 from tests.proof import schedules
-from tests.proof.lab import Lab, open_lab
+from tests.proof.lab import Harness, open_lab
 from tests.proof.mutations import MUTATIONS
 from tests.proof.races import PROCESSES, Race, Racers, racers
 
@@ -88,7 +88,7 @@ class Pool(Protocol):
 class Laboratory:
     """The lab of this process, if it is a worker."""
 
-    lab: Lab
+    lab: Harness
     _open = contextlib.ExitStack()
 
     @classmethod

@@ -10,7 +10,7 @@ from chalice.test import Client
 from chalicelib import tables
 from localcloud.servers import PROJECT
 from tests.proof.faults import Fault, Request
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 from tests.streams import item
 
 PEN = {"product": "Pen", "quantity": 5}
@@ -34,7 +34,7 @@ PASSING = [Fault.RESPONSE_LOST, Fault.THROTTLED, Fault.ERROR_BEFORE, Fault.ERROR
 class Target:
     """The API in this process, one order and its total behind it, and the line between."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Harness) -> None:
         self._lab = lab
         self.names = lab.make_tables("NEW_AND_OLD_IMAGES")
         order, total = item("there", "Pen", 5), {"product": {"S": "Pen"}, "totalQuantity": {"N": "5"}}
@@ -60,7 +60,7 @@ class Target:
 
 
 @pytest.fixture
-def target(lab: Lab) -> Iterator[Target]:
+def target(lab: Harness) -> Iterator[Target]:
     made = Target(lab)
     yield made
     lab.delete_tables(made.names)

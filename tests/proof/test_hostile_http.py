@@ -20,7 +20,7 @@ from chalicelib import orders, tables
 from localcloud.chalice_local import ChaliceLocal
 from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 
 EXAMPLES = 400
 TIMEOUT_SECONDS = 20
@@ -109,7 +109,7 @@ HEADERS = st.fixed_dictionaries(
 class Target:
     """The API in this process, and OrdersTable behind it."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Harness) -> None:
         self._lab = lab
         self.names = lab.make_tables("NEW_AND_OLD_IMAGES")
         self._client = Client(lab.shell.app, stage_name="local", project_dir=str(PROJECT))
@@ -136,7 +136,7 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(lab: Lab) -> Iterator[Target]:
+def target(lab: Harness) -> Iterator[Target]:
     made = Target(lab)
     yield made
     lab.delete_tables(made.names)

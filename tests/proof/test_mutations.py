@@ -3,7 +3,7 @@
 import pytest
 
 from tests.proof import schedules
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 from tests.proof.mutations import MUTATIONS
 
 # Most are caught within ten or twenty, and then no more are run.
@@ -11,7 +11,7 @@ SCHEDULES_MAX = 400
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_broken_rule_is_caught(lab: Lab, name: str):
+def test_a_broken_rule_is_caught(lab: Harness, name: str):
     mutation = MUTATIONS[name]
     with mutation.broken(lab), pytest.raises(AssertionError):
         schedules.run(lab, mutation.caught_by, SCHEDULES_MAX, mutation.seed)

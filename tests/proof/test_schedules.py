@@ -6,7 +6,7 @@ A schedule that fails is printed, with the command that makes it small; that, `m
 import pytest
 
 from tests.proof import schedules
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 
 OF_EACH_KIND = 20
 FRESH = 60
@@ -14,9 +14,9 @@ SEED = 20261123
 
 
 @pytest.mark.parametrize("kind", schedules.KINDS)
-def test_totals_are_exact_after_every_schedule(lab: Lab, kind: str):
+def test_totals_are_exact_after_every_schedule(lab: Harness, kind: str):
     schedules.run(lab, kind, OF_EACH_KIND, SEED)
 
 
-def test_totals_are_exact_after_schedules_that_nobody_has_seen(lab: Lab):
+def test_totals_are_exact_after_schedules_that_nobody_has_seen(lab: Harness):
     schedules.run(lab, "everything", FRESH, schedules.fresh_seed())

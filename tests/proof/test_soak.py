@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.proof import soak
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 from tests.proof.mutations import MUTATIONS
 from tests.proof.races import Attempts, Race, Racers
 from tests.proof.schedules import KINDS
@@ -22,7 +22,7 @@ class OneProcess:
 
 
 @pytest.fixture
-def pool(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> OneProcess:
+def pool(lab: Harness, monkeypatch: pytest.MonkeyPatch) -> OneProcess:
     monkeypatch.setattr(soak.Laboratory, "lab", lab, raising=False)
     return OneProcess()
 
@@ -47,7 +47,7 @@ def test_good_schedules_are_counted(pool: OneProcess, capsys: pytest.CaptureFixt
 
 
 def test_a_bad_schedule_ends_it_with_the_command_that_makes_it_small(
-    pool: OneProcess, lab: Lab, capsys: pytest.CaptureFixture[str]
+    pool: OneProcess, lab: Harness, capsys: pytest.CaptureFixture[str]
 ):
     with MUTATIONS["versions are not compared"].broken(lab):
         assert not soak.soak(pool, soak.tasks(50, "redelivery", seed=None))

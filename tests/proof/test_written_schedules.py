@@ -6,8 +6,8 @@ import pytest
 
 from chalicelib import tables
 from tests.proof.faults import Fault, Request
-from tests.proof.lab import Lab
-from tests.proof.world import Content, State, World
+from tests.proof.lab import Harness
+from tests.proof.world import Content, Model, State
 
 PEN = Content("Pen", 5)
 
@@ -15,8 +15,8 @@ PEN = Content("Pen", 5)
 class Story:
     """A world in which something can be made to happen just before a request."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.world = World(lab, "NEW_AND_OLD_IMAGES", self._before_request)
+    def __init__(self, lab: Harness) -> None:
+        self.world = Model(lab, "NEW_AND_OLD_IMAGES", self._before_request)
         self._waiting: list[tuple[str, Callable[[], object]]] = []
 
     def before_next(self, operation: str, happen: Callable[[], object]) -> None:
@@ -39,7 +39,7 @@ class Story:
 
 
 @pytest.fixture
-def story(lab: Lab) -> Iterator[Story]:
+def story(lab: Harness) -> Iterator[Story]:
     told = Story(lab)
     yield told
     told.world.close()

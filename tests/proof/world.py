@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import stream_lag, tables
 from infrastructure.tables import StreamView
 from tests.proof.faults import ENDING, Crash, Fault, Request
-from tests.proof.lab import Lab
+from tests.proof.lab import Harness
 
 TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 SHARDS = 2
@@ -42,7 +42,7 @@ class Content(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What an order adds to the totals; `hour` is None where only the app can know it (see `World._expected`)."""
+    """What an order adds to the totals; `hour` is None where only the app can know it (see `Model._expected`)."""
 
     product: str
     quantity: int
@@ -63,11 +63,11 @@ class Written(NamedTuple):
 
     order_id: str
     at: int
-    by_ttl: bool
+    expired: bool
     after: State
 
 
-class Told(NamedTuple):
+class Delivered(NamedTuple):
     """A record of the stream, and the order after it."""
 
     record: dict[str, Any]
@@ -86,7 +86,7 @@ class Shard:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.told: list[Told] = []
+        self.told: list[Delivered] = []
         self.checkpoint = 0  # From here, or from before, the next batch starts.
         self.delivered = 0  # So many have been in a batch that came to a good end ...
         self.attempted = 0  # ... and so many in any batch.
@@ -101,10 +101,10 @@ class Shard:
         return f"shard {self.number}"
 
 
-class World:
+class Model:
     """Orders, the stream, the app."""
 
-    def __init__(self, lab: Lab, view: StreamView, choose: Callable[[Request], Fault]) -> None:
+    def __init__(self, lab: Harness, view: StreamView, choose: Callable[[Request], Fault]) -> None:
         """`choose` decides what becomes of each request of the app; it may do anything to this world meanwhile."""
         self._lab = lab
         self._shell = lab.shell
@@ -114,7 +114,7 @@ class World:
         self._failing = False  # Whether the innermost invocation has met what may end it ...
         self._dead = False  # ... or is no more.
         lab.clock.reset()
-        lab.shell.pace = stream_lag.Pace()
+        lab.shell.lag_throttle = stream_lag.WriteThrottle()
         lab.wire.choose = self._before_request
         self.clock = lab.clock
         self.names = lab.make_tables(view)
@@ -123,7 +123,7 @@ class World:
         self.seen: dict[str, State] = {}
         self.lost = False  # Whether something has been written that no stream tells of, and no backfill found yet.
         self.removal_lost = False  # Whether that was a removal, which no backfill finds, but an audit that mends.
-        self.ahead = False  # Whether a backfill may have counted what the stream is still to tell of.
+        self.ahead_of_stream = False  # Whether a backfill may have counted what the stream is still to tell of.
         self._pending: list[Written] = []
         self._streams = 0
         self._arn = ""  # Of the stream; empty while there is none.
@@ -156,7 +156,7 @@ class World:
     def archive(self, order_id: str) -> None:
         """DynamoDB's TTL removes an order."""
         self._remove(order_id)
-        self._changed(order_id, State(counted=self.truth[order_id].counted, archived=True), by_ttl=True)
+        self._changed(order_id, State(counted=self.truth[order_id].counted, archived=True), expired=True)
 
     def can_find_removal(self, order_id: str) -> bool:
         """Whether an audit could find that an order is gone, of which no stream tells.
@@ -170,10 +170,10 @@ class World:
     def _remove(self, order_id: str) -> None:
         self._engine("DeleteItem", TableName=self.names[tables.ORDERS], Key={"OrderID": {"S": order_id}})
 
-    def _changed(self, order_id: str, after: State, by_ttl: bool = False) -> None:
+    def _changed(self, order_id: str, after: State, expired: bool = False) -> None:
         self.truth[order_id] = after
         if self._arn:
-            self._pending.append(Written(order_id, self.clock.now, by_ttl, after))
+            self._pending.append(Written(order_id, self.clock.now, expired, after))
         else:
             self.lost = True
             self.removal_lost = self.removal_lost or after.content is None
@@ -230,7 +230,7 @@ class World:
         for record, written in zip(answer["Records"], self._pending, strict=True):
             assert record["dynamodb"]["Keys"]["OrderID"]["S"] == written.order_id
             self._shard(written.order_id).told.append(
-                Told(self._as_lambda_has_it(record, written), written.order_id, written.after)
+                Delivered(self._as_lambda_has_it(record, written), written.order_id, written.after)
             )
         self._pending.clear()
 
@@ -241,7 +241,7 @@ class World:
             "ApproximateCreationDateTime": float(written.at),
             "SequenceNumber": str(self._number),
         }
-        identity = {"userIdentity": TTL} if written.by_ttl else {}
+        identity = {"userIdentity": TTL} if written.expired else {}
         return {**record, "eventSourceARN": self._arn, "dynamodb": change, **identity}
 
     def _shard(self, order_id: str) -> Shard:
@@ -269,19 +269,19 @@ class World:
 
     def backfill(self) -> bool:
         """Somebody runs a backfill; returns whether it has come to its end."""
-        self.ahead = True
+        self.ahead_of_stream = True
         lost, self.lost = self.lost, False
         done = self._run(self._shell.backfill, {}) is not None
         self.lost = self.lost or (lost and not done)
-        self.ahead = True
+        self.ahead_of_stream = True
         self._note_if_all_is_told()
         return done
 
     def audit(self, repair: bool) -> dict[str, Any] | None:
         """Somebody runs an audit; returns its answer if it has come to its end."""
-        self.ahead = self.ahead or repair
-        answer = self._run(self._shell.audit, {"repair": repair, "patienceSeconds": 1})
-        self.ahead = self.ahead or repair
+        self.ahead_of_stream = self.ahead_of_stream or repair
+        answer = self._run(self._shell.audit, {"repair": repair, "gracePeriodSeconds": 1})
+        self.ahead_of_stream = self.ahead_of_stream or repair
         self._note_if_all_is_told()
         return answer
 
@@ -366,7 +366,7 @@ class World:
     def _note_if_all_is_told(self) -> None:
         if self.all_is_told and not self.lost and not self.removal_lost:
             self.seen = dict(self.truth)
-            self.ahead = False
+            self.ahead_of_stream = False
 
     # --- What must be true -----------------------------------------------------------------------
 
@@ -374,7 +374,7 @@ class World:
         """Law 1 at any time; and, if no delivery is half done, that what was delivered is what is counted."""
         counters = self._counters()
         same(counters, self._ledger_sums())
-        unsure = self.ahead or self.lost or self.removal_lost
+        unsure = self.ahead_of_stream or self.lost or self.removal_lost
         if not unsure and all(shard.attempted <= shard.delivered for shard in self.shards):
             same(counters, self._expected(self.seen))
 

@@ -5,63 +5,63 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from chalicelib.jobs.invocation import BadRequest
 
 from chalicelib import views
 from chalicelib.counting import ledger
-from chalicelib.counting.committer import Settlement
+from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Entry, Status, absent
 from chalicelib.jobs import backfill as backfills
 from chalicelib.jobs import invocation, shapes
-from tests.doubles import NOW, Dynamo, deliver, run, settle
+from chalicelib.jobs.invocation import BadRequest
+from tests.doubles import NOW, FakeDynamoDB, deliver, run, settle
 from tests.shop import Shop
 from tests.streams import Stream, item
 
 
-def entries(dynamo: Dynamo, *order_ids: str) -> dict[str, Entry]:
+def entries(dynamo: FakeDynamoDB, *order_ids: str) -> dict[str, Entry]:
     return {order_id: dynamo.entry(order_id) for order_id in order_ids}
 
 
 def test_only_what_differs_is_looked_at_again():
-    dynamo, placed = Dynamo(), Stream()
+    dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("same"))
     placed.put(item("other"))
     deliver(placed.records, dynamo)
     items = {"same": item("same"), "other": item("other", quantity=6), "new": item("new")}
-    assert backfills.differing(entries(dynamo, *items), items, NOW) == ["other", "new"]
+    assert backfills.mismatched(entries(dynamo, *items), items, NOW) == ["other", "new"]
 
 
 def test_what_is_missing_is_counted_and_what_is_wrong_is_mended():
-    dynamo, placed = Dynamo(), Stream()
+    dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("other"))
     deliver(placed.records, dynamo)
     items = {"other": item("other", quantity=6), "new": item("new", "Pen")}
-    work = settle(backfills.comparison(entries(dynamo, *items).values(), items, NOW), dynamo)
+    work = settle(backfills.reconciliation(entries(dynamo, *items).values(), items, NOW), dynamo)
     assert dynamo.totals() == {"Notebook": (6, 1), "Pen": (5, 1)}
     assert (work.counts.applied, work.stale) == (2, [])
 
 
 def test_a_second_run_writes_nothing():
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     items = {"new": item("new")}
-    settle(backfills.comparison(entries(dynamo, "new").values(), items, NOW), dynamo)
-    again = settle(backfills.comparison(entries(dynamo, "new").values(), items, NOW + 9999), dynamo)
+    settle(backfills.reconciliation(entries(dynamo, "new").values(), items, NOW), dynamo)
+    again = settle(backfills.reconciliation(entries(dynamo, "new").values(), items, NOW + 9999), dynamo)
     assert again.counts.transactions == 0
 
 
 def test_an_order_that_is_gone_is_left_to_the_stream():
-    dynamo, placed = Dynamo(), Stream()
-    placed.put(item("gone"))
+    dynamo, placed = FakeDynamoDB(), Stream()
+    placed.put(item("orphaned"))
     deliver(placed.records, dynamo)
-    settle(backfills.comparison(entries(dynamo, "gone").values(), {}, NOW), dynamo)
-    deliver([placed.remove("gone", by_ttl=True)], dynamo)
+    settle(backfills.reconciliation(entries(dynamo, "orphaned").values(), {}, NOW), dynamo)
+    deliver([placed.remove("orphaned", expired=True)], dynamo)
     assert dynamo.totals() == {"Notebook": (5, 1)}
 
 
 def test_an_entry_that_the_stream_overtakes_is_stale_and_left_as_the_stream_made_it():
-    dynamo, placed = Dynamo(), Stream()
+    dynamo, placed = FakeDynamoDB(), Stream()
     looked_at = entries(dynamo, "o").values()
-    work = backfills.comparison(looked_at, {"o": item("o", quantity=6)}, NOW)
+    work = backfills.reconciliation(looked_at, {"o": item("o", quantity=6)}, NOW)
     placed.put(item("o", quantity=6))
     placed.put(item("o", quantity=7))
     deliver(placed.records, dynamo)
@@ -106,7 +106,7 @@ def test_a_backfill_beside_the_stream_comes_to_the_truth_wherever_things_happen(
             happen(None)
         shop.deliver()
         assert shop.dynamo.counters() == shop.truth()
-        assert ledger.standing(shop.dynamo.entry("o"), shop.told.items["o"]) == {"counted": True}
+        assert ledger.order_status(shop.dynamo.entry("o"), shop.told.items["o"]) == {"counted": True}
 
 
 def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
@@ -116,7 +116,7 @@ def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
     shop.lose()
 
     def amend(step: object) -> None:
-        if isinstance(step, Settlement) and shop.told.items["o"]["Quantity"]["N"] == "6":
+        if isinstance(step, Committer) and shop.told.items["o"]["Quantity"]["N"] == "6":
             shop.put(item("o", quantity=7))
             shop.deliver()
             shop.put(item("o", quantity=8))
@@ -127,28 +127,28 @@ def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
 
 
 def test_an_order_that_is_gone_is_cancelled_only_where_the_stream_has_been_waited_for():
-    dynamo, placed = Dynamo(), Stream()
-    placed.put(item("gone"))
+    dynamo, placed = FakeDynamoDB(), Stream()
+    placed.put(item("orphaned"))
     deliver(placed.records, dynamo)
-    settle(backfills.comparison(entries(dynamo, "gone").values(), {}, NOW, repair=True), dynamo)
+    settle(backfills.reconciliation(entries(dynamo, "orphaned").values(), {}, NOW, repair=True), dynamo)
     assert dynamo.totals() == {"Notebook": (0, 0)}
-    assert dynamo.entry("gone").status is Status.CANCELLED
+    assert dynamo.entry("orphaned").status is Status.CANCELLED
 
 
 def test_nothing_is_wrong_with_an_order_that_never_was():
-    assert ledger.as_item_says(absent("o"), None, NOW) == absent("o")
+    assert ledger.reconcile(absent("o"), None, NOW) == absent("o")
 
 
 # --- The job as a whole --------------------------------------------------------------------------
 
 
-def written(dynamo: Dynamo, *orders: dict[str, Any]) -> None:
+def written(dynamo: FakeDynamoDB, *orders: dict[str, Any]) -> None:
     dynamo.tables["OrdersTable"].update({(order["OrderID"]["S"],): order for order in orders})
 
 
 def test_a_backfill_goes_through_the_whole_table_and_says_what_it_has_done(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backfills, "PAGE_ORDERS", 40)
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     written(dynamo, *(item(f"o{n}", f"P{n % 3}") for n in range(100)), item("bad", quantity=0))
     work = backfills.request({})
     run(work, dynamo)
@@ -163,7 +163,7 @@ def test_a_backfill_goes_through_the_whole_table_and_says_what_it_has_done(monke
 
 
 def test_segments_part_the_table_between_them():
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     written(dynamo, *(item(f"o{n}") for n in range(100)))
     parts = [backfills.request({"segment": segment, "segments": 4}) for segment in range(4)]
     for part in parts:
@@ -178,11 +178,11 @@ def test_a_backfill_goes_on_from_its_cursor_wherever_it_was_left(
     event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(backfills, "PAGE_ORDERS", 7)
-    whole = Dynamo()
+    whole = FakeDynamoDB()
     written(whole, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     run(backfills.request(event), whole)
 
-    dynamo, seen = Dynamo(), 0
+    dynamo, seen = FakeDynamoDB(), 0
     asked: dict[str, Any] | None = event
     written(dynamo, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     while asked is not None:
@@ -196,7 +196,7 @@ def test_a_backfill_goes_on_from_its_cursor_wherever_it_was_left(
 
 
 def test_an_order_that_can_never_be_counted_is_named_and_keeps_no_other_from_being_counted():
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     written(dynamo, *(item(f"o{n}") for n in range(20)), item("poison", "Poison"))
 
     def refuse(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]] | None:

@@ -8,10 +8,10 @@ import pytest
 
 from chalicelib import views
 from chalicelib.counting import committer, ledger, stream, transactions
-from chalicelib.counting.committer import Settlement
+from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Status
 from chalicelib.counting.transactions import ACTIONS_MAX, REVISION
-from tests.doubles import Crash, Dynamo, deliver, settle
+from tests.doubles import Crash, FakeDynamoDB, deliver, settle
 from tests.streams import Stream, item
 
 COUNTERS_OF_ONE_ORDER = len(views.VIEWS)
@@ -34,7 +34,7 @@ def new_orders(number: int, products: int = 1) -> Stream:
 
 @pytest.mark.parametrize("number", [1, ORDERS_A_TRANSACTION, ORDERS_A_TRANSACTION + 1, 1000])
 def test_new_orders_of_one_product_take_few_transactions_and_no_read(number: int):
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     deliver(new_orders(number).records, dynamo)
     assert dynamo.transactions == math.ceil(number / ORDERS_A_TRANSACTION)
     assert dynamo.reads == 0
@@ -43,19 +43,19 @@ def test_new_orders_of_one_product_take_few_transactions_and_no_read(number: int
 
 def test_a_transaction_takes_as_many_orders_of_ten_products_as_fit():
     fitting = ACTIONS_MAX - 10 * COUNTERS_OF_ONE_ORDER
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     deliver(new_orders(fitting, products=10).records, dynamo)
     assert dynamo.transactions == 1
 
 
 def test_a_thousand_new_orders_of_ten_products_cost_at_most_2_3_write_units_each():
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     deliver(new_orders(1000, products=10).records, dynamo)
     assert dynamo.write_units / 1000 <= 2.3
 
 
 def test_a_redelivered_batch_changes_nothing_and_is_soon_read_instead_of_tried():
-    dynamo, placed = Dynamo(), new_orders(1000, products=10)
+    dynamo, placed = FakeDynamoDB(), new_orders(1000, products=10)
     deliver(placed.records, dynamo)
     before, transactions = dynamo.tables, dynamo.transactions
     work = deliver(placed.records, dynamo)
@@ -66,7 +66,7 @@ def test_a_redelivered_batch_changes_nothing_and_is_soon_read_instead_of_tried()
 
 
 def test_what_is_not_new_is_read_a_hundred_at_a_time():
-    dynamo, placed = Dynamo(), new_orders(250)
+    dynamo, placed = FakeDynamoDB(), new_orders(250)
     deliver(placed.records, dynamo)
     amended = [placed.put(item(f"o{index}", "Product 0", 6)) for index in range(250)]
     deliver(amended, dynamo)
@@ -78,7 +78,7 @@ def test_what_is_not_new_is_read_a_hundred_at_a_time():
 
 
 def test_a_change_that_another_one_overtook_is_planned_again_from_what_is_there():
-    dynamo, placed = Dynamo(), new_orders(3)
+    dynamo, placed = FakeDynamoDB(), new_orders(3)
     newer = placed.put(item("o1", "Product 0", 100))
 
     def overtake() -> None:
@@ -91,10 +91,10 @@ def test_a_change_that_another_one_overtook_is_planned_again_from_what_is_there(
 
 
 def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
-    dynamo, placed = Dynamo(), new_orders(1)
+    dynamo, placed = FakeDynamoDB(), new_orders(1)
     deliver([*placed.records, placed.remove("o0")], dynamo)
     again = placed.put(item("o0", "Product 0"))
-    work = committer.of_stream(stream.read([{**again, "eventName": "MODIFY"}]).by_order)
+    work = committer.for_stream(stream.read([{**again, "eventName": "MODIFY"}]).records_by_order)
     request = work.next_request()
     assert isinstance(request, committer.Read)
     work.receive_entries(request, dynamo.read("LedgerTable", request.order_ids))
@@ -117,8 +117,8 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
     ids=lambda reasons: "/".join(reason["Code"] for reason in reasons),
 )
 def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
-    dynamo = Dynamo()
-    work = committer.of_stream(stream.read(new_orders(1).records).by_order)
+    dynamo = FakeDynamoDB()
+    work = committer.for_stream(stream.read(new_orders(1).records).records_by_order)
     pauses = []
 
     def refuse() -> Sequence[dict[str, Any]] | None:
@@ -137,7 +137,7 @@ def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(r
 
 
 def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
-    dynamo, placed = Dynamo(), new_orders(2)
+    dynamo, placed = FakeDynamoDB(), new_orders(2)
     deliver(placed.records[:1], dynamo)
     answers: list[Sequence[dict[str, Any]] | None] = [
         [{"Code": "ConditionalCheckFailed", "Item": ledger.to_item(dynamo.entry("o0"))}, CONFLICT, NONE]
@@ -152,7 +152,7 @@ def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
 
 @pytest.mark.parametrize("names_the_action", [True, False])
 def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others(names_the_action: bool):
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     placed = new_orders(30, products=3)
 
     def refuse(wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]] | None:
@@ -177,7 +177,7 @@ def test_an_error_that_concerns_every_order_sets_none_apart(code: str):
 
 
 def test_an_order_with_an_unreadable_entry_is_set_apart_and_all_others_are_counted():
-    dynamo, placed = Dynamo(), new_orders(30, products=3)
+    dynamo, placed = FakeDynamoDB(), new_orders(30, products=3)
     deliver(placed.records[:10], dynamo)
     dynamo.tables["LedgerTable"]["o3",]["contributions"] = {"S": "?"}
     del dynamo.tables["LedgerTable"]["o4",]["firstSeen"]
@@ -196,7 +196,7 @@ def test_an_order_with_an_unreadable_entry_is_set_apart_and_all_others_are_count
 @pytest.mark.parametrize("crash_at", range(1, 5))
 @pytest.mark.parametrize("when", ["before_transaction", "after_transaction"])
 def test_a_crash_around_any_request_is_made_good_by_the_next_delivery(when: str, crash_at: int):
-    dynamo, placed = Dynamo(), new_orders(3 * ORDERS_A_TRANSACTION)
+    dynamo, placed = FakeDynamoDB(), new_orders(3 * ORDERS_A_TRANSACTION)
 
     def crash() -> None:
         if dynamo.transactions == crash_at:
@@ -215,7 +215,7 @@ def test_a_crash_around_any_request_is_made_good_by_the_next_delivery(when: str,
 
 
 def test_rejected_orders_are_named_once():
-    dynamo, placed = Dynamo(), Stream()
+    dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("good"))
     placed.put(item("bad", quantity=0))
     work = deliver(placed.records, dynamo)
@@ -226,20 +226,20 @@ def test_rejected_orders_are_named_once():
 
 
 def test_an_order_about_which_nothing_can_be_said_ends_stale():
-    work = Settlement(lambda entry: None, known=[ledger.absent("o")])
+    work = Committer(lambda entry: None, known=[ledger.absent("o")])
     assert work.next_request() is None
     assert work.stale == ["o"]
 
 
 def test_each_change_of_a_counter_raises_its_revision():
-    dynamo, placed = Dynamo(), new_orders(1)
+    dynamo, placed = FakeDynamoDB(), new_orders(1)
     deliver(placed.records, dynamo)
     deliver([placed.put(item("o0", "Product 0", 6))], dynamo)
     assert dynamo.tables["AggregateTable"]["Product 0",][REVISION] == {"N": "2"}
 
 
 def test_two_changes_that_cancel_each_other_out_raise_the_revision_all_the_same():
-    dynamo, placed = Dynamo(), new_orders(2)
+    dynamo, placed = FakeDynamoDB(), new_orders(2)
     deliver(placed.records, dynamo)
     deliver([placed.put(item("o0", "Product 0", 4)), placed.put(item("o1", "Product 0", 6))], dynamo)
     assert dynamo.tables["AggregateTable"]["Product 0",][REVISION] == {"N": "2"}

@@ -1,6 +1,6 @@
 """Reads that can miss a recent write: where a job must not use one, and where it does no harm.
 
-The fake answers a read that is not consistent from a replica (see doubles.Dynamo). The tests of each job run on it
+The fake answers a read that is not consistent from a replica (see doubles.FakeDynamoDB). The tests of each job run on it
 too, and fail if the job drops ConsistentRead where it looks twice. Here is what they do not cover.
 """
 
@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from chalicelib import effects, stream_lag, tables, timestamps
 from chalicelib.counting import ledger
-from chalicelib.effects import Lookup, Scan
+from chalicelib.effects import BatchGet, Scan
 from chalicelib.jobs import audit, backfill
 from chalicelib.jobs.audit import counter_audit
-from chalicelib.jobs.audit.counter_audit import Stage
-from tests.doubles import Dynamo, run
+from chalicelib.jobs.audit.counter_audit import Phase
+from tests.doubles import FakeDynamoDB, run
 from tests.shop import Shop, example
 from tests.streams import item
 
 
 def test_only_a_consistent_read_sees_a_write_before_the_replica_has_it():
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     dynamo.tables[tables.ORDERS][("o",)] = item("o")
     for seen, consistent in ((0, False), (1, True)):
         assert len(dynamo.scan(Scan(tables.ORDERS, None, 10, consistent)).items) == seen
-        assert len(dynamo.lookup(Lookup(tables.ORDERS, [("o",)], consistent))) == seen
+        assert len(dynamo.lookup(BatchGet(tables.ORDERS, [("o",)], consistent))) == seen
     dynamo.catch_up()
     assert len(dynamo.scan(Scan(tables.ORDERS, None, 10, False)).items) == 1
 
@@ -40,8 +40,8 @@ def test_an_audit_reads_the_streams_lag_as_it_is():
     shop.put(item("new"))  # The stream has not delivered it yet.
     key = effects.key_of(tables.TREND, stream_lag.KEY)
 
-    def write_lag(step: effects.Request) -> None:
-        if isinstance(step, Lookup) and step.keys == [key]:
+    def write_lag(step: effects.Effect) -> None:
+        if isinstance(step, BatchGet) and step.keys == [key]:
             shop.dynamo.tables[tables.TREND][key] = {
                 **stream_lag.KEY,
                 "lagSeconds": {"N": "60"},
@@ -71,9 +71,9 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
     shop.counter("Notebook")["totalQuantity"] = {"N": "10"}  # It should be 12.
     work = audit.request({})
 
-    def change(step: effects.Request) -> None:
+    def change(step: effects.Effect) -> None:
         sums = work._counters
-        if (sums.stage, sums.items) == (Stage.SCREEN_SUM, 1) and isinstance(step, Scan):
+        if (sums.phase, sums.items) == (Phase.SCREEN_SUM, 1) and isinstance(step, Scan):
             shop.put(item(first, quantity=7), item(second, quantity=5))
             shop.deliver()
 
@@ -90,7 +90,7 @@ def test_a_backfill_reads_again_what_differs_in_a_stale_page():
     shop.put(item("o", quantity=6))
     shop.lose()
 
-    def change(step: effects.Request) -> None:
+    def change(step: effects.Effect) -> None:
         if isinstance(step, Scan):
             shop.put(item("o", quantity=7))
             shop.deliver()
@@ -104,7 +104,7 @@ def test_a_backfill_reads_again_what_differs_in_a_stale_page():
 def test_a_backfill_that_misses_a_new_order_leaves_it_to_the_stream():
     shop = Shop()
 
-    def place(step: effects.Request) -> None:
+    def place(step: effects.Effect) -> None:
         if isinstance(step, Scan):
             shop.put(item("o"))
 
@@ -120,18 +120,18 @@ def test_an_audit_finds_nothing_wrong_in_a_stale_page_of_a_table_that_is_right(t
     """The page shows orders as they were before all of them changed."""
     shop = example()
 
-    def change(step: effects.Request) -> None:
+    def change(step: effects.Effect) -> None:
         if isinstance(step, Scan) and step.table == table:
             shop.put(item("a", quantity=9), item("e"), item("bad", quantity=1))
             shop.remove("b")
-            shop.remove("c", by_ttl=True)
+            shop.remove("c", expired=True)
             shop.deliver()
 
     work = audit.request({"repair": True})
     run(work, shop.dynamo, before_each=change)
     answer = work.to_json(0)
     assert (answer["verdict"], answer["driftedProducts"]) == ("clean", 0)
-    assert answer["orders"]["mended"] == answer["orders"]["inFlight"] == 0
+    assert answer["orders"]["repaired"] == answer["orders"]["inFlight"] == 0
     assert shop.dynamo.counters() == shop.truth()
 
 
@@ -156,12 +156,12 @@ def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[s
         CHANGES[change](shop)
     number = iter(range(1_000_000))
 
-    def happen(step: effects.Request) -> None:
+    def happen(step: effects.Effect) -> None:
         now = next(number)
         for at, change in meanwhile:
             if at == now:
                 CHANGES[change](shop)
-        if isinstance(step, effects.Pause) and step.seconds:
+        if isinstance(step, effects.Sleep) and step.seconds:
             shop.deliver()
 
     module, event = job
@@ -170,4 +170,4 @@ def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[s
     assert work.to_json(0).get("verdict") != "drifted"
     shop.deliver()
     assert shop.dynamo.counters() == shop.truth()
-    assert all(ledger.standing(shop.dynamo.entry(o), order)["counted"] for o, order in shop.told.items.items())
+    assert all(ledger.order_status(shop.dynamo.entry(o), order)["counted"] for o, order in shop.told.items.items())

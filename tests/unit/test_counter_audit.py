@@ -14,14 +14,14 @@ from chalicelib.counting import ledger
 from chalicelib.effects import Scan
 from chalicelib.jobs import audit
 from chalicelib.jobs.audit import checksums, counter_audit
-from chalicelib.jobs.audit.checksums import Screen, bucket
-from chalicelib.jobs.audit.counter_audit import Stage
-from chalicelib.views import Counter
+from chalicelib.jobs.audit.checksums import BucketChecksums, bucket
+from chalicelib.jobs.audit.counter_audit import Phase
+from chalicelib.views import CounterKey
 from tests.doubles import run
 from tests.shop import Shop, example
 from tests.streams import item
 
-Hook = Callable[[effects.Request], None]
+Hook = Callable[[effects.Effect], None]
 
 
 def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
@@ -33,10 +33,10 @@ def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict
 
 
 def found(answer: dict[str, Any]) -> dict[str, int]:
-    return {name: answer["counters"][name] for name in ("drifted", "unsettled")}
+    return {name: answer["counters"][name] for name in ("drifted", "unverified")}
 
 
-NOTHING = {"drifted": 0, "unsettled": 0}
+NOTHING = {"drifted": 0, "unverified": 0}
 
 
 def day_of(shop: Shop, product: str) -> str:
@@ -110,14 +110,14 @@ def wrong_hour(shop: Shop) -> None:
 
 def entry_lost(shop: Shop) -> None:
     """One without an order, so that nothing but the counters tells of it."""
-    shop.remove("a", by_ttl=True)
+    shop.remove("a", expired=True)
     shop.deliver()
     del shop.dynamo.tables[tables.LEDGER][("a",)]
 
 
 def entry_doubled(shop: Shop) -> None:
     """One that claims what no counter holds: of an archived order, so that OrdersTable knows nothing of it."""
-    contributions = {Counter(tables.TOTALS, ("Pen",)): {"totalQuantity": 1, "orderCount": 1}}
+    contributions = {CounterKey(tables.TOTALS, ("Pen",)): {"totalQuantity": 1, "orderCount": 1}}
     shop.dynamo.tables[tables.LEDGER][("x",)] = ledger.to_item(
         ledger.Entry("x", 1, "v", ledger.Status.ARCHIVED, "2026-11-23T00:00:00Z", contributions)
     )
@@ -176,7 +176,7 @@ def test_a_counter_that_is_no_number_holds_up_only_its_own_orders_and_one_repair
     assert shop.dynamo.tables[tables.TOTALS]["Pen",]["totalQuantity"] == {"N": "7"}
     assert audited(shop)["verdict"] == "drifted"
     answer = audited(shop, repair=True)
-    assert (answer["verdict"], answer["orders"]["uncountable"], answer["orders"]["mended"]) == ("clean", 0, 2)
+    assert (answer["verdict"], answer["orders"]["uncountable"], answer["orders"]["repaired"]) == ("clean", 0, 2)
     assert totals_only(shop.dynamo.counters()) == totals_only(shop.truth())
 
 
@@ -200,12 +200,12 @@ def test_a_job_that_stops_between_the_proofs_goes_on_with_the_orders_that_were_r
             break
         event = {"cursor": answer["cursor"]}
     assert pieces > 5
-    assert (answer["verdict"], answer["orders"]["mended"]) == ("clean", 1)
+    assert (answer["verdict"], answer["orders"]["repaired"]) == ("clean", 1)
     assert shop.dynamo.totals()["Notebook"] == (17, 3)
 
 
 def archive_with_unreadable_entry(shop: Shop) -> None:
-    shop.remove("a", by_ttl=True)
+    shop.remove("a", expired=True)
     shop.deliver()
     shop.entry_item("a")["contributions"] = {"S": "?"}
 
@@ -216,7 +216,7 @@ def test_a_counter_is_neither_drift_nor_mended_while_an_entry_cannot_be_read():
     shop.counter("Pen")["totalQuantity"] = {"N": "99"}
     before = shop.state()
     answer = audited(shop, repair=True)
-    assert found(answer) == {**NOTHING, "unsettled": 3}
+    assert found(answer) == {**NOTHING, "unverified": 3}
     assert (answer["verdict"], answer["orders"]["unreadable"]) == ("drifted", 1)
     assert answer["advice"] == audit.ADVICE["not repaired"]
     assert shop.state() == before
@@ -228,7 +228,7 @@ def test_a_proof_of_many_counters_also_leaves_them_alone_while_an_entry_cannot_b
     archive_with_unreadable_entry(shop)
     before = shop.state()
     answer = audited(shop, repair=True)
-    assert found(answer) == {**NOTHING, "unsettled": 2}
+    assert found(answer) == {**NOTHING, "unverified": 2}
     assert shop.state() == before
 
 
@@ -238,7 +238,7 @@ def test_what_is_wrong_is_mended_to_the_sum_of_the_ledger_and_looked_at_again(da
     damage(shop)
     answer = audited(shop, repair=True)
     figures = answer["counters"]
-    assert figures["drifted"] == figures["mended"] >= 1
+    assert figures["drifted"] == figures["repaired"] >= 1
     assert answer["verdict"] == "clean"
     assert shop.dynamo.counters() == sums_of_the_ledger(shop)
     assert found(audited(shop)) == NOTHING
@@ -305,7 +305,7 @@ def there_and_back(shop: Shop) -> None:
 def at_request(number: int, do: Callable[[], None]) -> Hook:
     count = iter(range(1_000_000))
 
-    def hook(step: effects.Request) -> None:
+    def hook(step: effects.Effect) -> None:
         if next(count) == number:
             do()
 
@@ -329,7 +329,7 @@ def test_a_change_at_any_point_neither_is_drift_nor_hides_it_nor_harms_the_mendi
 
     answer = audited(shop, at_request(number, happen), repair=True)
     assert answer["verdict"] == "clean"
-    assert answer["counters"]["unsettled"] == 0
+    assert answer["counters"]["unverified"] == 0
     assert answer["counters"]["drifted"] == (damage is not None)
     shop.deliver()
     assert shop.dynamo.counters() == shop.truth()
@@ -340,12 +340,12 @@ def test_a_counter_that_never_stops_moving_is_unsettled_and_all_others_are_prove
     too_much(shop)
     numbers = iter(range(1_000_000))
 
-    def order(step: effects.Request) -> None:
+    def order(step: effects.Effect) -> None:
         shop.put(item(f"pen{next(numbers)}", "Pen", 1))
         shop.deliver()
 
     answer = audited(shop, order)
-    assert found(answer) == {"drifted": 1, "unsettled": 2}
+    assert found(answer) == {"drifted": 1, "unverified": 2}
     moving = answer["counters"]["moving"]
     assert {each["product"] for each in moving} == {"Pen"}
     assert all(low <= 0 <= high < 20 for each in moving for low, high in each["between"].values())
@@ -358,15 +358,15 @@ def test_drift_that_was_seen_before_its_counter_moved_is_told_when_it_is_seen_ag
     work = audit.request({})
     moved_in = set()
 
-    def order(step: effects.Request) -> None:
+    def order(step: effects.Effect) -> None:
         number = work._counters.number
-        if work._counters.stage is Stage.SUM and number % 2 == 0 and number not in moved_in:
+        if work._counters.phase is Phase.SUM and number % 2 == 0 and number not in moved_in:
             moved_in.add(number)
             shop.put(item(f"pass{number}"))
             shop.deliver()
 
     run(work, shop.dynamo, before_each=order)
-    assert found(work.to_json(0)) == {"drifted": 1, "unsettled": 0}
+    assert found(work.to_json(0)) == {"drifted": 1, "unverified": 0}
 
 
 def test_a_transaction_of_which_only_a_part_is_visible_is_no_drift():
@@ -377,8 +377,8 @@ def test_a_transaction_of_which_only_a_part_is_visible_is_no_drift():
     hidden = shop.dynamo.tables[tables.LEDGER]
     work = audit.request({"repair": True})
 
-    def hide(step: effects.Request) -> None:
-        first_pass = work._counters.number == 1 and work._counters.stage is Stage.SUM
+    def hide(step: effects.Effect) -> None:
+        first_pass = work._counters.number == 1 and work._counters.phase is Phase.SUM
         visible = {key: entry for key, entry in hidden.items() if key != ("new",)} if first_pass else hidden
         shop.dynamo.tables[tables.LEDGER] = visible
 
@@ -392,13 +392,13 @@ def test_a_counter_that_moves_just_before_it_is_corrected_is_corrected_in_the_ne
     too_much(shop)
     orders = iter(["one", "two"])
 
-    def order(step: effects.Request) -> None:
-        if isinstance(step, effects.Correction) and (order_id := next(orders, None)):
+    def order(step: effects.Effect) -> None:
+        if isinstance(step, effects.ConditionalUpdate) and (order_id := next(orders, None)):
             shop.put(item(order_id))
             shop.deliver()
 
     answer = audited(shop, order, repair=True)
-    assert (answer["counters"]["drifted"], answer["counters"]["mended"]) == (1, 1)
+    assert (answer["counters"]["drifted"], answer["counters"]["repaired"]) == (1, 1)
     assert shop.dynamo.corrections == 3
     assert shop.dynamo.counters() == shop.truth()
 
@@ -407,16 +407,16 @@ def test_a_correction_whose_answer_is_lost_and_that_is_made_again_corrects_once(
     shop = example()
     too_much(shop)
 
-    def twice(step: effects.Request) -> None:
-        if isinstance(step, effects.Correction):
+    def twice(step: effects.Effect) -> None:
+        if isinstance(step, effects.ConditionalUpdate):
             shop.dynamo.update(step)  # As the SDK does; the job gets the answer to its second try.
 
     answer = audited(shop, twice, repair=True)
-    assert (answer["counters"]["mended"], answer["verdict"]) == (1, "clean")
+    assert (answer["counters"]["repaired"], answer["verdict"]) == (1, "clean")
     assert shop.dynamo.counters() == shop.truth()
 
 
-# --- Bounds, slices and cursors ------------------------------------------------------------------
+# --- Bounds, partitions and cursors ------------------------------------------------------------------
 
 
 def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
@@ -442,7 +442,7 @@ class Watched:
         self.scans_of_the_ledger = 0
         run(self.audit, shop.dynamo, before_each=self._watch)
 
-    def _watch(self, step: effects.Request) -> None:
+    def _watch(self, step: effects.Effect) -> None:
         sums = self.audit._counters
         self.most_held = max(self.most_held, len(sums._held) + len(sums._open))
         self.scans_of_the_ledger += isinstance(step, Scan) and step.table == tables.LEDGER and step.start is None
@@ -496,26 +496,26 @@ def test_the_sieve_lets_nothing_through_that_moves(monkeypatch: pytest.MonkeyPat
 def test_every_single_wrong_amount_is_caught_by_the_sieve(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(checksums, "BUCKETS", 4)
     for wrong in (1, -1, 2**61 - 2, 10**15, Decimal("0.5"), Decimal("1E+100")):
-        screen = Screen()
+        screen = BucketChecksums()
         for n in range(50):
-            counter = Counter(tables.TOTALS, (f"P{n}",))
+            counter = CounterKey(tables.TOTALS, (f"P{n}",))
             screen.add(counter, {"totalQuantity": n + (wrong if n == 7 else 0), "orderCount": 1}, 1)
             screen.add(counter, {"totalQuantity": n, "orderCount": 1}, -1)
-        assert screen.open_buckets() == [bucket(Counter(tables.TOTALS, ("P7",)))]
+        assert screen.open_buckets() == [bucket(CounterKey(tables.TOTALS, ("P7",)))]
 
 
-P7 = Counter(tables.TOTALS, ("P7",))
+P7 = CounterKey(tables.TOTALS, ("P7",))
 
 
 def test_what_is_no_whole_number_is_caught_by_the_sieve_also_where_nothing_should_be():
-    screen = Screen()
+    screen = BucketChecksums()
     screen.add(P7, {"totalQuantity": Decimal("0.5")}, 1)
     assert screen.open_buckets() == [bucket(P7)]
 
 
 def test_wrong_amounts_that_cancel_each_other_are_caught_by_the_sieve(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(checksums, "BUCKETS", 1)
-    screen = Screen()
+    screen = BucketChecksums()
     screen.add(P7, {"totalQuantity": 5, "orderCount": 1}, 1)
     screen.add(P7, {"totalQuantity": 4, "orderCount": 2}, -1)
     assert screen.open_buckets() == [0]
@@ -523,7 +523,7 @@ def test_wrong_amounts_that_cancel_each_other_are_caught_by_the_sieve(monkeypatc
 
 def test_a_counter_that_moves_is_not_let_through_though_its_sum_is_right():
     for begun, ended in ((3, 4), (None, 0), (0, None)):
-        screen = Screen()
+        screen = BucketChecksums()
         if begun is not None:
             screen.begin(P7, begun)
         if ended is not None:
@@ -540,12 +540,12 @@ def test_contributions_without_a_view_are_counted_once_where_there_is_a_sieve(mo
     assert audited(shop)["counters"]["retired"] == 100
 
 
-def test_counters_that_are_all_missing_are_held_in_slices_too(monkeypatch: pytest.MonkeyPatch):
+def test_counters_that_are_all_missing_are_held_in_partitions_too(monkeypatch: pytest.MonkeyPatch):
     shop = big_shop(monkeypatch)
     monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 800)
     shop.dynamo.tables[tables.TOTALS].clear()
     answer = audited(shop, repair=True)
-    assert (answer["counters"]["drifted"], answer["counters"]["mended"]) == (40, 40)
+    assert (answer["counters"]["drifted"], answer["counters"]["repaired"]) == (40, 40)
     assert shop.dynamo.counters() == shop.truth()
 
 
@@ -658,12 +658,12 @@ def test_whatever_is_wrong_and_whatever_happens_meanwhile_it_ends_clean(
         do(shop, step)
     number = iter(range(1_000_000))
 
-    def happen(request: effects.Request) -> None:
+    def happen(request: effects.Effect) -> None:
         now = next(number)
         for at, step in meanwhile:
             if at == now:
                 do(shop, step)
-        if isinstance(request, effects.Pause) and request.seconds:
+        if isinstance(request, effects.Sleep) and request.seconds:
             shop.deliver()
 
     audited(shop, happen, repair=True)
@@ -676,5 +676,5 @@ def test_whatever_is_wrong_and_whatever_happens_meanwhile_it_ends_clean(
     }
     before_last = shop.state()
     last = audited(shop, repair=True)
-    assert (last["verdict"], last["orders"]["mended"], last["counters"]["mended"]) == ("clean", 0, 0)
+    assert (last["verdict"], last["orders"]["repaired"], last["counters"]["repaired"]) == ("clean", 0, 0)
     assert shop.state() == before_last

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from chalicelib.jobs.invocation import BadRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.jobs import audit, backfill, invocation
 from chalicelib.jobs.audit import checksums, counter_audit, entry_audit
+from chalicelib.jobs.invocation import BadRequest
 from tests.doubles import run
 from tests.shop import Shop, example
 from tests.streams import item
@@ -69,8 +69,8 @@ def contents() -> list[Any]:
         found = [*honest_contents("backfill", {}), *honest_contents("audit", {"repair": True})]
         patch.setattr(counter_audit, "HELD_MAX_BYTES", 100)
         found += honest_contents("audit", {"repair": True})
-    assert {each["state"]["counters"]["stage"] for each in found if each["job"] == "audit"} >= {
-        stage.value for stage in counter_audit.Stage if stage is not counter_audit.Stage.DONE
+    assert {each["state"]["counters"]["phase"] for each in found if each["job"] == "audit"} >= {
+        stage.value for stage in counter_audit.Phase if stage is not counter_audit.Phase.DONE
     }
     return found
 
@@ -94,7 +94,7 @@ def go_on(content: Any) -> bool:
     return True
 
 
-# --- Wrong content, one thing at a time ----------------------------------------------------------
+# --- Repair content, one thing at a time ----------------------------------------------------------
 
 
 def test_an_honest_cursor_is_accepted(contents: list[Any]):
@@ -112,7 +112,7 @@ WRONG: dict[str, tuple[str, Path, Any]] = {
     "a text for a number": ("audit", ("state", "orders", "figures", "missing"), "1"),
     "a number for a list": ("audit", ("state", "products"), 5),
     "no object": ("audit", ("state",), []),
-    "an unknown stage": ("audit", ("state", "counters", "stage"), "lunch"),
+    "an unknown stage": ("audit", ("state", "counters", "phase"), "lunch"),
     "an unknown table": ("audit", ("state", "orders", "table"), "UsersTable"),
     "a table number beyond the views": ("audit", ("state", "counters", "table"), 3),
     "a key of wrong length": ("audit", ("state", "orders", "start"), ["a", "b"]),
@@ -121,13 +121,13 @@ WRONG: dict[str, tuple[str, Path, Any]] = {
     "a key that is not Unicode": ("backfill", ("state", "start"), ["\ud800"]),
     "a segment beyond the segments": ("backfill", ("state", "segment"), 2),
     "too many segments": ("backfill", ("state", "segments"), 1001),
-    "a slice without a modulus": ("audit", ("state", "counters", "slices"), [[0, 0]]),
-    "no slice": ("audit", ("state", "counters", "slices"), []),
+    "a slice without a modulus": ("audit", ("state", "counters", "partitions"), [[0, 0]]),
+    "no slice": ("audit", ("state", "counters", "partitions"), []),
     "an order twice": ("audit", ("state", "orders", "doubts"), [["a", 1, "d", 1, 1, False]] * 2),
     "a time beyond the calendar": ("audit", ("state", "orders", "doubts"), [["a", 1, "d", 2**52, 1, False]]),
     "deep findings": ("audit", ("state", "orders", "shown"), [{"finding": NESTED}]),
     "a finding that is no JSON": ("audit", ("state", "orders", "shown"), [{"finding": float("nan")}]),
-    "too many findings": ("audit", ("state", "orders", "shown"), [{"finding": "gone"}] * 101),
+    "too many findings": ("audit", ("state", "orders", "shown"), [{"finding": "orphaned"}] * 101),
     "a counter of an unknown table": ("audit", ("state", "counters", "wrong"), [[["UsersTable", ["x"]], "1", {}]]),
     "a counter's key of wrong length": ("audit", ("state", "counters", "wrong"), [[["TrendTable", ["x"]], "1", {}]]),
     "a number with a huge exponent": (
@@ -173,7 +173,7 @@ def test_a_cursor_that_lacks_anything_or_has_more_is_refused(contents: list[Any]
 
 @pytest.mark.parametrize("size", [0, 8 * checksums.BUCKETS - 8, 8 * checksums.BUCKETS + 8, 50_000_000])
 def test_a_screen_of_wrong_size_is_refused(size: int):
-    right = checksums.Screen().state()
+    right = checksums.BucketChecksums().state()
     wrong = base64.b64encode(zlib.compress(bytes(size))).decode()
     assert checksums.is_state(right)
     for at in range(3):
@@ -182,7 +182,7 @@ def test_a_screen_of_wrong_size_is_refused(size: int):
 
 @pytest.mark.parametrize(
     "state",
-    [None, 5, "abc", [], [None] * 3, ["", "", ""], ["!", "!", "!"], checksums.Screen().state()[:2]],
+    [None, 5, "abc", [], [None] * 3, ["", "", ""], ["!", "!", "!"], checksums.BucketChecksums().state()[:2]],
     ids=str,
 )
 def test_what_is_no_screen_is_refused(state: Any):
@@ -191,7 +191,7 @@ def test_what_is_no_screen_is_refused(state: Any):
 
 def test_a_screen_whose_numbers_leave_no_room_is_refused():
     full = base64.b64encode(zlib.compress((2**63 - 1).to_bytes(8, "little") * checksums.BUCKETS))
-    right = checksums.Screen().state()
+    right = checksums.BucketChecksums().state()
     assert not checksums.is_state([right[0], full.decode(), right[2]])
 
 
@@ -206,7 +206,7 @@ def filled(unit: bytes) -> bytes:
 def in_screen(size: int) -> bytes:
     state = audit.request({})._state(0)
     bomb = base64.b64encode(zlib.compress(bytes(size))).decode()
-    state["counters"] |= {"stage": "screen read", "screen": [bomb] * 3}
+    state["counters"] |= {"phase": "screen read", "screen": [bomb] * 3}
     return json.dumps({"job": "audit", "views": invocation._views(), "state": state}).encode()
 
 

@@ -7,17 +7,17 @@ import pytest
 
 from chalicelib import effects, stream_lag, tables, timestamps
 from chalicelib.counting import ledger
-from chalicelib.counting.committer import Settlement
+from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Status
 from chalicelib.jobs import audit, backfill
 from chalicelib.jobs.audit import entry_audit, findings
-from chalicelib.jobs.audit.findings import Shown
-from chalicelib.views import Counter
-from tests.doubles import Dynamo, run
+from chalicelib.jobs.audit.findings import FindingSample
+from chalicelib.views import CounterKey
+from tests.doubles import FakeDynamoDB, run
 from tests.shop import Shop, example, is_wait
 from tests.streams import item
 
-Hook = Callable[[effects.Request], None]
+Hook = Callable[[effects.Effect], None]
 
 
 def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def found(answer: dict[str, Any]) -> dict[str, int]:
     return {name: answer["orders"][name] for name in NOTHING}
 
 
-NOTHING = {"missing": 0, "differing": 0, "gone": 0, "unreadable": 0, "inFlight": 0}
+NOTHING = {"missing": 0, "differing": 0, "orphaned": 0, "unreadable": 0, "inFlight": 0}
 
 
 # --- What is found -------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def move_to_another_hour(shop: Shop) -> None:
 
 
 def leave_something_with_a_cancelled_order(shop: Shop) -> None:
-    entry = shop.dynamo.entry("d")._replace(contributions={Counter("AggregateTable", ("Pen",)): {"orderCount": 1}})
+    entry = shop.dynamo.entry("d")._replace(contributions={CounterKey("AggregateTable", ("Pen",)): {"orderCount": 1}})
     shop.dynamo.tables[tables.LEDGER][("d",)] = ledger.to_item(entry)
 
 
@@ -127,8 +127,8 @@ DAMAGE = [
     (lose_an_amendment, "differing", "a", "counted"),
     (lose_a_rejection, "differing", "a", "rejected"),
     (move_to_another_hour, "differing", "a", "counted"),
-    (lose_a_cancellation, "gone", "a", "cancelled"),
-    (leave_something_with_a_cancelled_order, "gone", "d", "cancelled"),
+    (lose_a_cancellation, "orphaned", "a", "cancelled"),
+    (leave_something_with_a_cancelled_order, "orphaned", "d", "cancelled"),
 ]
 
 
@@ -141,7 +141,7 @@ def test_drift_is_found_with_its_evidence_and_not_before_the_patience_is_over(
     shop = example()
     damage(shop)
     before, started = shop.state(), shop.dynamo.now
-    answer = audited(shop, patienceSeconds=20)
+    answer = audited(shop, gracePeriodSeconds=20)
     assert found(answer) == {**NOTHING, finding: 1}
     (shown,) = answer["orders"]["findings"]
     assert (shown["orderId"], shown["finding"], shown["expected"]["status"]) == (order_id, finding, status)
@@ -160,7 +160,7 @@ def test_drift_is_mended_exactly_and_looked_at_again(
     shop = example()
     damage(shop)
     answer = audited(shop, repair=True)
-    assert (found(answer), answer["orders"]["mended"], answer["verdict"]) == ({**NOTHING, finding: 1}, 1, "clean")
+    assert (found(answer), answer["orders"]["repaired"], answer["verdict"]) == ({**NOTHING, finding: 1}, 1, "clean")
     assert shop.dynamo.entry(order_id).status is Status(status)
     assert totals(shop) == totals_in_truth(shop)
     again = audited(shop)
@@ -206,7 +206,7 @@ def totals_in_truth(shop: Shop) -> dict[Any, Any]:
 
 def test_an_archived_order_is_no_drift():
     shop = example()
-    shop.remove("a", by_ttl=True)
+    shop.remove("a", expired=True)
     shop.deliver()
     assert found(audited(shop)) == NOTHING
 
@@ -217,8 +217,8 @@ CHANGES: dict[str, Callable[[Shop], None]] = {
     "placed": lambda shop: shop.put(item("new", "Pen")),
     "amended": lambda shop: shop.put(item("a", "Pen", 8)),
     "cancelled": lambda shop: shop.remove("a"),
-    "archived": lambda shop: shop.remove("b", by_ttl=True),
-    "mended": lambda shop: shop.put(item("bad", quantity=4)),
+    "archived": lambda shop: shop.remove("b", expired=True),
+    "repaired": lambda shop: shop.put(item("bad", quantity=4)),
     "placed anew": lambda shop: shop.put(item("d", "Pen", 6)),
 }
 
@@ -227,7 +227,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
     """Does it before this request."""
     count = iter(range(1_000_000))
 
-    def hook(step: effects.Request) -> None:
+    def hook(step: effects.Effect) -> None:
         if next(count) == number:
             do()
 
@@ -237,7 +237,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
     """Does it also whenever the job lets time pass."""
 
-    def both(step: effects.Request) -> None:
+    def both(step: effects.Effect) -> None:
         hook(step)
         if is_wait(step):
             do()
@@ -252,7 +252,7 @@ def test_a_change_in_flight_is_no_drift_wherever_it_happens(change: Callable[[Sh
     shop = example()
     hook = and_when_waiting(at_request(number, lambda: change(shop)), shop.deliver)
     answer = audited(shop, hook, repair=repair)
-    assert (found(answer), answer["verdict"], answer["orders"]["mended"]) == (NOTHING, "clean", 0)
+    assert (found(answer), answer["verdict"], answer["orders"]["repaired"]) == (NOTHING, "clean", 0)
     shop.deliver()
     assert shop.dynamo.counters() == shop.truth()
 
@@ -271,9 +271,9 @@ def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
     assert totals(shop) == totals_in_truth(shop)
 
 
-def mending(work: audit.Audit, step: effects.Request) -> bool:
+def mending(work: audit.Audit, step: effects.Effect) -> bool:
     """Whether this is the first request of the mending of what has been found."""
-    return bool(work._orders._to_mend) and isinstance(step, effects.Lookup) and step.table == tables.LEDGER
+    return bool(work._orders._to_mend) and isinstance(step, effects.BatchGet) and step.table == tables.LEDGER
 
 
 def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_cancelled():
@@ -281,9 +281,9 @@ def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_can
     lose_an_amendment(shop)
     work = audit.request({"repair": True})
 
-    def archive(step: effects.Request) -> None:
+    def archive(step: effects.Effect) -> None:
         if mending(work, step):
-            shop.remove("a", by_ttl=True)
+            shop.remove("a", expired=True)
         if is_wait(step):
             shop.deliver()
 
@@ -297,13 +297,13 @@ def test_drift_that_could_not_be_mended_at_once_is_counted_once():
     lose_an_amendment(shop)
     amended = iter([11, 12])
 
-    def amend_and_lose(step: effects.Request) -> None:
-        if isinstance(step, Settlement) and (quantity := next(amended, None)):
+    def amend_and_lose(step: effects.Effect) -> None:
+        if isinstance(step, Committer) and (quantity := next(amended, None)):
             shop.put(item("a", "Pen", quantity))
             shop.lose()
 
     answer = audited(shop, amend_and_lose, repair=True)
-    assert (found(answer), answer["orders"]["mended"]) == ({**NOTHING, "differing": 1}, 1)
+    assert (found(answer), answer["orders"]["repaired"]) == ({**NOTHING, "differing": 1}, 1)
     assert shop.dynamo.totals()["Pen"] == (14, 2)
 
 
@@ -319,14 +319,14 @@ def test_an_order_that_can_never_be_counted_is_said_to_be_so_and_the_others_are_
     shop.dynamo.refuse = refuse
     answer = audited(shop, repair=True)
     assert answer["verdict"] == "drifted"
-    assert (answer["orders"]["missing"], answer["orders"]["mended"], answer["orders"]["uncountable"]) == (2, 1, 1)
+    assert (answer["orders"]["missing"], answer["orders"]["repaired"], answer["orders"]["uncountable"]) == (2, 1, 1)
 
 
 def test_an_order_that_never_stops_changing_is_in_flight():
     shop = example()
     quantity = iter(range(10, 1_000_000))
 
-    def amend(step: effects.Request) -> None:
+    def amend(step: effects.Effect) -> None:
         shop.put(item("a", quantity=next(quantity)))
         shop.dynamo.catch_up()
 
@@ -342,11 +342,11 @@ def test_a_repair_leaves_the_counters_of_orders_in_flight_alone_and_mends_all_ot
     before = shop.counter("Notebook")["totalQuantity"]
     quantity = iter(range(10, 1_000_000))
 
-    def amend(step: effects.Request) -> None:
+    def amend(step: effects.Effect) -> None:
         shop.put(item("a", quantity=next(quantity)))
 
     answer = audited(shop, amend, repair=True)
-    assert (answer["orders"]["inFlight"], answer["counters"]["mended"]) == (1, 1)
+    assert (answer["orders"]["inFlight"], answer["counters"]["repaired"]) == (1, 1)
     assert answer["counters"]["held"] >= 1
     assert (answer["verdict"], answer["advice"]) == ("drifted", audit.ADVICE["held"])
     assert shop.counter("Notebook")["totalQuantity"] == before
@@ -362,14 +362,14 @@ def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_t
     shop.put(item("a", quantity=9))
     quantity = iter(range(10, 1_000_000))
 
-    def amend(step: effects.Request) -> None:
+    def amend(step: effects.Effect) -> None:
         shop.put(item("a", quantity=next(quantity)))
 
     answer = audited(shop, amend, repair=True)
-    assert (answer["counters"]["held"], answer["counters"]["mended"]) == (1, 0)
+    assert (answer["counters"]["held"], answer["counters"]["repaired"]) == (1, 0)
 
 
-def write_lag(dynamo: Dynamo, seconds: float, ago: int, state: str = "current") -> None:
+def write_lag(dynamo: FakeDynamoDB, seconds: float, ago: int, state: str = "current") -> None:
     measured = {
         **stream_lag.KEY,
         "lagSeconds": {"N": str(seconds)},
@@ -394,7 +394,7 @@ def test_what_differs_is_in_flight_while_the_stream_is_behind(state: str, lag: f
     shop = example()
     lose_an_order(shop)
 
-    def report(step: effects.Request) -> None:
+    def report(step: effects.Effect) -> None:
         write_lag(shop.dynamo, lag, ago, state)
 
     answer = audited(shop, report, repair=True)
@@ -414,7 +414,7 @@ def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_
     write_lag(shop.dynamo, 60, 5, "failing")
     before = shop.dynamo.totals()
 
-    def catch_up(step: effects.Request) -> None:
+    def catch_up(step: effects.Effect) -> None:
         if stream_catches_up_meanwhile and is_wait(step):
             write_lag(shop.dynamo, 0.1, 0)
 
@@ -448,12 +448,12 @@ def test_however_much_differs_all_of_it_is_counted_and_only_so_much_of_it_held(m
     work = audit.request({})
     most = 0
 
-    def watch(step: effects.Request) -> None:
+    def watch(step: effects.Effect) -> None:
         nonlocal most
         most = max(most, len(work._orders._doubts))
 
     run(work, shop.dynamo, before_each=watch)
-    assert found(work.to_json(0)) == {**NOTHING, "missing": 50, "gone": 10}
+    assert found(work.to_json(0)) == {**NOTHING, "missing": 50, "orphaned": 10}
     assert most <= 700 / 64 + 7
 
 
@@ -520,7 +520,7 @@ def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pyte
 
 
 def test_what_is_shown_is_bounded_by_its_size_too():
-    shown = Shown()
+    shown = FindingSample()
     for _ in range(50):
         shown.add({"product": "x" * 10_000})
     assert 15 < len(shown.findings) < 20

@@ -8,37 +8,47 @@ from hypothesis import strategies as st
 
 from chalicelib import orders, timestamps, views
 from chalicelib.counting import ledger, stream
-from chalicelib.counting.ledger import RULES, Change, Counts, Entry, News, Record, Status, absent, after
-from chalicelib.views import Counter
-from tests.doubles import Dynamo, deliver
+from chalicelib.counting.ledger import (
+    TRANSITIONS,
+    Change,
+    ChangeKind,
+    ChangeRecord,
+    ContributionRule,
+    Entry,
+    Status,
+    absent,
+    apply,
+)
+from chalicelib.views import CounterKey
+from tests.doubles import FakeDynamoDB, deliver
 from tests.streams import STARTED, TTL, Stream, every_way, item
 
-NOTEBOOK = Counter("AggregateTable", ("Notebook",))
-PEN = Counter("AggregateTable", ("Pen",))
+NOTEBOOK = CounterKey("AggregateTable", ("Notebook",))
+PEN = CounterKey("AggregateTable", ("Pen",))
 FIVE = {"totalQuantity": 5, "orderCount": 1}
 
 
-def record(number: int, image: dict[str, Any] | None, *, by_ttl: bool = False, first: bool = False) -> Record:
-    return Record("o", f"2026/{number:040}", STARTED + number, image, by_ttl, first)
+def record(number: int, image: dict[str, Any] | None, *, expired: bool = False, first: bool = False) -> ChangeRecord:
+    return ChangeRecord("o", f"2026/{number:040}", STARTED + number, image, expired, first)
 
 
 NEWS_AS_RECORDS = {
-    News.VALID: record(9, item("o", "Pen", 2)),
-    News.INVALID: record(9, item("o", "Pen", 0)),
-    News.REMOVED: record(9, None),
-    News.EXPIRED: record(9, None, by_ttl=True),
+    ChangeKind.VALID: record(9, item("o", "Pen", 2)),
+    ChangeKind.INVALID: record(9, item("o", "Pen", 0)),
+    ChangeKind.REMOVED: record(9, None),
+    ChangeKind.EXPIRED: record(9, None, expired=True),
 }
 
 
 def entries_to_start_from() -> dict[str, Entry]:
     valid, invalid = record(1, item("o")), record(1, item("o", quantity="five"))
-    counted = after(absent("o"), valid)
+    counted = apply(absent("o"), valid)
     return {
         "absent": absent("o"),
         "counted": counted,
-        "rejected": after(absent("o"), invalid),
-        "cancelled": after(counted, record(2, None)),
-        "archived": after(counted, record(2, None, by_ttl=True)),
+        "rejected": apply(absent("o"), invalid),
+        "cancelled": apply(counted, record(2, None)),
+        "archived": apply(counted, record(2, None, expired=True)),
     }
 
 
@@ -46,36 +56,36 @@ def entries_to_start_from() -> dict[str, Entry]:
 
 
 def test_every_kind_of_news_has_a_rule():
-    assert set(RULES) == set(News) == set(NEWS_AS_RECORDS)
+    assert set(TRANSITIONS) == set(ChangeKind) == set(NEWS_AS_RECORDS)
 
 
 @pytest.mark.parametrize("before", entries_to_start_from().values(), ids=entries_to_start_from().keys())
-@pytest.mark.parametrize("news", News, ids=lambda news: news.name)
-def test_a_newer_record_does_what_its_rule_says(news: News, before: Entry):
-    rule = RULES[news]
-    told = after(before, NEWS_AS_RECORDS[news])
+@pytest.mark.parametrize("news", ChangeKind, ids=lambda news: news.name)
+def test_a_newer_record_does_what_its_rule_says(news: ChangeKind, before: Entry):
+    rule = TRANSITIONS[news]
+    told = apply(before, NEWS_AS_RECORDS[news])
     if told is before:  # Nothing to write is only where there is nothing to change.
         assert before.status is rule.status
-        assert rule.counts is not Counts.THE_ORDER
+        assert rule.counts is not ContributionRule.THE_ORDER
         return
     assert told.status is rule.status
     expected = {
-        Counts.THE_ORDER: views.contributions(orders.Order("o", "Pen", 2, told.first_seen)),
-        Counts.NOTHING: {},
-        Counts.AS_BEFORE: before.contributions,
+        ContributionRule.THE_ORDER: views.contributions(orders.Order("o", "Pen", 2, told.first_seen)),
+        ContributionRule.NOTHING: {},
+        ContributionRule.AS_BEFORE: before.contributions,
     }
     assert told.contributions == expected[rule.counts]
     assert (told.expires_at is not None) == rule.tombstone
-    assert told.version == NEWS_AS_RECORDS[news].version
+    assert told.position == NEWS_AS_RECORDS[news].position
 
 
 def test_a_tombstone_is_kept_for_seven_days():
-    tombstone = after(absent("o"), record(3, None))
+    tombstone = apply(absent("o"), record(3, None))
     assert tombstone.expires_at == STARTED + 3 + 7 * 24 * 60 * 60
 
 
 def test_a_rejected_order_says_why():
-    rejected = after(absent("o"), record(1, item("o", "", 0)))
+    rejected = apply(absent("o"), record(1, item("o", "", 0)))
     assert set(rejected.problems) == {"product", "quantity"}
 
 
@@ -83,17 +93,17 @@ def test_a_rejected_order_says_why():
 
 
 @pytest.mark.parametrize("number", [4, 5])
-@pytest.mark.parametrize("news", News, ids=lambda news: news.name)
-def test_a_record_that_is_not_newer_changes_nothing(news: News, number: int):
-    before = after(absent("o"), record(5, item("o")))
-    assert after(before, NEWS_AS_RECORDS[news]._replace(version=record(number, None).version)) is before
+@pytest.mark.parametrize("news", ChangeKind, ids=lambda news: news.name)
+def test_a_record_that_is_not_newer_changes_nothing(news: ChangeKind, number: int):
+    before = apply(absent("o"), record(5, item("o")))
+    assert apply(before, NEWS_AS_RECORDS[news]._replace(position=record(number, None).position)) is before
 
 
 def test_each_change_raises_the_revision_by_one():
-    first = ledger.change(absent("o"), after(absent("o"), record(1, item("o"))))
+    first = ledger.change(absent("o"), apply(absent("o"), record(1, item("o"))))
     assert first is not None
     assert first.after.revision == 1
-    second = ledger.change(first.after, ledger.after_all(first.after, [record(2, item("o", "Pen")), record(3, None)]))
+    second = ledger.change(first.after, ledger.apply_all(first.after, [record(2, item("o", "Pen")), record(3, None)]))
     assert second is not None
     assert second.after.revision == 2
 
@@ -131,7 +141,7 @@ def story(*steps: tuple[str, Any], view_type: str = "NEW_AND_OLD_IMAGES") -> Str
             if told.items.get(subject["OrderID"]["S"]) != subject:  # A write that changes nothing has no record.
                 told.put(subject)
         elif subject in told.items:
-            told.remove(subject, by_ttl=action == "expire")
+            told.remove(subject, expired=action == "expire")
     return told
 
 
@@ -144,7 +154,7 @@ STORIES: dict[str, list[tuple[str, Any]]] = {
     "placed anew": [("put", item("a")), ("remove", "a"), ("put", item("a", "Pen", 3))],
     "archived": [("put", item("a")), ("expire", "a")],
     "archived, then placed anew": [("put", item("a")), ("expire", "a"), ("put", item("a", "Pen", 3))],
-    "invalid, then mended": [("put", item("a", "", 5)), ("put", item("a"))],
+    "invalid, then repaired": [("put", item("a", "", 5)), ("put", item("a"))],
     "made invalid": [("put", item("a")), ("put", item("a", quantity=-1)), ("put", item("b", "Pen"))],
     "invalid and archived": [("put", item("a", quantity="5")), ("expire", "a")],
     "something else of it changed": [("put", item("a")), ("put", item("a", Note={"S": "soon"}))],
@@ -178,7 +188,7 @@ def test_any_story_comes_to_the_same_however_it_is_delivered(steps: list[tuple[s
 def assert_every_way_comes_to_the_same(told: Stream) -> None:
     expected = None
     for way, batches in every_way(told.records):
-        dynamo = Dynamo()
+        dynamo = FakeDynamoDB()
         for batch in batches:
             deliver(batch, dynamo)
         told_of = {order_id: item for (order_id,), item in dynamo.tables["LedgerTable"].items()}
@@ -192,7 +202,7 @@ def assert_every_way_comes_to_the_same(told: Stream) -> None:
     assert expected is None or expected[0] == what_a_person_would_count(told)
 
 
-def sums_of_the_ledger(dynamo: Dynamo) -> dict[Any, dict[str, int]]:
+def sums_of_the_ledger(dynamo: FakeDynamoDB) -> dict[Any, dict[str, int]]:
     sums: dict[Any, dict[str, int]] = {}
     for (order_id,) in dynamo.tables["LedgerTable"]:
         for counter, amounts in dynamo.entry(order_id).contributions.items():
@@ -232,7 +242,7 @@ def what_a_person_would_count(told: Stream) -> dict[Any, dict[str, int]]:
 
 def test_an_older_record_that_turns_up_late_is_no_news_though_the_batch_ended_where_it_began():
     told = story(*STORIES["there and back"])
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     deliver(told.records[:1], dynamo)
     deliver(told.records[1:], dynamo)
     deliver([told.records[1]], dynamo)  # An overlapping invocation had got no further, and is late.
@@ -241,7 +251,7 @@ def test_an_older_record_that_turns_up_late_is_no_news_though_the_batch_ended_wh
 
 def test_a_record_that_leaves_the_contributions_as_they_were_writes_nothing():
     told = story(*STORIES["something else of it changed"])
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     deliver(told.records[:1], dynamo)
     work = deliver(told.records[1:], dynamo)
     assert work.counts.transactions == 0
@@ -250,7 +260,7 @@ def test_a_record_that_leaves_the_contributions_as_they_were_writes_nothing():
 
 def test_a_cancelled_order_that_was_never_counted_leaves_a_tombstone_against_its_older_records():
     told = story(*STORIES["cancelled"])
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     deliver(told.records, dynamo)
     deliver(told.records[:1], dynamo)
     assert dynamo.totals() == {}
@@ -261,29 +271,29 @@ def test_a_cancelled_order_that_was_never_counted_leaves_a_tombstone_against_its
 
 
 def test_contributions_to_a_table_without_a_view_stay_through_everything():
-    elsewhere = Counter("RetiredTable", ("x",))
-    counted = after(absent("o"), record(1, item("o")))
+    elsewhere = CounterKey("RetiredTable", ("x",))
+    counted = apply(absent("o"), record(1, item("o")))
     counted = counted._replace(contributions={**counted.contributions, elsewhere: {"n": 1}})
-    for news in News:
-        told = after(counted, NEWS_AS_RECORDS[news])
+    for news in ChangeKind:
+        told = apply(counted, NEWS_AS_RECORDS[news])
         assert told.contributions[elsewhere] == {"n": 1}
         assert elsewhere not in ledger.deltas(counted.contributions, told.contributions)
 
 
 def test_a_tombstone_outlives_its_time_as_long_as_a_table_without_a_view_holds_something_for_it():
-    elsewhere = {Counter("RetiredTable", ("x",)): {"n": 1}}
-    counted = after(absent("o"), record(1, item("o")))
+    elsewhere = {CounterKey("RetiredTable", ("x",)): {"n": 1}}
+    counted = apply(absent("o"), record(1, item("o")))
     counted = counted._replace(contributions={**counted.contributions, **elsewhere})
-    tombstone = after(counted, record(2, None))
+    tombstone = apply(counted, record(2, None))
     assert (tombstone.contributions, tombstone.expires_at) == (elsewhere, None)
 
 
 def test_a_cancelled_order_gives_up_what_it_had_added_to_a_view_that_has_returned():
     left_over = Entry("o", 2, "v", Status.CANCELLED, "2026-11-23T00:00:00Z", {PEN: FIVE})
-    given_up = ledger.as_item_says(left_over, None, STARTED)
+    given_up = ledger.reconcile(left_over, None, STARTED)
     assert (given_up.status, given_up.contributions) == (Status.CANCELLED, {})
     assert given_up.expires_at == STARTED + ledger.TOMBSTONE_SECONDS
-    assert ledger.as_item_says(given_up, None, STARTED + 9) is given_up
+    assert ledger.reconcile(given_up, None, STARTED + 9) is given_up
 
 
 # --- Streams that follow one another -------------------------------------------------------------
@@ -295,14 +305,14 @@ def test_a_stream_switched_on_again_goes_on_from_the_old_one_whatever_its_sequen
     first.put(item("a"))
     second.items = dict(first.items)
     second.put(item("a", quantity=7))  # The first number of its stream, below the one that placed the order.
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     for batch in ([first.records[1]], second.records, [first.records[1]]):
         deliver(batch, dynamo)
     assert dynamo.totals() == {"Notebook": (7, 1)}
 
 
 def test_sequence_numbers_are_compared_as_numbers():
-    assert stream.version("arn/stream/x", "9") < stream.version("arn/stream/x", "10")
+    assert stream.position("arn/stream/x", "9") < stream.position("arn/stream/x", "10")
 
 
 # --- As the item says: without records ------------------------------------------------------------
@@ -310,30 +320,30 @@ def test_sequence_numbers_are_compared_as_numbers():
 
 def test_an_item_says_what_its_newest_record_would():
     for before in entries_to_start_from().values():
-        by_record = after(before, record(9, item("o", "Pen", 2)))
-        by_item = ledger.as_item_says(before, item("o", "Pen", 2), STARTED + 9)
-        assert by_item == by_record._replace(version=before.version, ahead=True)
+        by_record = apply(before, record(9, item("o", "Pen", 2)))
+        by_item = ledger.reconcile(before, item("o", "Pen", 2), STARTED + 9)
+        assert by_item == by_record._replace(position=before.position, ahead_of_stream=True)
 
 
 def test_an_entry_that_agrees_with_its_item_stays_the_very_same():
     counted = entries_to_start_from()["counted"]
-    assert ledger.as_item_says(counted, item("o"), STARTED + 99) is counted
+    assert ledger.reconcile(counted, item("o"), STARTED + 99) is counted
 
 
 def test_a_slow_clock_does_not_move_an_order_into_an_earlier_hour():
     counted = entries_to_start_from()["counted"]
-    assert ledger.as_item_says(counted, item("o"), STARTED - 3600) is counted
-    assert ledger.as_item_says(counted, item("o", quantity=6), STARTED - 3600).first_seen == counted.first_seen
+    assert ledger.reconcile(counted, item("o"), STARTED - 3600) is counted
+    assert ledger.reconcile(counted, item("o", quantity=6), STARTED - 3600).first_seen == counted.first_seen
 
 
 def test_the_hour_that_a_backfill_assumed_gives_way_to_that_of_the_first_record():
-    backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED + 5000)
-    assert after(backfilled, record(1, item("o", quantity=6))).first_seen == timestamps.from_epoch(STARTED + 1)
+    backfilled = ledger.reconcile(absent("o"), item("o"), STARTED + 5000)
+    assert apply(backfilled, record(1, item("o", quantity=6))).first_seen == timestamps.from_epoch(STARTED + 1)
 
 
 def test_the_time_of_placing_holds_against_a_backfill_whose_clock_was_slow():
-    backfilled = ledger.as_item_says(absent("o"), item("o"), STARTED - 3600)
-    placed = after(backfilled, record(1, item("o"), first=True))
+    backfilled = ledger.reconcile(absent("o"), item("o"), STARTED - 3600)
+    placed = apply(backfilled, record(1, item("o"), first=True))
     assert placed.first_seen == timestamps.from_epoch(STARTED + 1)
 
 
@@ -341,46 +351,46 @@ def test_the_time_of_placing_holds_against_a_backfill_whose_clock_was_slow():
 
 
 def test_a_record_that_a_backfill_was_ahead_of_is_noted_though_it_changes_nothing():
-    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
-    ahead = ledger.as_item_says(counted, item("o", "Pen", 6), STARTED + 9)
-    caught_up = after(ahead, record(3, item("o", "Pen", 6)))
-    assert (caught_up.version, caught_up.contributions) == (record(3, None).version, ahead.contributions)
+    counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
+    ahead = ledger.reconcile(counted, item("o", "Pen", 6), STARTED + 9)
+    caught_up = apply(ahead, record(3, item("o", "Pen", 6)))
+    assert (caught_up.position, caught_up.contributions) == (record(3, None).position, ahead.contributions)
     assert caught_up.revision == ahead.revision + 1  # Law 1: no other write may take it for what it was.
-    assert Change(ahead, caught_up).of_version_alone
+    assert Change(ahead, caught_up).only_advances_position
     assert ledger.entry("o", ledger.to_item(ahead)) == ahead
-    assert after(caught_up, record(4, item("o", "Pen", 6))) is caught_up
+    assert apply(caught_up, record(4, item("o", "Pen", 6))) is caught_up
 
 
 def test_a_record_that_changed_nothing_cannot_come_back_for_news_after_a_backfill():
     # A note is written to the order, which counts for nothing; then its quantity. The backfill comes before the stream.
     placed, noted, amended = (record(n, item("o", "Pen", quantity)) for n, quantity in ((1, 5), (2, 5), (3, 6)))
-    entry = ledger.after_all(absent("o"), [placed, noted])
-    entry = ledger.as_item_says(entry, item("o", "Pen", 6), STARTED + 9)
-    entry = after(entry, amended)
-    assert after(entry, noted) is entry
+    entry = ledger.apply_all(absent("o"), [placed, noted])
+    entry = ledger.reconcile(entry, item("o", "Pen", 6), STARTED + 9)
+    entry = apply(entry, amended)
+    assert apply(entry, noted) is entry
 
 
 def test_an_order_that_was_cancelled_without_a_record_is_counted_again_if_it_was_dynamodbs_ttl_that_took_it():
-    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
-    withdrawn = ledger.as_item_says(counted, None, STARTED + 9)
-    assert (withdrawn.status, withdrawn.contributions) == (Status.CANCELLED, {})
-    assert ledger.entry("o", ledger.to_item(withdrawn)) == withdrawn
-    archived = after(withdrawn, record(2, None, by_ttl=True))
+    counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
+    reverted = ledger.reconcile(counted, None, STARTED + 9)
+    assert (reverted.status, reverted.contributions) == (Status.CANCELLED, {})
+    assert ledger.entry("o", ledger.to_item(reverted)) == reverted
+    archived = apply(reverted, record(2, None, expired=True))
     assert (archived.status, archived.contributions) == (Status.ARCHIVED, counted.contributions)
-    assert not archived.withdrawn
+    assert not archived.reverted
 
 
 def test_an_order_that_was_cancelled_without_a_record_stays_so_if_the_record_says_the_same():
-    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
-    cancelled = after(ledger.as_item_says(counted, None, STARTED + 9), record(2, None))
-    assert (cancelled.status, cancelled.contributions, cancelled.withdrawn) == (Status.CANCELLED, {}, {})
+    counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
+    cancelled = apply(ledger.reconcile(counted, None, STARTED + 9), record(2, None))
+    assert (cancelled.status, cancelled.contributions, cancelled.reverted) == (Status.CANCELLED, {}, {})
 
 
 def test_an_order_that_comes_back_after_such_a_cancellation_counts_for_what_it_says_then():
-    counted = after(absent("o"), record(1, item("o", "Pen", 5)))
-    cancelled = ledger.as_item_says(counted, None, STARTED + 9)
-    back = ledger.as_item_says(cancelled, item("o", "Pen", 7), STARTED + 9)
-    archived = after(back, record(5, None, by_ttl=True))
+    counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
+    cancelled = ledger.reconcile(counted, None, STARTED + 9)
+    back = ledger.reconcile(cancelled, item("o", "Pen", 7), STARTED + 9)
+    archived = apply(back, record(5, None, expired=True))
     assert archived.contributions == back.contributions
 
 
@@ -393,7 +403,7 @@ def test_an_entry_survives_being_an_item(entry: Entry):
     assert ledger.entry("o", None) == absent("o")
 
 
-COUNTED = ledger.to_item(after(absent("o"), record(1, item("o"))))
+COUNTED = ledger.to_item(apply(absent("o"), record(1, item("o"))))
 BROKEN_ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
     "higher format": ({"format": {"N": "2"}}, "format is 2"),
     "no format": ({"format": {"NULL": True}}, "format is missing or not a whole number"),
@@ -403,12 +413,12 @@ BROKEN_ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown status": ({"status": {"S": "lost"}}, "status is not one of"),
     "status that is never stored": ({"status": {"S": "absent"}}, "status is not one of"),
     "firstSeen is not a time": ({"firstSeen": {"S": "yesterday"}}, "firstSeen is not a time"),
-    "version is a number": ({"version": {"N": "1"}}, "version is missing or not a string"),
+    "position is a number": ({"position": {"N": "1"}}, "position is missing or not a string"),
     "expiresAt is text": ({"expiresAt": {"S": "soon"}}, "expiresAt is missing or not a whole number"),
     "problems is text": ({"problems": {"S": "none"}}, "problems is not a map"),
     "problem is a number": ({"problems": {"M": {"product": {"N": "1"}}}}, "product is missing or not a string"),
     "contributions are a map": ({"contributions": {"M": {}}}, "contributions is missing or not a string"),
-    "withdrawn is no JSON": ({"withdrawn": {"S": "["}}, "withdrawn is not a list of contributions"),
+    "reverted is no JSON": ({"reverted": {"S": "["}}, "reverted is not a list of contributions"),
 }
 BROKEN_CONTRIBUTIONS = [
     "", "{", "5", "{}", '"x"', "[5]", "[[]]", '[["AggregateTable",["Pen"]]]', '[["AggregateTable","Pen",{"n":1}]]',
@@ -443,10 +453,10 @@ def test_an_entry_that_lacks_an_attribute_is_unreadable(attribute: str):
 @pytest.mark.parametrize("change", [change for change, _ in BROKEN_ENTRIES.values()], ids=BROKEN_ENTRIES)
 def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_read(change: dict[str, Any]):
     unreadable = ledger.entry("o", {**COUNTED, **change})
-    rebuilt = ledger.as_item_says(unreadable, item("o", "Pen"), STARTED + 100)
-    assert (rebuilt.status, rebuilt.ahead) == (Status.COUNTED, True)
+    rebuilt = ledger.reconcile(unreadable, item("o", "Pen"), STARTED + 100)
+    assert (rebuilt.status, rebuilt.ahead_of_stream) == (Status.COUNTED, True)
     assert PEN in rebuilt.contributions
-    assert rebuilt.version == ("" if "version" in change else COUNTED["version"]["S"])
+    assert rebuilt.position == ("" if "position" in change else COUNTED["position"]["S"])
     assert rebuilt.first_seen == (
         timestamps.from_epoch(STARTED + 100) if "firstSeen" in change else COUNTED["firstSeen"]["S"]
     )
@@ -462,7 +472,7 @@ def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_r
 )
 def test_an_unreadable_entry_without_an_item_is_cancelled_unless_the_order_may_be_archived(status: str, rebuilt: bool):
     unreadable = ledger.entry("o", {**COUNTED, "status": {"S": status}, "contributions": {"S": "?"}})
-    told = ledger.as_item_says(unreadable, None, STARTED)
+    told = ledger.reconcile(unreadable, None, STARTED)
     assert (told.status is Status.CANCELLED) == rebuilt
     assert (told is unreadable) != rebuilt
 
@@ -472,16 +482,16 @@ def test_an_unreadable_entry_without_an_item_is_cancelled_unless_the_order_may_b
 
 def test_an_order_counts_as_counted_when_the_ledger_has_what_its_item_says():
     counted = entries_to_start_from()["counted"]
-    assert ledger.standing(counted, item("o")) == {"counted": True}
-    assert ledger.standing(counted, item("o", quantity=6)) == {"counted": False}
-    assert ledger.standing(absent("o"), item("o")) == {"counted": False}
-    broken = ledger.standing(ledger.entry("o", {**COUNTED, "revision": {"S": "x"}}), item("o"))
+    assert ledger.order_status(counted, item("o")) == {"counted": True}
+    assert ledger.order_status(counted, item("o", quantity=6)) == {"counted": False}
+    assert ledger.order_status(absent("o"), item("o")) == {"counted": False}
+    broken = ledger.order_status(ledger.entry("o", {**COUNTED, "revision": {"S": "x"}}), item("o"))
     assert broken == {
         "counted": False,
         "ledgerProblem": "The ledger entry cannot be read: revision is missing or not a whole number."
         " An audit with repair rebuilds it.",
     }
-    assert ledger.standing(absent("o"), item("o", quantity=0)) == {
+    assert ledger.order_status(absent("o"), item("o", quantity=0)) == {
         "counted": False,
         "rejected": {"quantity": "must be a whole number from 1 to 1000000000"},
     }

@@ -71,10 +71,10 @@ def test_its_examples_are_what_its_schemas_say():
 # --- Where a rule of the app ends, the schema ends too -------------------------------------------
 
 NEW_ORDER = SCHEMAS["NewOrder"]["properties"]
-RULES: list[tuple[str, Callable[[object], str | None]]] = [
-    ("product", orders.problem_with_product),
-    ("quantity", orders.problem_with_quantity),
-    ("orderId", orders.problem_with_order_id),
+TRANSITIONS: list[tuple[str, Callable[[object], str | None]]] = [
+    ("product", orders.validate_product),
+    ("quantity", orders.validate_quantity),
+    ("orderId", orders.validate_order_id),
 ]
 VALUES: list[object] = [
     None, True, 0, 1, -1, 1.5, 10**9, 10**9 + 1, "", " ", "\t", "\u00a0", "\u2003 ", "a", " a", "a\n", "\na", "a\x00",
@@ -83,13 +83,13 @@ VALUES: list[object] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("field", "rule"), RULES, ids=[field for field, _ in RULES])
+@pytest.mark.parametrize(("field", "rule"), TRANSITIONS, ids=[field for field, _ in TRANSITIONS])
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
 def test_the_schemas_accept_what_the_rules_accept(field: str, rule: Callable[[object], str | None], value: object):
     assert accepts(NEW_ORDER[field], value) is (rule(value) is None)
 
 
-@pytest.mark.parametrize(("field", "rule"), RULES, ids=[field for field, _ in RULES])
+@pytest.mark.parametrize(("field", "rule"), TRANSITIONS, ids=[field for field, _ in TRANSITIONS])
 def test_the_schemas_accept_what_the_rules_accept_whatever_it_is(field: str, rule: Callable[[object], str | None]):
     anything = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.text("ab-_.: \x00\x9f\n", max_size=9))
 
@@ -104,8 +104,8 @@ def test_the_schemas_accept_what_the_rules_accept_whatever_it_is(field: str, rul
 
 def test_the_amendment_has_the_same_fields_without_the_id():
     amendment = SCHEMAS["Amendment"]["properties"]
-    assert amendment == {name: NEW_ORDER[name] for name in orders.AMENDING}
-    assert set(NEW_ORDER) == set(orders.PLACING)
+    assert amendment == {name: NEW_ORDER[name] for name in orders.UPDATE_FIELDS}
+    assert set(NEW_ORDER) == set(orders.CREATE_FIELDS)
 
 
 @pytest.mark.parametrize("schema", ["NewOrder", "Amendment"])
@@ -114,7 +114,7 @@ def test_a_body_with_a_field_more_or_less_is_none(schema: str):
     assert accepts(SCHEMAS[schema], full)
     for body in ({**full, "color": "red"}, {"product": "Pen"}, {"quantity": 1}, {}, [full]):
         assert not accepts(SCHEMAS[schema], body)
-        draft = orders.draft(json.dumps(body).encode(), orders.PLACING) if isinstance(body, dict) else {}
+        draft = orders.parse_order(json.dumps(body).encode(), orders.CREATE_FIELDS) if isinstance(body, dict) else {}
         assert isinstance(draft, dict)
 
 
@@ -126,7 +126,7 @@ def parameters(path: str) -> dict[str, Any]:
 def test_query_parameters_end_where_the_routes_refuse(number: int):
     listing, trends = parameters("/totals"), parameters("/totals/{product}/trend")
     for name in ("limit", "top"):
-        assert accepts(listing[name], number) is not isinstance(totals.listing({name: str(number)}), dict)
+        assert accepts(listing[name], number) is not isinstance(totals.parse_query({name: str(number)}), dict)
     assert accepts(trends["days"], number) is isinstance(trend.days_asked({"days": str(number)}), int)
 
 
@@ -136,7 +136,9 @@ def test_what_cannot_be_combined_has_no_default_that_a_client_would_send(name: s
 
 
 def test_query_parameters_are_those_that_the_routes_know():
-    assert totals.listing({"x": "1"}) == {"x": f"is not a parameter here; there is {', '.join(parameters('/totals'))}"}
+    assert totals.parse_query({"x": "1"}) == {
+        "x": f"is not a parameter here; there is {', '.join(parameters('/totals'))}"
+    }
     assert trend.days_asked({"x": "1"}) == {
         "x": f"is not a parameter here; there is {', '.join(parameters('/totals/{product}/trend'))}"
     }

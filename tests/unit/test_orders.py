@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import orders
-from chalicelib.orders import AMENDING, PLACING, Draft, Order, Unreadable
+from chalicelib.orders import CREATE_FIELDS, UPDATE_FIELDS, MalformedBodyError, Order, OrderInput
 from tests.streams import item
 
 NAMES = [
@@ -31,21 +31,25 @@ def body(**fields: Any) -> bytes:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_taken_as_it_is(name: str):
-    assert orders.draft(body(product=name, quantity=1), PLACING) == Draft(name, 1, None)
+    assert orders.parse_order(body(product=name, quantity=1), CREATE_FIELDS) == OrderInput(name, 1, None)
 
 
 @pytest.mark.parametrize("quantity", [1, 5, 1_000_000_000])
 def test_a_whole_quantity_is_taken(quantity: int):
-    assert orders.draft(body(product="Pen", quantity=quantity), PLACING) == Draft("Pen", quantity, None)
+    assert orders.parse_order(body(product="Pen", quantity=quantity), CREATE_FIELDS) == OrderInput(
+        "Pen", quantity, None
+    )
 
 
 @pytest.mark.parametrize("order_id", ["o", "order-1", "A.b_c:d-9", "...", ".a", "a" * 128])
 def test_an_id_may_be_given(order_id: str):
-    assert orders.draft(body(product="Pen", quantity=1, orderId=order_id), PLACING) == Draft("Pen", 1, order_id)
+    assert orders.parse_order(body(product="Pen", quantity=1, orderId=order_id), CREATE_FIELDS) == OrderInput(
+        "Pen", 1, order_id
+    )
 
 
 def test_the_tables_own_spelling_is_taken_too():
-    assert orders.draft(body(Product="Pen", Quantity=1, OrderID="o"), PLACING) == Draft("Pen", 1, "o")
+    assert orders.parse_order(body(Product="Pen", Quantity=1, OrderID="o"), CREATE_FIELDS) == OrderInput("Pen", 1, "o")
 
 
 @pytest.mark.parametrize(
@@ -59,26 +63,26 @@ def test_the_tables_own_spelling_is_taken_too():
 )
 def test_a_wrong_value_is_refused_by_its_fields_name(field: str, value: object):
     fields = {"product": "Pen", "quantity": 1, field: value}
-    assert list(orders.draft(body(**fields), PLACING)) == [field]
+    assert list(orders.parse_order(body(**fields), CREATE_FIELDS)) == [field]
 
 
 def test_everything_that_is_wrong_is_said_at_once():
-    answer = orders.draft(b'{"product": "", "quantity": 0, "orderId": "a b", "colour": "red"}', PLACING)
+    answer = orders.parse_order(b'{"product": "", "quantity": 0, "orderId": "a b", "colour": "red"}', CREATE_FIELDS)
     assert isinstance(answer, dict)
     assert set(answer) == {"product", "quantity", "orderId", "colour"}
 
 
 def test_what_is_missing_is_said():
-    assert orders.draft(b"{}", PLACING) == {"product": "is missing", "quantity": "is missing"}
+    assert orders.parse_order(b"{}", CREATE_FIELDS) == {"product": "is missing", "quantity": "is missing"}
 
 
 def test_a_field_may_be_given_in_one_spelling_only():
-    answer = orders.draft(body(product="Pen", Product="Pen", quantity=1), PLACING)
+    answer = orders.parse_order(body(product="Pen", Product="Pen", quantity=1), CREATE_FIELDS)
     assert answer == {"product": "is given twice, as product and as Product"}
 
 
 def test_an_amendment_does_not_name_its_order():
-    answer = orders.draft(body(product="Pen", quantity=1, orderId="o"), AMENDING)
+    answer = orders.parse_order(body(product="Pen", quantity=1, orderId="o"), UPDATE_FIELDS)
     assert answer == {"orderId": "is not a field here; the fields are product, quantity"}
 
 
@@ -104,12 +108,12 @@ def test_an_amendment_does_not_name_its_order():
     ids=lambda value: repr(value[:30]),
 )
 def test_what_is_no_json_object_is_refused_with_a_reason(sent: bytes, says: str):
-    with pytest.raises(Unreadable, match=says):
-        orders.draft(sent, PLACING)
+    with pytest.raises(MalformedBodyError, match=says):
+        orders.parse_order(sent, CREATE_FIELDS)
 
 
 def test_half_of_a_surrogate_pair_is_no_name_and_no_fields_name():
-    answer = orders.draft(b'{"product": "\\ud800", "quantity": 1, "\\udc00": 1}', PLACING)
+    answer = orders.parse_order(b'{"product": "\\ud800", "quantity": 1, "\\udc00": 1}', CREATE_FIELDS)
     assert isinstance(answer, dict)
     assert answer["product"] == "must be valid Unicode"
     json.dumps(answer, ensure_ascii=False).encode()
@@ -126,10 +130,10 @@ FIELDS = st.sampled_from(["product", "quantity", "orderId", "Product", "Quantity
 @given(st.dictionaries(FIELDS | st.text(), JSON, max_size=6).map(lambda sent: json.dumps(sent).encode()) | st.binary())
 def test_whatever_is_sent_gets_a_draft_or_problems_or_is_unreadable(sent: bytes):
     try:
-        answer = orders.draft(sent, PLACING)
-    except Unreadable:
+        answer = orders.parse_order(sent, CREATE_FIELDS)
+    except MalformedBodyError:
         return
-    if isinstance(answer, Draft):
+    if isinstance(answer, OrderInput):
         placed = orders.to_item(answer.order_id or "o", answer, "2026-11-23T10:00:00.250Z")
         assert isinstance(orders.from_item(placed, ""), Order)
     else:
@@ -217,18 +221,18 @@ def test_an_order_is_shown_as_it_is_also_if_it_is_not_valid():
 
 
 def test_the_same_content_is_a_retry_and_other_content_is_not():
-    there = orders.to_item("o", Draft("Pen", 5, None), "2026-11-23T10:00:00.250Z")
-    assert orders.says_the_same(there, Draft("Pen", 5, "o"))
-    assert not orders.says_the_same(there, Draft("Pen", 6, "o"))
-    assert not orders.says_the_same(there, Draft("Pencil", 5, "o"))
-    assert not orders.says_the_same({"OrderID": {"S": "o"}}, Draft("Pen", 5, "o"))
+    there = orders.to_item("o", OrderInput("Pen", 5, None), "2026-11-23T10:00:00.250Z")
+    assert orders.same_content(there, OrderInput("Pen", 5, "o"))
+    assert not orders.same_content(there, OrderInput("Pen", 6, "o"))
+    assert not orders.same_content(there, OrderInput("Pencil", 5, "o"))
+    assert not orders.same_content({"OrderID": {"S": "o"}}, OrderInput("Pen", 5, "o"))
 
 
 def test_made_ids_are_valid_and_sort_by_time():
     early = orders.make_order_id(1_795_000_000_000, b"\xff" * 10)
     late = orders.make_order_id(1_795_000_000_001, b"\x00" * 10)
     assert early < late
-    assert orders.problem_with_order_id(early) is None
+    assert orders.validate_order_id(early) is None
     assert orders.make_order_id(1469918176385, bytes(10)) == "01ARYZ6S410000000000000000"
 
 

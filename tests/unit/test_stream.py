@@ -14,7 +14,7 @@ def test_the_records_of_an_order_come_oldest_first_whatever_the_batch_says():
     told = Stream()
     for quantity in range(1, 12):  # Their sequence numbers grow from 20 digits to 21 on the way.
         told.put(item("o", quantity=quantity))
-    (records,) = stream.read(reversed(told.records)).by_order.values()
+    (records,) = stream.read(reversed(told.records)).records_by_order.values()
     assert [record.image["Quantity"]["N"] for record in records if record.image] == [str(n) for n in range(1, 12)]
 
 
@@ -23,15 +23,15 @@ def test_a_record_says_what_became_of_its_order():
     told.put(item("o"))
     told.put(item("o", quantity=6))
     told.remove("o")
-    placed, amended, cancelled = stream.read(told.records).by_order["o"]
-    assert (placed.first, placed.image, placed.at) == (True, item("o"), STARTED)
-    assert (amended.first, amended.image) == (False, item("o", quantity=6))
-    assert (cancelled.first, cancelled.image, cancelled.by_ttl) == (False, None, False)
-    assert placed.version == "2026-11-23T00:00:00.000/" + "99999999999999999996".zfill(40)
+    placed, amended, cancelled = stream.read(told.records).records_by_order["o"]
+    assert (placed.is_insert, placed.image, placed.created_at) == (True, item("o"), STARTED)
+    assert (amended.is_insert, amended.image) == (False, item("o", quantity=6))
+    assert (cancelled.is_insert, cancelled.image, cancelled.expired) == (False, None, False)
+    assert placed.position == "2026-11-23T00:00:00.000/" + "99999999999999999996".zfill(40)
 
 
 @pytest.mark.parametrize(
-    ("identity", "by_ttl"),
+    ("identity", "expired"),
     [
         (TTL, True),
         (None, False),
@@ -39,11 +39,11 @@ def test_a_record_says_what_became_of_its_order():
         ({"type": "User", "principalId": "dynamodb.amazonaws.com"}, False),
     ],
 )
-def test_only_dynamodbs_own_ttl_archives(identity: dict[str, str] | None, by_ttl: bool):
+def test_only_dynamodbs_own_ttl_archives(identity: dict[str, str] | None, expired: bool):
     told = Stream()
     told.put(item("o"))
     removed = {**told.remove("o"), "userIdentity": identity}
-    assert stream.read([removed]).by_order["o"][0].by_ttl is by_ttl
+    assert stream.read([removed]).records_by_order["o"][0].expired is expired
 
 
 @pytest.mark.parametrize("view_type", ["KEYS_ONLY", "OLD_IMAGE"])
@@ -79,7 +79,7 @@ def test_a_record_that_lacks_a_field_is_set_apart_and_the_others_are_read(path: 
     broken = without(told.put(item("broken")), *path)
     good = told.put(item("good"))
     batch = stream.read([broken, good])
-    assert list(batch.by_order) == ["good"]
+    assert list(batch.records_by_order) == ["good"]
     ((event_id, order_id, problem),) = batch.malformed
     assert (event_id, problem) == ("1", f"{path[-1]} is missing")
     assert order_id == (None if {"Keys", "OrderID", "S", "dynamodb"} & {path[-1]} else "broken")
@@ -98,7 +98,7 @@ def test_a_record_that_lacks_a_field_is_set_apart_and_the_others_are_read(path: 
 )
 def test_a_record_with_a_field_that_makes_no_sense_is_set_apart(change: dict[str, Any]):
     batch = stream.read([{**Stream().put(item("o")), **change}])
-    assert (batch.by_order, len(batch.malformed)) == ({}, 1)
+    assert (batch.records_by_order, len(batch.malformed)) == ({}, 1)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_record_with_a_field_that_makes_no_sense_is_set_apart(change: dict[str
 def test_a_record_with_a_change_that_makes_no_sense_is_set_apart(change: dict[str, Any]):
     record = Stream().put(item("o"))
     batch = stream.read([{**record, "dynamodb": {**record["dynamodb"], **change}}])
-    assert (batch.by_order, [record.order_id for record in batch.malformed]) == ({}, ["o"])
+    assert (batch.records_by_order, [record.order_id for record in batch.malformed]) == ({}, ["o"])
 
 
 @pytest.mark.parametrize("record", [None, 5, "text", []], ids=repr)
@@ -129,5 +129,5 @@ def test_the_lag_is_that_of_the_oldest_record():
     told = Stream()
     told.put(item("a"))
     told.put(item("b"))
-    assert stream.oldest_lag_seconds(stream.read(told.records).by_order, STARTED + 3.5) == 3.5
+    assert stream.oldest_lag_seconds(stream.read(told.records).records_by_order, STARTED + 3.5) == 3.5
     assert stream.oldest_lag_seconds({}, STARTED) == 0

@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib import orders, stream_lag
-from chalicelib.stream_lag import BATCH_SIZE, Pace, State
+from chalicelib.stream_lag import BATCH_SIZE, State, WriteThrottle
 
 NOW = 1_000.0
 INSTANT = "2026-11-23T18:13:05Z"
@@ -43,19 +43,19 @@ def test_a_batch_shows_the_state_of_the_stream(ages: list[float], counted: bool,
 
 
 def test_the_first_report_is_written():
-    assert Pace().is_due(NOW, State.CURRENT)
+    assert WriteThrottle().is_due(NOW, State.CURRENT)
 
 
 @pytest.mark.parametrize("state", State)
 def test_the_same_state_is_written_every_five_seconds(state: State):
-    pace = Pace()
+    pace = WriteThrottle()
     assert [pace.is_due(NOW + seconds, state) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
         True, False, False, True, False, False, True,
     ]  # fmt: skip
 
 
 def test_a_new_state_is_written_at_once():
-    pace = Pace()
+    pace = WriteThrottle()
     states = [
         (0, State.CATCHING_UP), (1, State.CATCHING_UP), (2, State.CURRENT), (2.1, State.CURRENT),
         (3, State.FAILING), (4, State.FAILING), (4.1, State.CURRENT),
@@ -89,4 +89,4 @@ def test_readers_get_none_if_the_report_is_broken(broken: dict[str, object]):
 
 
 def test_no_product_can_be_where_the_item_is():
-    assert orders.problem_with_product(stream_lag.KEY["product"]["S"])
+    assert orders.validate_product(stream_lag.KEY["product"]["S"])

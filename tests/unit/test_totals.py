@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chalicelib.api import totals
-from chalicelib.api.totals import Listing
+from chalicelib.api.totals import TotalsQuery
 
 
 def total(product: str, quantity: int) -> dict[str, dict[str, str]]:
@@ -39,12 +39,12 @@ def test_a_total_that_another_hand_has_written_keeps_nobody_from_the_others(
     by_hand = {"product": {"S": "Ghost"}, **item}
     shown = {"product": "Ghost", "totalQuantity": quantity, "orderCount": count, "updatedAt": None}
     assert totals.to_json(by_hand) == shown
-    assert totals.largest([total("Ink", 9), by_hand], 2) == [total("Ink", 9), by_hand]
+    assert totals.top_totals([total("Ink", 9), by_hand], 2) == [total("Ink", 9), by_hand]
 
 
 def asked(**query: str) -> tuple[int, object, int | None] | dict[str, str]:
-    listing = totals.listing(query)
-    return (listing.limit, listing.start, listing.top) if isinstance(listing, Listing) else listing
+    listing = totals.parse_query(query)
+    return (listing.limit, listing.start, listing.top) if isinstance(listing, TotalsQuery) else listing
 
 
 def test_without_a_query_the_first_page_is_asked_for():
@@ -95,4 +95,4 @@ def test_parameters_that_are_not_there_are_refused():
 
 def test_the_top_is_by_quantity_and_ties_by_name():
     items = [total("c", 5), total("b", 9), total("a", 5), total("d", 1)]
-    assert [item["product"]["S"] for item in totals.largest(items, 3)] == ["b", "a", "c"]
+    assert [item["product"]["S"] for item in totals.top_totals(items, 3)] == ["b", "a", "c"]

@@ -3,28 +3,28 @@
 from chalicelib.counting import ledger, transactions
 from chalicelib.counting.ledger import Change, Entry, Status
 from chalicelib.counting.transactions import ACTIONS_MAX, Transaction
-from chalicelib.views import Counter
+from chalicelib.views import CounterKey
 from tests.doubles import NAMES
 
 NOW = "2026-11-23T10:00:00Z"
 
 
 def counted(order_id: str, *products: str) -> Change:
-    contributions = {Counter("AggregateTable", (p,)): {"totalQuantity": 1, "orderCount": 1} for p in products}
+    contributions = {CounterKey("AggregateTable", (p,)): {"totalQuantity": 1, "orderCount": 1} for p in products}
     return Change(Entry(order_id), Entry(order_id, 1, "v", Status.COUNTED, NOW, contributions))
 
 
 def test_no_transaction_has_too_many_actions_and_none_is_lost():
     changes = [counted(f"o{n}", *(f"P{(n * k) % 37}" for k in range(1, 1 + n % 4))) for n in range(700)]
     packed = transactions.pack(changes)
-    assert all(len(t.changes) + len(t.moves) <= ACTIONS_MAX for t in packed)
+    assert all(len(t.changes) + len(t.increments) <= ACTIONS_MAX for t in packed)
     assert sorted(c.after.order_id for t in packed for c in t.changes) == sorted(c.after.order_id for c in changes)
     for transaction in packed:
-        expected: dict[Counter, int] = {}
+        expected: dict[CounterKey, int] = {}
         for change in transaction.changes:
             for counter in change.deltas:
                 expected[counter] = expected.get(counter, 0) + 1
-        assert {counter: amounts["orderCount"] for counter, amounts in transaction.moves.items()} == expected
+        assert {counter: amounts["orderCount"] for counter, amounts in transaction.increments.items()} == expected
 
 
 def test_orders_of_one_product_come_together():
@@ -78,16 +78,18 @@ def test_a_transaction_says_it_all_to_dynamodb():
 def test_a_refused_change_is_told_with_the_entry_that_is_there():
     (transaction,) = transactions.pack([counted("a", "Pen"), counted("b", "Pen")])
     there = {"OrderID": {"S": "b"}}
-    outcome = transactions.outcome(
+    cancellation = transactions.cancellation(
         transaction, [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Item": there}, {"Code": "None"}]
     )
-    assert outcome == ({"b": there}, False, None)
+    assert cancellation == ({"b": there}, False, None)
 
 
 def test_what_dynamodb_will_never_take_is_told_with_its_reason():
     (transaction,) = transactions.pack([counted("a", "Pen")])
-    outcome = transactions.outcome(transaction, [{"Code": "None"}, {"Code": "ValidationError", "Message": "no"}])
-    assert outcome == ({}, False, "ValidationError: no")
+    cancellation = transactions.cancellation(
+        transaction, [{"Code": "None"}, {"Code": "ValidationError", "Message": "no"}]
+    )
+    assert cancellation == ({}, False, "ValidationError: no")
 
 
 def test_errors_that_are_not_for_a_settlement_to_deal_with_have_no_reasons():

@@ -5,8 +5,8 @@ import pytest
 from chalicelib import views
 from chalicelib.api import trend
 from chalicelib.orders import Order
-from chalicelib.views import Counter
-from tests.doubles import Dynamo, deliver
+from chalicelib.views import CounterKey
+from tests.doubles import FakeDynamoDB, deliver
 from tests.streams import STARTED, Stream, item
 
 DAYS = ["2026-11-22", "2026-11-23"]
@@ -14,11 +14,11 @@ DAYS = ["2026-11-22", "2026-11-23"]
 
 def test_an_order_counts_in_the_day_and_hour_in_which_it_was_placed():
     order = Order("order-1", "Pen", 5, "2026-11-23T09:59:59Z")
-    assert views.contributions(order)[Counter("TrendTable", ("Pen", "2026-11-23"))] == {"total": 5, "h09": 5}
+    assert views.contributions(order)[CounterKey("TrendTable", ("Pen", "2026-11-23"))] == {"total": 5, "h09": 5}
 
 
 def test_98_orders_of_one_product_and_hour_fill_a_transaction_and_one_more_starts_another():
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     placed = {"PlacedAt": {"S": "2026-11-23T09:00:00Z"}}
     stream = Stream()
     for number in range(98 + 99):
@@ -74,7 +74,7 @@ def test_other_parameters_are_refused():
 # --- Through the ledger: a change stays in the hour in which the order was placed ----------------
 
 
-def hours(dynamo: Dynamo) -> dict[tuple[str, ...], dict[str, int]]:
+def hours(dynamo: FakeDynamoDB) -> dict[tuple[str, ...], dict[str, int]]:
     return {key: amounts for (table, key), amounts in dynamo.counters().items() if table == "TrendTable"}
 
 
@@ -83,7 +83,7 @@ def placed(at: str) -> dict[str, dict[str, str]]:
 
 
 def test_an_amended_order_changes_the_hour_that_it_was_placed_in():
-    dynamo, stream = Dynamo(), Stream()
+    dynamo, stream = FakeDynamoDB(), Stream()
     at = placed("2026-11-20T23:30:00+02:00")
     deliver([stream.put(item("order-1", "Pen", 5, **at))], dynamo)
     deliver([stream.put(item("order-1", "Pen", 7, **at))], dynamo)
@@ -91,7 +91,7 @@ def test_an_amended_order_changes_the_hour_that_it_was_placed_in():
 
 
 def test_an_order_moved_to_another_product_takes_its_hour_along():
-    dynamo, stream = Dynamo(), Stream()
+    dynamo, stream = FakeDynamoDB(), Stream()
     at = placed("2026-11-20T08:00:00Z")
     deliver([stream.put(item("order-1", "Pen", 5, **at))], dynamo)
     deliver([stream.put(item("order-1", "Ink", 5, **at))], dynamo)
@@ -102,7 +102,7 @@ def test_an_order_moved_to_another_product_takes_its_hour_along():
 def test_an_order_without_an_instant_stays_in_the_hour_of_its_first_record(
     no_instant: dict[str, dict[str, str]],
 ):
-    dynamo = Dynamo()
+    dynamo = FakeDynamoDB()
     stream = Stream(started=STARTED)
     deliver([stream.put(item("order-1", "Pen", 5, **no_instant))], dynamo)
     (first,) = hours(dynamo)
@@ -114,7 +114,7 @@ def test_an_order_without_an_instant_stays_in_the_hour_of_its_first_record(
 
 
 def test_a_cancelled_order_leaves_the_hour_that_it_was_placed_in():
-    dynamo, stream = Dynamo(), Stream()
+    dynamo, stream = FakeDynamoDB(), Stream()
     at = placed("2026-11-20T08:00:00Z")
     deliver([stream.put(item("order-1", "Pen", 5, **at)), stream.put(item("order-2", "Pen", 2, **at))], dynamo)
     deliver([stream.remove("order-1")], dynamo)

@@ -8,7 +8,7 @@ import pytest
 from chalicelib import tables, views
 from chalicelib.jobs import audit, backfill
 from chalicelib.orders import Order
-from chalicelib.views import Amounts, View
+from chalicelib.views import Increments, View
 from tests.doubles import NAMES, run
 from tests.shop import Shop
 from tests.streams import item
@@ -76,7 +76,7 @@ def test_orders_that_change_before_the_backfill_gets_to_them_are_filled_in_by_th
 
 
 def test_a_new_view_does_not_know_of_orders_that_were_archived_before_it(shop, add_trend):
-    shop.remove("o1", by_ttl=True)
+    shop.remove("o1", expired=True)
     shop.deliver()
     add_trend()
     backfilled(shop)
@@ -88,7 +88,7 @@ def test_a_view_whose_function_is_renamed_stays_what_it_is(shop, add_trend):
     add_trend()
     backfilled(shop)
 
-    def another_name(order: Order) -> tuple[tuple[str, ...], Amounts] | None:
+    def another_name(order: Order) -> tuple[tuple[str, ...], Increments] | None:
         return TREND.adds(order)
 
     add_trend(TREND._replace(adds=another_name))
@@ -102,7 +102,7 @@ def test_a_view_that_adds_something_else_than_before_is_brought_to_it_by_a_backf
     add_trend()
     backfilled(shop)
 
-    def notebooks_only(order: Order) -> tuple[tuple[str, ...], Amounts] | None:
+    def notebooks_only(order: Order) -> tuple[tuple[str, ...], Increments] | None:
         return TREND.adds(order) if order.product == "Notebook" else None
 
     add_trend(TREND._replace(adds=notebooks_only))
@@ -145,7 +145,7 @@ def test_a_view_that_comes_back_is_exact_after_backfill_and_a_mending_audit(shop
     backfilled(shop)
     answer = audited(shop, repair=True)
     assert answer["verdict"] == "clean"
-    assert answer["orders"]["gone"] == 1, "the order that was cancelled while the view was away"
+    assert answer["orders"]["orphaned"] == 1, "the order that was cancelled while the view was away"
     assert trend(shop) == {("Pen", "2026-11-01"): 9, ("Pen", "2026-11-03"): 2, ("Notebook", "2026-11-04"): 5}
     assert shop.dynamo.counters() == shop.truth()
     assert audited(shop)["verdict"] == "clean"

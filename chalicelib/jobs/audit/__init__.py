@@ -8,32 +8,32 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from chalicelib.effects import Asking
+from chalicelib.effects import Steps
 from chalicelib.jobs import invocation, shapes
 from chalicelib.jobs.audit import counter_audit, entry_audit
-from chalicelib.jobs.audit.counter_audit import Stage, Sums
-from chalicelib.jobs.audit.entry_audit import Agreement
-from chalicelib.jobs.audit.findings import PRODUCTS_MAX, Products
+from chalicelib.jobs.audit.counter_audit import CounterAudit, Phase
+from chalicelib.jobs.audit.entry_audit import EntryAudit
+from chalicelib.jobs.audit.findings import PRODUCTS_MAX, AffectedProducts
 from chalicelib.jobs.invocation import Option
 
 JOB = "audit"
 
-PATIENCE_SECONDS = 10
+GRACE_PERIOD_SECONDS = 10
 """How long a difference between an order and the ledger may be one that the stream is about to settle."""
-_PATIENCE_MAX_SECONDS = 300
+_GRACE_PERIOD_MAX_SECONDS = 300
 
 OPTIONS = {
     "seconds": invocation.SECONDS,
     "repair": Option(False, "true or false"),
-    "patienceSeconds": Option(
-        PATIENCE_SECONDS, f"a whole number from 1 to {_PATIENCE_MAX_SECONDS}", 1, _PATIENCE_MAX_SECONDS
+    "gracePeriodSeconds": Option(
+        GRACE_PERIOD_SECONDS, f"a whole number from 1 to {_GRACE_PERIOD_MAX_SECONDS}", 1, _GRACE_PERIOD_MAX_SECONDS
     ),
 }
 
 _STATE = shapes.record(
     {
         "repair": OPTIONS["repair"].takes,
-        "patienceSeconds": OPTIONS["patienceSeconds"].takes,
+        "gracePeriodSeconds": OPTIONS["gracePeriodSeconds"].takes,
         "requests": shapes.whole(),
         "products": shapes.array(shapes.text, PRODUCTS_MAX),
         "orders": entry_audit.STATE,
@@ -79,19 +79,21 @@ ADVICE = {
 class Audit:
     """How far an audit has come, over all its invocations, and what it has found."""
 
-    def __init__(self, seconds: int = invocation.SECONDS_MAX, repair: bool = False, patience_seconds: int = 10) -> None:
+    def __init__(
+        self, seconds: int = invocation.SECONDS_MAX, repair: bool = False, grace_period_seconds: int = 10
+    ) -> None:
         self.seconds = seconds
         self._repair = repair
-        self._patience_seconds = patience_seconds
+        self._grace_period_seconds = grace_period_seconds
         self._requests = 0  # Of the invocations before this one.
-        self._products = Products()
-        self._orders = Agreement(repair, patience_seconds, self._products)
-        self._counters = Sums(repair, self._orders.may_correct, self._products)
+        self._products = AffectedProducts()
+        self._orders = EntryAudit(repair, grace_period_seconds, self._products)
+        self._counters = CounterAudit(repair, self._orders.may_correct, self._products)
 
     @property
     def done(self) -> bool:
         """Whether both proofs are through."""
-        return self._orders.done and self._counters.stage is Stage.DONE
+        return self._orders.done and self._counters.phase is Phase.DONE
 
     @property
     def verdict(self) -> Verdict | None:
@@ -105,7 +107,7 @@ class Audit:
     @property
     def unproven(self) -> int:
         """How many orders and counters have neither been found right nor wrong."""
-        return self._orders.figures["inFlight"] + self._counters.figures["unsettled"]
+        return self._orders.figures["inFlight"] + self._counters.figures["unverified"]
 
     @property
     def advice(self) -> str | None:
@@ -128,14 +130,14 @@ class Audit:
 
     @property
     def drifted_products(self) -> int:
-        """How many products what was found concerns, mended or not: at most PRODUCTS_MAX of findings.py.
+        """How many products what was found concerns, repaired or not: at most PRODUCTS_MAX of findings.py.
 
         At least 1 if there is drift: which products an unreadable entry concerns may not be known.
         """
         return max(len(self._products.digests), int(self.verdict is Verdict.DRIFTED))
 
-    def steps(self) -> Asking[None]:
-        """The ledger first: what is mended there moves counters."""
+    def steps(self) -> Steps[None]:
+        """The ledger first: what is repaired there moves counters."""
         yield from self._orders.steps()
         yield from self._counters.steps()
         self._orders.try_refused_again()
@@ -158,7 +160,7 @@ class Audit:
             "counters": {
                 **self._counters.figures,
                 "findings": self._counters.shown.findings,
-                "moving": self._counters.unsettled.findings,
+                "moving": self._counters.unverified.findings,
             },
             "progress": self._progress(),
             "requests": self._requests + requests,
@@ -177,20 +179,20 @@ class Audit:
         """What is being gone through: a proof, its pass and slice where it has some, and how far that is."""
         if self._orders.table is not None:
             return {"proof": "orders", "table": self._orders.table, "items": self._orders.items}
-        slice_, slices = self._counters.slice_of
+        partition, partitions = self._counters.partition_of
         return {
             "proof": "counters",
-            "stage": self._counters.stage.value,
+            "phase": self._counters.phase.value,
             "pass": self._counters.number,
-            "slice": slice_,
-            "slices": slices,
+            "partition": partition,
+            "partitions": partitions,
             "items": self._counters.items,
         }
 
     def _state(self, requests: int) -> dict[str, Any]:
         return {
             "repair": self._repair,
-            "patienceSeconds": self._patience_seconds,
+            "gracePeriodSeconds": self._grace_period_seconds,
             "requests": self._requests + requests,
             "products": list(self._products.digests),
             "orders": self._orders.state(),
@@ -209,15 +211,15 @@ class Audit:
 def request(event: Mapping[str, Any] | None) -> Audit:
     """The audit that is asked for: `{}`, `{"repair": true}`, or `{"cursor": "..."}`.
 
-    `seconds` can stand in each of them, and `patienceSeconds` in a first one. Raises BadRequest for anything else.
+    `seconds` can stand in each of them, and `gracePeriodSeconds` in a first one. Raises BadRequest for anything else.
     """
     asked = dict(event or {})
     text = asked.pop("cursor", None)
     if text is None:
         values = invocation.options(JOB, asked, OPTIONS)
-        return Audit(values["seconds"], values["repair"], values["patienceSeconds"])
+        return Audit(values["seconds"], values["repair"], values["gracePeriodSeconds"])
     state = invocation.state(JOB, text, _STATE)
     values = invocation.options(JOB, asked, {"seconds": invocation.SECONDS})
-    audit = Audit(values["seconds"], state["repair"], state["patienceSeconds"])
+    audit = Audit(values["seconds"], state["repair"], state["gracePeriodSeconds"])
     audit.restore(state)
     return audit

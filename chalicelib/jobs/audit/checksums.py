@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from chalicelib.views import Counter
+from chalicelib.views import CounterKey
 
 BUCKETS = 2**17
 """As many as stand in a cursor of 2 MB: some 100,000 counters have a bucket for themselves."""
@@ -27,17 +27,17 @@ PRIME = 2**61 - 1
 _NUMBERS_END = 2**62  # Of what a cursor may hold: there is room to add to it.
 
 
-def hash_of(counter: Counter) -> int:
+def hash_of(counter: CounterKey) -> int:
     """A hash of 32 bits, the same for the same counter everywhere."""
     return zlib.crc32(_name(counter))
 
 
-def bucket(counter: Counter) -> int:
+def bucket(counter: CounterKey) -> int:
     """The bucket of a counter."""
     return hash_of(counter) % BUCKETS
 
 
-class Screen:
+class BucketChecksums:
     """The buckets' numbers."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Screen:
         self._revisions = array("q", bytes(8 * BUCKETS))
         self._counters = array("q", bytes(8 * BUCKETS))
 
-    def add(self, counter: Counter, amounts: Mapping[str, int | Decimal], sign: int) -> None:
+    def add(self, counter: CounterKey, amounts: Mapping[str, int | Decimal], sign: int) -> None:
         """Adds amounts of a counter, or with the sign -1 takes them away."""
         name = _name(counter)
         at = zlib.crc32(name) % BUCKETS
@@ -57,11 +57,11 @@ class Screen:
             total += sign * (whole * _weight(name, attribute) + unwhole * _weight(name, f"{attribute} {amount}"))
         self._sums[at] = total % PRIME
 
-    def begin(self, counter: Counter, revision: int) -> None:
+    def begin(self, counter: CounterKey, revision: int) -> None:
         """Notes a counter as the pass has first read it."""
         self._revisions[bucket(counter)] += revision + 1
 
-    def end(self, counter: Counter, revision: int) -> None:
+    def end(self, counter: CounterKey, revision: int) -> None:
         """Notes it as the pass has read it at last."""
         at = bucket(counter)
         self._revisions[at] -= revision + 1
@@ -81,7 +81,7 @@ class Screen:
         return [base64.b64encode(zlib.compress(each.tobytes(), 1)).decode() for each in numbers]
 
     @classmethod
-    def of_state(cls, state: list[str]) -> "Screen":
+    def of_state(cls, state: list[str]) -> "BucketChecksums":
         """Return the screen that `state` returned this for. Raises ValueError for anything else."""
         screen = cls()
         screen._sums, screen._revisions, screen._counters = map(_numbers_of, state)
@@ -89,9 +89,9 @@ class Screen:
 
 
 def is_state(value: Any) -> bool:
-    """Return whether it has the shape of a `Screen.state`."""
+    """Return whether it has the shape of a `BucketChecksums.state`."""
     try:
-        Screen.of_state(value)
+        BucketChecksums.of_state(value)
     except (TypeError, ValueError):
         return False
     return True
@@ -112,7 +112,7 @@ def _numbers_of(text: str) -> "array[int]":
     return numbers
 
 
-def _name(counter: Counter) -> bytes:
+def _name(counter: CounterKey) -> bytes:
     return "\0".join((counter.table, *counter.key)).encode()
 
 

@@ -7,14 +7,14 @@ tests/unit/test_audit_orders.py walks:
 2. A doubt is looked at again after the patience. It is drift only if it is the same one then: the same
    revision of the entry, the same item. What keeps changing is in flight, and so is all as long as the stream
    is further behind than the patience.
-3. Drift is mended, where that is asked for, through the same comparison as a backfill's, and then looked at
-   again. Only what is still as it was when it was found is mended; all else is a new doubt. Nothing is mended if
+3. Drift is repaired, where that is asked for, through the same comparison as a backfill's, and then looked at
+   again. Only what is still as it was when it was found is repaired; all else is a new doubt. Nothing is repaired if
    the stream is behind when the audit begins, since what the stream still holds looks like drift.
 4. An unreadable entry is drift, whatever the stream does. Mending builds it anew from the order's item and leaves
    the counters to the second proof, for what the entry had contributed is not known.
 5. An order that DynamoDB refuses to count is tried once more after the counters, since a damaged counter may be why.
 
-An entry without an order is cancelled when it is mended. If it was DynamoDB's TTL that has taken the order and
+An entry without an order is cancelled when it is repaired. If it was DynamoDB's TTL that has taken the order and
 the record of that is lost, nobody can know, and it counts as cancelled.
 """
 
@@ -26,12 +26,18 @@ from typing import Any, NamedTuple
 from chalicelib import effects, stream_lag, tables, timestamps
 from chalicelib.counting import ledger
 from chalicelib.counting.ledger import Entry, Status
-from chalicelib.effects import Asking, Checkpoint, Pause, Scan
+from chalicelib.effects import Checkpoint, Scan, Sleep, Steps
 from chalicelib.jobs import backfill, reads, shapes
-from chalicelib.jobs.audit.findings import FINDINGS, PRODUCTS_MAX, Products, Shown, contributions_to_json
+from chalicelib.jobs.audit.findings import (
+    FINDINGS,
+    PRODUCTS_MAX,
+    AffectedProducts,
+    FindingSample,
+    contributions_to_json,
+)
 from chalicelib.orders import Item
 from chalicelib.stream_lag import State
-from chalicelib.views import Counter
+from chalicelib.views import CounterKey
 
 PAGE_ITEMS = 1000
 """How many items are held in memory at a time."""
@@ -48,7 +54,7 @@ _REPORT_VALID_SECONDS = 15 * 60
 _REPORT_EVERY_SECONDS = int(stream_lag.SECONDS_BETWEEN_WRITES)
 
 
-class Sight(NamedTuple):
+class Mismatch(NamedTuple):
     """An entry and an order's item that do not agree, read in this order."""
 
     entry: Entry
@@ -60,14 +66,14 @@ class Sight(NamedTuple):
         if self.entry.unreadable:
             return "unreadable"
         if self.item is None:
-            return "gone"
+            return "orphaned"
         return "missing" if self.entry.status is Status.ABSENT else "differing"
 
     def expected(self, now: int) -> Entry:
         """Return the entry that would match the item; the same one if there is no knowing."""
-        return ledger.as_item_says(self.entry, self.item, now)
+        return ledger.reconcile(self.entry, self.item, now)
 
-    def counters(self, now: int) -> list[Counter]:
+    def counters(self, now: int) -> list[CounterKey]:
         """Return the counters that the order is counted in, or should be."""
         return [*self.entry.contributions, *self.expected(now).contributions]
 
@@ -78,7 +84,7 @@ class Sight(NamedTuple):
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class Doubt(NamedTuple):
+class SuspectedDrift(NamedTuple):
     """A sight that is to be looked at again."""
 
     order_id: str
@@ -88,13 +94,13 @@ class Doubt(NamedTuple):
     looks: int = 1
     counted: bool = False  # As drift, already.
 
-    def is_of(self, sight: Sight) -> bool:
+    def is_of(self, sight: Mismatch) -> bool:
         """Whether nothing has changed since."""
         return (self.revision, self.digest) == (sight.entry.revision, sight.digest)
 
 
-_FINDINGS = ("missing", "differing", "gone", "unreadable")
-_FIGURES = ("checked", "entries", *_FINDINGS, "inFlight", "mended", "uncountable")
+_FINDINGS = ("missing", "differing", "orphaned", "unreadable")
+_FIGURES = ("checked", "entries", *_FINDINGS, "inFlight", "repaired", "uncountable")
 _EPOCH_MAX_SECONDS = 2**33  # Far beyond any clock, and still a date.
 _DOUBTS = shapes.both(
     shapes.array(
@@ -124,26 +130,26 @@ STATE = shapes.record(
         "streamWasBehind": shapes.optional(shapes.flag),
     }
 )
-"""The shape of `Agreement.state`."""
+"""The shape of `EntryAudit.state`."""
 
 
-class Agreement:
+class EntryAudit:
     """How far the first proof has come, and what it has found."""
 
-    def __init__(self, repair: bool, patience_seconds: int, products: Products) -> None:
+    def __init__(self, repair: bool, grace_period_seconds: int, products: AffectedProducts) -> None:
         self.figures = dict.fromkeys(_FIGURES, 0)
-        self.shown = Shown()
-        self.moving = Products()  # Of the orders in flight: their counters are not what they will be.
+        self.shown = FindingSample()
+        self.moving = AffectedProducts()  # Of the orders in flight: their counters are not what they will be.
         self.stream_was_behind: bool | None = None  # When the audit began; None if it has not begun.
         self.table: str | None = tables.ORDERS  # Which is gone through; then the ledger; then None.
         self._repair = repair
-        self._patience_seconds = patience_seconds
+        self._grace_period_seconds = grace_period_seconds
         self._products = products
         self._start: effects.Key | None = None
         self._is_read = False  # The table, to its end.
-        self._doubts: list[Doubt] = []  # The oldest first.
-        self._to_mend: list[Doubt] = []
-        self._refused: list[Doubt] = []  # By DynamoDB, to be tried once more.
+        self._doubts: list[SuspectedDrift] = []  # The oldest first.
+        self._to_mend: list[SuspectedDrift] = []
+        self._refused: list[SuspectedDrift] = []  # By DynamoDB, to be tried once more.
         self._is_last_try = False
 
     @property
@@ -153,8 +159,8 @@ class Agreement:
 
     @property
     def drift(self) -> int:
-        """How many orders differ and are not mended."""
-        return sum(self.figures[finding] for finding in _FINDINGS) - self.figures["mended"]
+        """How many orders differ and are not repaired."""
+        return sum(self.figures[finding] for finding in _FINDINGS) - self.figures["repaired"]
 
     @property
     def items(self) -> int:
@@ -182,23 +188,23 @@ class Agreement:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from there."""
         self.figures = dict(state["figures"])
-        self.shown = Shown(state["shown"])
+        self.shown = FindingSample(state["shown"])
         self.table = state["table"]
         self._start = None if state["start"] is None else tuple(state["start"])
         self._is_read = state["isRead"]
-        self._doubts = [Doubt(*each) for each in state["doubts"]]
-        self._to_mend = [Doubt(*each) for each in state["toMend"]]
-        self._refused = [Doubt(*each) for each in state["refused"]]
+        self._doubts = [SuspectedDrift(*each) for each in state["doubts"]]
+        self._to_mend = [SuspectedDrift(*each) for each in state["toMend"]]
+        self._refused = [SuspectedDrift(*each) for each in state["refused"]]
         self._is_last_try = state["isLastTry"]
-        self.moving = Products(state["moving"])
+        self.moving = AffectedProducts(state["moving"])
         self.stream_was_behind = state["streamWasBehind"]
 
     # --- Steps -----------------------------------------------------------------------------------
 
-    def steps(self) -> Asking[None]:
+    def steps(self) -> Steps[None]:
         """Goes through both tables."""
         if self.stream_was_behind is None:
-            now = yield Pause()
+            now = yield Sleep()
             self.stream_was_behind = yield from self._is_stream_behind(now)
         while self.table or self._doubts or self._to_mend:
             if self.table and not self._is_read and not self._is_full():
@@ -217,7 +223,7 @@ class Agreement:
         self._to_mend, self._refused = self._refused, []
         self._is_last_try = True
 
-    def may_correct(self, counter: Counter) -> bool:
+    def may_correct(self, counter: CounterKey) -> bool:
         """Return whether a repair may correct a counter: not while an order in flight is still to change it."""
         return self._may_repair and not (counter in self.moving or self.moving.is_full)
 
@@ -228,7 +234,7 @@ class Agreement:
     def _is_full(self) -> bool:
         return sum(len(each.order_id) + _DOUBT_CHARACTERS for each in self._doubts) > _DOUBTS_MAX_CHARACTERS
 
-    def _read_page(self, table: str) -> Asking[None]:
+    def _read_page(self, table: str) -> Steps[None]:
         # It may be a second old: all that differs is read again.
         page = yield Scan(table, self._start, PAGE_ITEMS, consistent=False)
         differing = yield from (_differing_orders(page) if table == tables.ORDERS else _differing_entries(page))
@@ -237,22 +243,22 @@ class Agreement:
         self.figures["checked" if table == tables.ORDERS else "entries"] += len(page.items)
         self._start, self._is_read = page.last, page.last is None
 
-    def _look_again(self, wait: bool) -> Asking[None]:
+    def _look_again(self, wait: bool) -> Steps[None]:
         """Law 2, for the doubts whose time has come."""
-        ripe_at = self._doubts[0].since + self._patience_seconds
-        now = yield Pause()
+        ripe_at = self._doubts[0].since + self._grace_period_seconds
+        now = yield Sleep()
         if now < ripe_at:
             if not wait:
                 return
-            now = yield Pause(ripe_at - now)
-        ripe = [doubt for doubt in self._doubts[:PAGE_ITEMS] if doubt.since + self._patience_seconds <= now]
+            now = yield Sleep(ripe_at - now)
+        ripe = [doubt for doubt in self._doubts[:PAGE_ITEMS] if doubt.since + self._grace_period_seconds <= now]
         behind = yield from self._is_stream_behind(now)
         sights, now = yield from _look([doubt.order_id for doubt in ripe])
         self._doubts = self._doubts[len(ripe) :]
         for doubt in ripe:
             sight = sights.get(doubt.order_id)
             if sight is None:
-                self.figures["mended"] += doubt.counted
+                self.figures["repaired"] += doubt.counted
             elif not doubt.is_of(sight):
                 self._doubt_again(doubt, sight, now)
             elif behind and not sight.entry.unreadable:
@@ -260,41 +266,41 @@ class Agreement:
             else:
                 self._note_drift(doubt, sight)
 
-    def _mend(self) -> Asking[None]:
+    def _mend(self) -> Steps[None]:
         """Law 3."""
         doubts = {doubt.order_id: doubt for doubt in self._to_mend[:PAGE_ITEMS]}
         before, now = yield from _look(list(doubts))
         same = [sight for order_id, sight in before.items() if doubts[order_id].is_of(sight)]
         items = {sight.entry.order_id: sight.item for sight in same if sight.item is not None}
-        work = backfill.comparison([sight.entry for sight in same], items, now, repair=True)
+        work = backfill.reconciliation([sight.entry for sight in same], items, now, repair=True)
         yield work
         after, now = yield from _look(list(doubts))
         self._to_mend = self._to_mend[len(doubts) :]
         for order_id, doubt in doubts.items():
             if order_id not in after:
-                self.figures["mended"] += 1
+                self.figures["repaired"] += 1
             elif order_id in work.set_apart:
                 self._note_refused(doubt)
             else:
                 self._doubt_again(doubt, after[order_id], now)
 
-    def _doubt_again(self, doubt: Doubt, sight: Sight, now: int) -> None:
+    def _doubt_again(self, doubt: SuspectedDrift, sight: Mismatch, now: int) -> None:
         if doubt.looks < _LOOKS_MAX:
             self._doubts.append(_doubt(sight, now)._replace(looks=doubt.looks + 1, counted=doubt.counted))
         else:
             self._note_in_flight(doubt, sight)
 
-    def _note_in_flight(self, doubt: Doubt, sight: Sight) -> None:
+    def _note_in_flight(self, doubt: SuspectedDrift, sight: Mismatch) -> None:
         self.figures["inFlight"] += not doubt.counted
         self.moving.add(sight.counters(doubt.since))
 
-    def _note_refused(self, doubt: Doubt) -> None:
+    def _note_refused(self, doubt: SuspectedDrift) -> None:
         if self._is_last_try or len(self._refused) == _REFUSED_MAX:
             self.figures["uncountable"] += 1
         else:
             self._refused.append(doubt)
 
-    def _note_drift(self, doubt: Doubt, sight: Sight) -> None:
+    def _note_drift(self, doubt: SuspectedDrift, sight: Mismatch) -> None:
         if not doubt.counted:
             self.figures[sight.finding] += 1
             self._products.add(sight.counters(doubt.since))
@@ -302,10 +308,10 @@ class Agreement:
         if self._may_repair and sight.expected(doubt.since) is not sight.entry:
             self._to_mend.append(doubt._replace(counted=True))
 
-    def _is_stream_behind(self, now: int) -> Asking[bool]:
+    def _is_stream_behind(self, now: int) -> Steps[bool]:
         """Return whether the stream may still hold records that would settle what differs."""
         key = effects.key_of(tables.TREND, stream_lag.KEY)
-        there = yield effects.Lookup(tables.TREND, [key])
+        there = yield effects.BatchGet(tables.TREND, [key])
         report = stream_lag.to_json(there.get(key))
         return report is not None and self._is_behind(report, now)
 
@@ -319,51 +325,53 @@ class Agreement:
             return False
         if report["state"] is not State.CURRENT:
             return True
-        is_last = report["measuredAt"] < timestamps.from_epoch(now - max(self._patience_seconds, _REPORT_EVERY_SECONDS))
-        return not is_last and bool(report["lagSeconds"] >= self._patience_seconds)
+        is_last = report["measuredAt"] < timestamps.from_epoch(
+            now - max(self._grace_period_seconds, _REPORT_EVERY_SECONDS)
+        )
+        return not is_last and bool(report["lagSeconds"] >= self._grace_period_seconds)
 
 
-def _differing_orders(page: effects.Page) -> Asking[list[str]]:
+def _differing_orders(page: effects.Page) -> Steps[list[str]]:
     """The orders of a page of OrdersTable whose entries are not what they say."""
     items = {item["OrderID"]["S"]: item for item in page.items}
     entries = yield from reads.read_entries(list(items), consistent=False)
-    now = yield Pause()
-    return backfill.differing(entries, items, now)
+    now = yield Sleep()
+    return backfill.mismatched(entries, items, now)
 
 
-def _differing_entries(page: effects.Page) -> Asking[list[str]]:
+def _differing_entries(page: effects.Page) -> Steps[list[str]]:
     """The orders of a page of the ledger that are gone, and whose entries do not say so.
 
     That an entry says what its order does, where that is there, has been seen in OrdersTable.
     """
-    now = yield Pause()
+    now = yield Sleep()
     entries = [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
     alive = [entry.order_id for entry in entries if backfill.differs(entry, None, now)]
     there = yield from reads.read_orders(alive, consistent=False)
     return [order_id for order_id in alive if order_id not in there]
 
 
-def _look(order_ids: Sequence[str]) -> Asking[tuple[dict[str, Sight], int]]:
+def _look(order_ids: Sequence[str]) -> Steps[tuple[dict[str, Mismatch], int]]:
     """Law 1: what differs of these, by order, and the time after it, in epoch seconds."""
     entries: Mapping[str, Entry] = {}
     items: Mapping[str, Item] = {}
     if order_ids:
         entries = yield from reads.read_entries(order_ids)
         items = yield from reads.read_orders(order_ids)
-    now = yield Pause()
-    sights = (Sight(entries[order_id], items.get(order_id)) for order_id in order_ids)
+    now = yield Sleep()
+    sights = (Mismatch(entries[order_id], items.get(order_id)) for order_id in order_ids)
     return {sight.entry.order_id: sight for sight in _that_differ(sights, now)}, now
 
 
-def _that_differ(sights: Iterable[Sight], now: int) -> Iterable[Sight]:
+def _that_differ(sights: Iterable[Mismatch], now: int) -> Iterable[Mismatch]:
     return (sight for sight in sights if backfill.differs(sight.entry, sight.item, now))
 
 
-def _doubt(sight: Sight, now: int) -> Doubt:
-    return Doubt(sight.entry.order_id, sight.entry.revision, sight.digest, now)
+def _doubt(sight: Mismatch, now: int) -> SuspectedDrift:
+    return SuspectedDrift(sight.entry.order_id, sight.entry.revision, sight.digest, now)
 
 
-def _to_json(sight: Sight, expected: Entry) -> dict[str, Any]:
+def _to_json(sight: Mismatch, expected: Entry) -> dict[str, Any]:
     return {
         "orderId": sight.entry.order_id,
         "finding": sight.finding,

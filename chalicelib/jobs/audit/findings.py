@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib import tables
 from chalicelib.jobs import shapes
-from chalicelib.views import Contributions, Counter
+from chalicelib.views import Contributions, CounterKey
 
 # An answer has at most 6 MB (Lambda quotas, synchronous), and what is shown stands also in the cursor.
 _SHOWN_MAX = 100
@@ -20,10 +20,10 @@ PRODUCTS_MAX = 5000
 """How many products with drift are told apart; 5,000 of them mean 5,000 or more."""
 
 FINDINGS = shapes.array(shapes.both(shapes.mapping(shapes.shallow(6)), bool), _SHOWN_MAX)
-"""The shape of a Shown's findings."""
+"""The shape of a FindingSample's findings."""
 
 
-class Shown:
+class FindingSample:
     """The first findings of one kind, as JSON objects."""
 
     def __init__(self, findings: Iterable[dict[str, Any]] = ()) -> None:
@@ -38,19 +38,19 @@ class Shown:
             self._characters += characters
 
 
-class Products:
+class AffectedProducts:
     """How many products the findings concern."""
 
     def __init__(self, digests: Iterable[str] = ()) -> None:
         self.digests = dict.fromkeys(digests)
 
-    def add(self, counters: Iterable[Counter]) -> None:
+    def add(self, counters: Iterable[CounterKey]) -> None:
         """Notes the products of these counters."""
         for counter in counters:
             if not self.is_full:
                 self.digests[_digest(counter)] = None
 
-    def __contains__(self, counter: Counter) -> bool:
+    def __contains__(self, counter: CounterKey) -> bool:
         return bool(self.digests) and _digest(counter) in self.digests
 
     @property
@@ -59,11 +59,11 @@ class Products:
         return len(self.digests) >= PRODUCTS_MAX
 
 
-def _digest(counter: Counter) -> str:
+def _digest(counter: CounterKey) -> str:
     return hashlib.blake2b(product(counter).encode(), digest_size=6).hexdigest()
 
 
-def product(counter: Counter) -> str:
+def product(counter: CounterKey) -> str:
     """The product that a counter is of; where its view has no such key attribute, the first one of the key."""
     names = tables.KEYS.get(counter.table, ())
     return counter.key[names.index("product") if "product" in names else 0]
