@@ -68,9 +68,10 @@ if COMMAND and COMMAND.info_name == "deploy" and "ORDERS_STREAM_ARN" not in os.e
     STAGE = COMMAND.params["stage"]
     sys.exit(f"Stage {STAGE} has no tables yet. Run `make provision STAGE={STAGE}` first.")
 
-boto3.setup_default_session()
+if boto3.DEFAULT_SESSION is None:
+    boto3.setup_default_session()
 SESSION = cast(boto3.Session, boto3.DEFAULT_SESSION)
-REGION = SESSION.region_name
+REGION = os.environ.get("AWS_REGION") or SESSION.region_name  # boto3 itself reads only AWS_DEFAULT_REGION.
 
 # Bounded so that a request that hangs is repeated well within an invocation. A repeated one does no harm:
 # the conditions that all writes carry see to that.
@@ -452,7 +453,7 @@ def note_freshness(news: Mapping[str, Sequence[ledger.ChangeRecord]], counted: b
     if not ages:  # A call that only warms the function up.
         return
     state = stream_lag.state_of(ages, counted)
-    if not lag_throttle.is_due(time.monotonic(), state):
+    if not lag_throttle.is_due(time.monotonic(), state, max(ages)):
         return
     try:
         dynamodb.update_item(TableName=TREND, **stream_lag.update(state, max(ages), timestamps.from_epoch(int(now))))

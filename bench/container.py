@@ -43,11 +43,12 @@ _PLANNING = """
 import time
 from bench.batches import Case, orders
 from bench.records import Feed
-from chalicelib import settlement, stream, tables, transactions
+from chalicelib import tables
+from chalicelib.counting import committer, stream, transactions
 names = {table: table for table in tables.KEYS}
 batch = orders(Feed(), Case("new", 1000, 10), 5)
 def plan():
-    work = settlement.for_stream(stream.read(batch).records_by_order)
+    work = committer.for_stream(stream.read(batch).records_by_order)
     while request := work.next_request():
         transactions.actions(request, names, "2026-11-23T18:13:05Z")
         work.receive_reasons(request, [])

@@ -1,8 +1,8 @@
 """Freshness: what the stream handler last reported about how far it is behind.
 
-The handler writes its report to one small item beside the counters: at once when the state changes, else at most
-every SECONDS_BETWEEN_WRITES in each container. The write is outside the transactions that count, so no order costs
-more, and the totals are exact without it.
+The handler writes its report to one small item beside the counters: at once when the state changes or batches begin
+or cease to be late, else at most every SECONDS_BETWEEN_WRITES in each container. The write is outside the transactions
+that count, so no order costs more, and the totals are exact without it.
 
 With several shards the last report wins: one shard may fail while another one, which reports later, is current.
 The metric `lagSeconds` has the lag of every batch.
@@ -49,14 +49,15 @@ class WriteThrottle:
 
     def __init__(self) -> None:
         self._at = float("-inf")
-        self._state: State | None = None
+        self._written: tuple[State, bool] | None = None  # The state, and whether the batch was late.
 
-    def is_due(self, now: float, state: State) -> bool:
-        """Return whether to write this state at `now`, in seconds of any steady clock, and remember it if so."""
-        if state is self._state and now < self._at + SECONDS_BETWEEN_WRITES:
+    def is_due(self, now: float, state: State, lag_seconds: float) -> bool:
+        """Return whether to write this report at `now`, in seconds of any steady clock, and remember it if so."""
+        report = (state, lag_seconds >= BEHIND_SECONDS)
+        if report == self._written and now < self._at + SECONDS_BETWEEN_WRITES:
             return False
         self._at = now
-        self._state = state
+        self._written = report
         return True
 
 

@@ -6,6 +6,7 @@ again at any time; what is as it should be stays as it is, and no protection is 
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -220,7 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
     stage = parser.parse_args(arguments).stage
     try:
-        provision(stage, boto3.client("dynamodb"), boto3.client("lambda"), PROJECT, print)
+        region = os.environ.get("AWS_REGION")  # As in the AWS CLI; boto3 itself reads only AWS_DEFAULT_REGION.
+        dynamodb, functions = (boto3.client("dynamodb", region_name=region), boto3.client("lambda", region_name=region))
+        provision(stage, dynamodb, functions, PROJECT, print)
     except (ProvisionError, chalice_config.ConfigError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -17,7 +17,7 @@ def text(url: str, stack: Stack, data: Path | None) -> str:
     aws = stack.emulator.endpoint_url
     orders, totals = stack.tables["OrdersTable"], stack.tables["AggregateTable"]
     variables = " ".join(f"{name}={value}" for name, value in root_environment(aws).items())
-    order = {"OrderID": {"S": "order-1"}, "Product": {"S": "Notebook"}, "Quantity": {"N": "5"}}
+    order = {"OrderID": {"S": "written-directly"}, "Product": {"S": "Notebook"}, "Quantity": {"N": "5"}}
     return f"""
 Ready. State: {f"kept in {data}" if data else "fresh, and gone at the end (DATA=folder keeps it)"}
 

@@ -82,14 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. Nothing is half done; run it again to start anew.")
         return 130
-    show(console, answer)
+    show(console, answer, asked.repair)
     return EXIT_STATUS[answer["verdict"]]
 
 
 # --- The result ----------------------------------------------------------------------------------
 
 
-def show(console: Console, answer: dict[str, Any]) -> None:
+def show(console: Console, answer: dict[str, Any], repair: bool) -> None:
     """Prints what was found."""
     orders, counters = answer["orders"], answer["counters"]
     console.print(figures(orders, counters))
@@ -100,6 +100,8 @@ def show(console: Console, answer: dict[str, Any]) -> None:
     if counters["moving"]:
         console.print(moving(counters["moving"]))
     console.print(verdict(answer), style=STYLES[answer["verdict"]], highlight=False)
+    if answer["verdict"] == Verdict.DRIFTED and not repair:
+        console.print("To repair it: the same command with REPAIR=yes. After adding a view: make backfill.")
 
 
 STYLES = {Verdict.CLEAN: "green", Verdict.DRIFTED: "bold red", Verdict.UNPROVEN: "bold yellow"}
@@ -191,7 +193,7 @@ def counter_findings(findings: list[dict[str, Any]]) -> Table:
 
 def moving(findings: list[dict[str, Any]]) -> Table:
     """Return the first counters that are not proven, and by what they may be wrong, if orders were only added."""
-    table = _table("Not proven", "table", "counter", "wrong by")
+    table = _table("Not proven", "table", "counter", "stored minus the sum of the entries")
     for each in findings[:SHOWN]:
         bounds = "\n".join(f"{name} {low} to {high}" for name, (low, high) in each["between"].items())
         table.add_row(each["table"], Text(" ".join(each["key"])), bounds)

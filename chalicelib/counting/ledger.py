@@ -129,7 +129,7 @@ TRANSITIONS: Mapping[ChangeKind, Transition] = {
 
 _ALIVE = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
 _STORED = frozenset(Status) - {Status.ABSENT, Status.UNREADABLE}
-_NOT_ARCHIVED = _STORED - {Status.ARCHIVED}
+_COUNTS_FOR_NOTHING = frozenset({Status.CANCELLED, Status.REJECTED})
 
 
 def apply_all(entry: Entry, records: Iterable[ChangeRecord]) -> Entry:
@@ -178,9 +178,13 @@ def reconcile(entry: Entry, item: Item | None, now: int) -> Entry:
 
 
 def _may_be_cancelled(entry: Entry) -> bool:
-    """Return whether an order without an item may be taken for cancelled: not if TTL has archived it, or may have."""
+    """Return whether an order without an item may be taken for cancelled: not if TTL has archived it, or may have.
+
+    The stream cannot tell an unreadable entry which of the two has happened, so its last status does not count,
+    unless that says that the order counts for nothing in any case.
+    """
     if entry.status is Status.UNREADABLE:
-        return entry.stored.get("status", {}).get("S") in _NOT_ARCHIVED
+        return entry.stored.get("status", {}).get("S") in _COUNTS_FOR_NOTHING
     return entry.status not in (Status.ABSENT, Status.ARCHIVED)
 
 
@@ -361,10 +365,7 @@ def entry(order_id: str, item: Item | None) -> Entry:
 
 def _entry(order_id: str, item: Item) -> Entry:
     if (stored_format := _whole(item, "format")) > FORMAT:
-        raise _UnreadableError(
-            f"format is {stored_format}, but this version of the app reads formats up to {FORMAT}:"
-            " deploy the version that wrote it"
-        )
+        raise _UnreadableError(f"format is {stored_format}, but this version of the app reads formats up to {FORMAT}")
     return Entry(
         order_id,
         _revision(item),

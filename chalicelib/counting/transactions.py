@@ -175,8 +175,18 @@ def cancellation(transaction: Transaction, reasons: Sequence[Mapping[str, Any]])
     return Cancellation(
         refused,
         retryable=bool(codes & RETRYABLE_CODES),
-        fatal=f"{invalid[0]['Code']}: {invalid[0].get('Message', '')}" if invalid else None,
+        fatal=_describe(transaction, reasons, invalid[0]) if invalid else None,
     )
+
+
+def _describe(transaction: Transaction, reasons: Sequence[Mapping[str, Any]], fatal: Mapping[str, Any]) -> str:
+    """Return a reason as a text, with the counter that it concerns where DynamoDB names the action."""
+    text = f"{fatal['Code']}: {fatal.get('Message', '')}"
+    at = list(reasons).index(fatal) - len(transaction.changes)
+    if at < 0:
+        return text
+    counter = list(transaction.increments)[at]
+    return f"{text} ({counter.table} {' '.join(counter.key)})"
 
 
 def reasons(response: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

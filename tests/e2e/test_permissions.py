@@ -179,7 +179,7 @@ class App:
         self._mend(name)
 
     def _mend(self, name: str) -> None:
-        """Audits until it is repaired; what the stream may yet tell of, going by how far it was behind, is left to it."""
+        """Run audits with repair until the total is right: an audit leaves what the stream may still deliver."""
         end = time.monotonic() + GRACE_PERIOD_SECONDS
         while self._total(name) != 5:
             assert time.monotonic() < end, "The audit has neither repaired it, nor was it refused anything."

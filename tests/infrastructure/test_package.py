@@ -124,7 +124,7 @@ def test_a_view_that_is_added_needs_no_other_edit(project: Path, tmp_path: Path)
     added = """
 
 @view("CustomerTable", key=("customer", "product"))
-def customers(order: Order) -> tuple[tuple[str, ...], Amounts] | None:
+def customers(order: Order) -> tuple[tuple[str, ...], Increments] | None:
     return ("all", order.product), {"quantity": order.quantity}
 """
     views.write_text(views.read_text() + added)

@@ -167,7 +167,7 @@ def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others(nam
     dynamo.refuse = refuse
     work = deliver(placed.records, dynamo)
     assert sorted(work.set_apart) == sorted(f"o{index}" for index in range(1, 30, 3))
-    assert all(reason.endswith("wrong type") for reason in work.set_apart.values())
+    assert all("wrong type" in reason for reason in work.set_apart.values())
     assert dynamo.totals() == {"Product 0": (50, 10), "Product 2": (50, 10)}
 
 

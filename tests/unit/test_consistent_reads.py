@@ -1,7 +1,7 @@
 """Reads that can miss a recent write: where a job must not use one, and where it does no harm.
 
-The fake answers a read that is not consistent from a replica (see doubles.FakeDynamoDB). The tests of each job run on it
-too, and fail if the job drops ConsistentRead where it looks twice. Here is what they do not cover.
+The fake answers a read that is not consistent from a replica (see doubles.FakeDynamoDB). The tests of each job run on
+it too, and fail if the job drops ConsistentRead where it looks twice. Here is what they do not cover.
 """
 
 from typing import Any

@@ -187,6 +187,17 @@ def test_an_order_with_an_unreadable_entry_stops_no_other_and_counts_again_after
     assert totals(shop) == totals_in_truth(shop)
 
 
+def test_a_repair_never_takes_an_order_for_cancelled_whose_ttl_removal_met_an_unreadable_entry():
+    shop = example()
+    break_an_entry(shop)
+    shop.remove("a", expired=True)
+    shop.deliver()
+    answer = audited(shop, repair=True)
+    assert (answer["verdict"], answer["orders"]["unreadable"], answer["orders"]["repaired"]) == ("drifted", 1, 0)
+    assert answer["advice"] == audit.ADVICE["not repaired"]
+    assert shop.dynamo.totals()["Notebook"] == (12, 2)
+
+
 def test_an_unreadable_entry_is_drift_also_while_the_stream_is_behind():
     shop = example()
     break_an_entry(shop)

@@ -468,7 +468,7 @@ def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_r
 
 @pytest.mark.parametrize(
     ("status", "rebuilt"),
-    [("counted", True), ("rejected", True), ("cancelled", True), ("archived", False), ("?", False)],
+    [("counted", False), ("rejected", True), ("cancelled", True), ("archived", False), ("?", False)],
 )
 def test_an_unreadable_entry_without_an_item_is_cancelled_unless_the_order_may_be_archived(status: str, rebuilt: bool):
     unreadable = ledger.entry("o", {**COUNTED, "status": {"S": status}, "contributions": {"S": "?"}})

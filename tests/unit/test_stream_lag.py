@@ -43,13 +43,13 @@ def test_a_batch_shows_the_state_of_the_stream(ages: list[float], counted: bool,
 
 
 def test_the_first_report_is_written():
-    assert WriteThrottle().is_due(NOW, State.CURRENT)
+    assert WriteThrottle().is_due(NOW, State.CURRENT, 0)
 
 
 @pytest.mark.parametrize("state", State)
 def test_the_same_state_is_written_every_five_seconds(state: State):
     pace = WriteThrottle()
-    assert [pace.is_due(NOW + seconds, state) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
+    assert [pace.is_due(NOW + seconds, state, 0) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
         True, False, False, True, False, False, True,
     ]  # fmt: skip
 
@@ -60,8 +60,15 @@ def test_a_new_state_is_written_at_once():
         (0, State.CATCHING_UP), (1, State.CATCHING_UP), (2, State.CURRENT), (2.1, State.CURRENT),
         (3, State.FAILING), (4, State.FAILING), (4.1, State.CURRENT),
     ]  # fmt: skip
-    assert [pace.is_due(NOW + seconds, state) for seconds, state in states] == [
+    assert [pace.is_due(NOW + seconds, state, 0) for seconds, state in states] == [
         True, False, True, False, True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_batch_that_is_late_no_more_is_reported_at_once():
+    pace = WriteThrottle()
+    assert [pace.is_due(NOW + seconds, State.CURRENT, lag) for seconds, lag in ((0, 60), (1, 30), (2, 1), (3, 1))] == [
+        True, False, True, False,
     ]  # fmt: skip
 
 

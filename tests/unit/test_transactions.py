@@ -89,7 +89,7 @@ def test_what_dynamodb_will_never_take_is_told_with_its_reason():
     cancellation = transactions.cancellation(
         transaction, [{"Code": "None"}, {"Code": "ValidationError", "Message": "no"}]
     )
-    assert cancellation == ({}, False, "ValidationError: no")
+    assert cancellation == ({}, False, "ValidationError: no (AggregateTable Pen)")
 
 
 def test_errors_that_are_not_for_a_settlement_to_deal_with_have_no_reasons():

@@ -54,23 +54,26 @@ class Verdict(StrEnum):
 
 ADVICE = {
     "clean": "Every order is in the ledger, and every total is the sum of the ledger.",
-    "drifted": "Run the audit again with repair.",
+    "drifted": "Run the audit again with repair, or a backfill if a view was just added.",
     "stream behind": (
-        "Nothing was repaired, because the stream handler is behind."
-        " Wait until it has caught up, or for 15 minutes if the stream has stopped, then run the audit again."
+        "Nothing was repaired, because the stream handler was behind when the audit began."
+        " Run the audit again in a minute, or in 15 minutes if the stream has stopped."
     ),
     "held": (
         "Some counters were not repaired, because orders that change them are in flight."
         " Wait a minute, then run the audit again."
     ),
-    "not repaired": "Not everything could be repaired. The findings name the orders and the reasons.",
+    "not repaired": (
+        "Not everything could be repaired. The findings name the orders and the reasons."
+        " Restore or delete ledger entries that cannot be read."
+    ),
     "in flight": (
         "Some orders differ from the ledger, but the stream may still deliver them."
         " Wait until it has caught up, or for 15 minutes if it has stopped, then run the audit again."
     ),
     "moving": (
-        "Some counters changed during every pass. Run the audit again when fewer orders come in,"
-        " or disable the event source mapping while it runs."
+        "Some counters changed during every pass, or a ledger entry cannot be read."
+        " Run the audit again when fewer orders come in."
     ),
 }
 """What to do next, by the state of the audit."""

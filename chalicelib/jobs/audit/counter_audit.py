@@ -644,6 +644,8 @@ def _number(value: Mapping[str, Any]) -> Number:
 def _json(number: Number) -> int | str:
     if number == NOT_A_NUMBER:
         return "not a number"
+    if isinstance(number, Decimal) and number == number.to_integral_value():
+        return int(number)
     return number if isinstance(number, int) else str(number)
 
 
