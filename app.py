@@ -8,6 +8,7 @@ Chalice looks into routes and jobs and the functions that they call, but not int
 the handler calls is therefore also called by a job, or is an action that a route needs in any case.
 """
 
+import math
 import os
 import random
 import sys
@@ -41,12 +42,26 @@ from chalice.app import (
 from chalicelib import dashboard, effects, hints, orders, stream_lag, tables, timestamps
 from chalicelib.api import access, openapi, totals, trend
 from chalicelib.api.access import Access
-from chalicelib.counting import committer, ledger, stream, transactions
-from chalicelib.counting.committer import Committer, Read
-from chalicelib.counting.transactions import Transaction
+from chalicelib.counting import committer, entry_item, ledger, stream, transactions
+from chalicelib.counting.committer import Committer
+from chalicelib.effects import (
+    BatchGet,
+    Cancelled,
+    Checkpoint,
+    Committed,
+    ConditionalUpdate,
+    Effect,
+    Key,
+    Page,
+    Scan,
+    Sleep,
+    Steps,
+    Transact,
+)
 from chalicelib.jobs import audit as audits
 from chalicelib.jobs import backfill as backfills
 from chalicelib.jobs.audit import Audit, Verdict
+from chalicelib.jobs.invocation import Job
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 # Chalice logs with it too, because it has the app's name. `exception` holds the traceback, so `stack_trace` is off.
@@ -177,7 +192,7 @@ def show_order(order_id: str) -> dict[str, Any]:
     item = get_item(ORDERS, key)
     if item is None:
         raise order_not_found(key)
-    entry = ledger.entry(key["OrderID"]["S"], get_item(LEDGER, key))
+    entry = entry_item.from_item(key["OrderID"]["S"], get_item(LEDGER, key))
     return {**orders.to_json(item), **ledger.order_status(entry, item)}
 
 
@@ -280,7 +295,7 @@ def aggregate(event: DynamoDBEvent) -> None:
     work = committer.for_stream(batch.records_by_order)
     counted = False
     try:
-        settle(work, deadline(event.context))
+        run_steps(work.steps(), deadline(event.context))
         counted = True
     finally:
         lag_seconds = stream.oldest_lag_seconds(batch.records_by_order, time.time())
@@ -294,96 +309,126 @@ def aggregate(event: DynamoDBEvent) -> None:
 
 @app.lambda_function(name="backfill")
 def backfill(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
-    """Brings the ledger and the counters to what OrdersTable says; call it again with the cursor until done."""
+    """Reconcile the ledger and the counters with OrdersTable. Invoke it again with the cursor until it is done."""
     work = backfills.request(event)
-    requests = run(work.steps(), work.seconds, deadline(context))
-    return work.to_json(requests)
+    return work.to_json(run_job(work, context))
 
 
 @app.lambda_function(name="audit")
 def audit(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
-    """Proves the ledger and the counters, or says what is wrong; call it again with the cursor until done."""
+    """Compare orders, ledger and counters. Invoke it again with the cursor until it is done."""
     work = audits.request(event)
-    requests = run(work.steps(), work.seconds, deadline(context))
-    return work.to_json(requests)
+    return work.to_json(run_job(work, context))
 
 
 @app.schedule("cron(17 3 * * ? *)", name="daily_audit", description="Audits the totals, without changing anything.")
 def daily_audit(event: CloudWatchEvent) -> None:
-    """Audits as far as one invocation gets, logs the result and measures it."""
+    """Audit as far as one invocation gets, and log and measure the verdict."""
     work = audits.request({})
-    requests = run(work.steps(), work.seconds, deadline(event.context))
-    report_audit(work, requests)
+    report_audit(work, run_job(work, event.context))
 
 
-def run(steps: effects.Steps[None], seconds: float, end: float) -> int:
-    """Makes a job's requests until it is done or its time over; returns how many requests of DynamoDB it took."""
-    soft_end = time.monotonic() + seconds
+def run_job(work: Job, context: Any) -> int:
+    """Run a job until it is done or its time is over; return how many requests it made to DynamoDB."""
     before = requests_made.requests
     try:
-        step = next(steps)
-        while not (isinstance(step, effects.Checkpoint) and time.monotonic() > soft_end):
-            step = steps.send(answer(step, end))
-    except StopIteration:
-        pass
+        run_steps(work.steps(), deadline(context), time.monotonic() + work.seconds)
     except OutOfTime:
-        logger.info("Out of time: the rest is for another invocation")
+        logger.info("Out of time: the next invocation goes on from the cursor")
     return requests_made.requests - before
 
 
-def answer(step: effects.Effect, end: float) -> Any:
-    """Does what a job asks for; returns the answer."""
-    match step:
-        case effects.Scan():
-            return scan(step)
-        case effects.BatchGet():
-            return read_keys(step.table, step.keys, end, step.consistent)
-        case effects.Sleep():
-            sleep(step.seconds, end)
+# --- Effects -------------------------------------------------------------------------------------
+
+
+def run_steps(steps: Steps[None], end: float, leave_after: float = math.inf) -> None:
+    """Perform the effects that a generator yields until it ends, or at a checkpoint after `leave_after`.
+
+    Raises OutOfTime at `end`. Both times are those of time.monotonic().
+    """
+    effect = next(steps, None)
+    while effect is not None and not (isinstance(effect, Checkpoint) and time.monotonic() > leave_after):
+        try:
+            effect = steps.send(perform(effect, end))
+        except StopIteration:
+            return
+
+
+def perform(effect: Effect, end: float) -> Any:
+    """Carry out an effect and return its result. Raises OutOfTime at `end`."""
+    sleep(0, end)
+    match effect:
+        case BatchGet():
+            return batch_get(effect, end)
+        case Scan():
+            return scan(effect)
+        case Transact():
+            return transact(effect)
+        case ConditionalUpdate():
+            return conditional_update(effect)
+        case Sleep():
+            sleep(random.uniform(0, effect.seconds) if effect.jitter else effect.seconds, end)
             return int(time.time())
-        case effects.ConditionalUpdate():
-            return correct(step)
-        case Committer():
-            settle(step, end)
-    return None
+        case Checkpoint():
+            return None
+    raise TypeError(f"{effect!r} is not an effect")
 
 
-# --- Settling ------------------------------------------------------------------------------------
+def batch_get(effect: BatchGet, end: float) -> dict[Key, orders.Item]:
+    """Read items by their keys, 100 at a time; items that do not exist are left out."""
+    name = NAMES[effect.table]
+    items: dict[Key, orders.Item] = {}
+    for start in range(0, len(effect.keys), committer.READ_MAX_KEYS):
+        some = effect.keys[start : start + committer.READ_MAX_KEYS]
+        left: list[Any] = [effects.key(effect.table, values) for values in some]
+        tries = 0
+        while left:
+            sleep(random.uniform(0, committer.pause_seconds(tries)), end)
+            requests_made.requests += 1
+            request = {name: {"Keys": left, "ConsistentRead": effect.consistent}}
+            response = dynamodb.batch_get_item(RequestItems=cast(Any, request))
+            items.update({effects.key_of(effect.table, item): item for item in response["Responses"][name]})
+            # DynamoDB leaves out what it cannot read at the moment, and what is beyond 16 MB.
+            left = response["UnprocessedKeys"].get(name, {"Keys": []})["Keys"]
+            tries += 1
+    return items
 
 
-def settle(work: Committer, end: float) -> None:
-    """Makes the requests of a settlement until it is done. Raises OutOfTime at `end` (of time.monotonic())."""
-    request = work.next_request()
-    while request is not None:
-        pause(work.pause_seconds, end)
-        if isinstance(request, Read):
-            work.receive_entries(request, read_items(tables.LEDGER, request.order_ids, end))
-        else:
-            work.receive_reasons(request, transact(request))
-        request = work.next_request()
+def scan(effect: Scan) -> Page:
+    """Read a page of a table."""
+    requests_made.requests += 1
+    return effects.page(effect.table, dynamodb.scan(**effect.parameters(NAMES[effect.table])))
 
 
-def transact(transaction: Transaction) -> Sequence[Mapping[str, Any]]:
-    """Commits a transaction; returns the reasons if it was cancelled, and none if it was not."""
-    now = timestamps.from_epoch(int(time.time()))
+def transact(effect: Transact) -> Committed | Cancelled:
+    """Commit a transaction. Raises ClientError for an error that concerns more than its orders."""
+    actions = effect.transaction.actions(NAMES, timestamps.from_epoch(int(time.time())))
     requests_made.requests += 1
     try:
-        dynamodb.transact_write_items(TransactItems=transactions.actions(transaction, NAMES, now))
+        dynamodb.transact_write_items(TransactItems=actions)
     except ClientError as error:
         reasons = transactions.reasons(error.response)
         if not reasons:
             raise
-        return reasons
-    return []
+        return Cancelled(reasons)
+    return Committed()
 
 
-def pause(longest_seconds: float, end: float) -> None:
-    """Waits a random while, so that those who got into each other's way do not do so again."""
-    sleep(random.uniform(0, longest_seconds), end)
+def conditional_update(effect: ConditionalUpdate) -> bool:
+    """Update an item; return whether the condition held and no transaction was changing the item."""
+    requests_made.requests += 1
+    try:
+        dynamodb.update_item(TableName=NAMES[effect.table], **effect.parameters)
+    except (
+        dynamodb.exceptions.ConditionalCheckFailedException,
+        dynamodb.exceptions.TransactionConflictException,
+    ):
+        return False
+    return True
 
 
 def sleep(seconds: float, end: float) -> None:
-    """Waits. Raises OutOfTime at once where that would be beyond `end`."""
+    """Wait. Raises OutOfTime at once if the time after it would be beyond `end`."""
     if time.monotonic() + seconds > end:
         raise OutOfTime
     if seconds:
@@ -391,7 +436,7 @@ def sleep(seconds: float, end: float) -> None:
 
 
 def deadline(context: Any) -> float:
-    """The time, of time.monotonic(), at which an invocation should come to its end."""
+    """Return the time, of time.monotonic(), at which an invocation should end."""
     remaining_seconds: float = context.get_remaining_time_in_millis() / 1000
     return time.monotonic() + remaining_seconds - min(RESERVE_MAX_SECONDS, RESERVE_SHARE * remaining_seconds)
 
@@ -604,46 +649,3 @@ def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
             ExpressionAttributeValues={":product": {"S": product}, ":first": {"S": first}, ":last": {"S": last}},
             ConsistentRead=True,
         )["Items"]
-
-
-def scan(page: effects.Scan) -> effects.Page:
-    """A page of a table, for a job."""
-    requests_made.requests += 1
-    return effects.page(page.table, dynamodb.scan(**page.parameters(NAMES[page.table])))
-
-
-def correct(conditional_update: effects.ConditionalUpdate) -> bool:
-    """Corrects a counter; returns whether it was still as the job had seen it, and nothing was moving it."""
-    requests_made.requests += 1
-    try:
-        dynamodb.update_item(TableName=NAMES[conditional_update.table], **conditional_update.parameters)
-    except (
-        dynamodb.exceptions.ConditionalCheckFailedException,
-        dynamodb.exceptions.TransactionConflictException,  # Any plain write to an item in a transaction under way.
-    ):
-        return False
-    return True
-
-
-def read_items(table: str, order_ids: Sequence[str], end: float) -> dict[str, orders.Item]:
-    """The items of these orders as they are now, by order; those that are not there are left out."""
-    found = read_keys(table, [(order_id,) for order_id in order_ids], end, True)
-    return {order_id: item for (order_id,), item in found.items()}
-
-
-def read_keys(table: str, keys: Sequence[effects.Key], end: float, consistent: bool) -> dict[effects.Key, orders.Item]:
-    """The items with these keys; those that are not there are left out."""
-    name = NAMES[table]
-    items: dict[effects.Key, orders.Item] = {}
-    for start in range(0, len(keys), committer.READ_MAX_KEYS):
-        wanted: list[Any] = [effects.key(table, values) for values in keys[start : start + committer.READ_MAX_KEYS]]
-        tries = 0
-        while wanted:
-            pause(committer.pause_seconds(tries), end)
-            requests_made.requests += 1
-            answer = dynamodb.batch_get_item(RequestItems={name: {"Keys": wanted, "ConsistentRead": consistent}})
-            items.update({effects.key_of(table, item): item for item in answer["Responses"][name]})
-            # DynamoDB leaves out what it cannot read at the moment, and answers at most 16 MB at once.
-            wanted = answer["UnprocessedKeys"].get(name, {"Keys": []})["Keys"]
-            tries += 1
-    return items

@@ -44,14 +44,19 @@ import time
 from bench.batches import Case, orders
 from bench.records import Feed
 from chalicelib import tables
-from chalicelib.counting import committer, stream, transactions
+from chalicelib.counting import committer, stream
+from chalicelib.effects import Committed
 names = {table: table for table in tables.KEYS}
 batch = orders(Feed(), Case("new", 1000, 10), 5)
 def plan():
-    work = committer.for_stream(stream.read(batch).records_by_order)
-    while request := work.next_request():
-        transactions.actions(request, names, "2026-11-23T18:13:05Z")
-        work.receive_reasons(request, [])
+    steps = committer.for_stream(stream.read(batch).records_by_order).steps()
+    effect = next(steps)
+    while effect:
+        effect.transaction.actions(names, "2026-11-23T18:13:05Z")
+        try:
+            effect = steps.send(Committed())
+        except StopIteration:
+            break
 best = 9.0
 for _ in range(100):
     started = time.process_time()

@@ -10,7 +10,7 @@ from bench.delivery import Way, create_parameters
 from bench.records import Feed
 from bench.wire import Wire
 from chalicelib import tables
-from chalicelib.counting import ledger, stream
+from chalicelib.counting import entry_item, ledger, stream
 from localcloud.emulator import Emulator
 
 BUCKET = "order-totals-bench"
@@ -55,7 +55,7 @@ def an_entry() -> Any:
     """An entry's item, as the app itself makes it."""
     (record,) = stream.read(orders(Feed(), Case("new", 1, 1), 5)).records_by_order.popitem()[1]
     entry = ledger.apply(ledger.absent(record.order_id), record)
-    return ledger.to_item(entry)
+    return entry_item.to_item(entry)
 
 
 def line(entry: Any, number: int) -> str:

@@ -1,28 +1,39 @@
-"""Effects: what the core asks app.py to do. A generator yields them and is sent the results."""
+"""Effects: what the core asks app.py to do.
+
+Handler and jobs are generators. They yield these values, and `perform` in app.py carries each one out and sends back
+its result. So the core makes no call and reads no clock.
+"""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from chalicelib import tables
-from chalicelib.counting.committer import Committer
 from chalicelib.orders import Item
 
 Key = tuple[str, ...]
-"""The values of an item's key attributes, as tables.KEYS names them."""
+"""The values of an item's key attributes, in the order of tables.KEYS."""
+
+
+class BatchGet(NamedTuple):
+    """Read items by their keys. The result is a dict of the items that exist, by key."""
+
+    table: str
+    keys: Sequence[Key]
+    consistent: bool = True
 
 
 class Scan(NamedTuple):
-    """A page of a table. The answer is a Page."""
+    """Read a page of a table. The result is a Page."""
 
     table: str
-    start: Key | None  # The key after which it starts.
+    start: Key | None  # The key after which the page starts.
     limit: int
     consistent: bool = True
     segment: int = 0
     segments: int = 1
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """The parameters of DynamoDB's Scan, `name` being the table's own."""
+        """Return the parameters of DynamoDB's Scan; `name` is the table's physical name."""
         parameters: dict[str, Any] = {"TableName": name, "Limit": self.limit, "ConsistentRead": self.consistent}
         if self.start is not None:
             parameters["ExclusiveStartKey"] = key(self.table, self.start)
@@ -32,64 +43,78 @@ class Scan(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What a Scan found."""
+    """The result of a Scan."""
 
     items: Sequence[Item]
-    last: Key | None  # The key after which the next page starts; None if there is no more.
+    last: Key | None  # The key after which the next page starts; None at the end of the table.
 
 
-def page(table: str, answer: Mapping[str, Any]) -> Page:
-    """DynamoDB's answer to a Scan."""
-    last = answer.get("LastEvaluatedKey")
-    return Page(answer["Items"], None if last is None else key_of(table, last))
+class Actions(Protocol):
+    """The content of a transaction."""
+
+    def actions(self, names: Mapping[str, str], now: str) -> list[Any]:
+        """Return the `TransactItems`; `names` are the tables' physical names, `now` is a timestamp."""
 
 
-class BatchGet(NamedTuple):
-    """Items by their keys. The answer is a dict of those that are there."""
+class Transact(NamedTuple):
+    """Commit a transaction. The result is Committed or Cancelled."""
 
-    table: str
-    keys: Sequence[Key]
-    consistent: bool = True
+    transaction: Actions
 
 
-class Sleep(NamedTuple):
-    """A pause. The answer is the time after it, in epoch seconds."""
-
-    seconds: float = 0.0
+class Committed(NamedTuple):
+    """DynamoDB carried out the whole transaction."""
 
 
-class Checkpoint(NamedTuple):
-    """No request: here the job can be left and its cursor taken."""
+class Cancelled(NamedTuple):
+    """DynamoDB carried out nothing of the transaction."""
+
+    reasons: Sequence[Mapping[str, Any]]  # In the form and order of `CancellationReasons`.
 
 
 class ConditionalUpdate(NamedTuple):
-    """An UpdateItem with a condition. The answer is whether the condition held."""
+    """Update an item on a condition. The result is whether the condition held."""
 
     table: str
-    parameters: Mapping[str, Any]  # All but the table's name.
+    parameters: Mapping[str, Any]  # Of DynamoDB's UpdateItem, without the table's name.
 
 
-Effect = Scan | BatchGet | Sleep | Checkpoint | ConditionalUpdate | Committer
-"""A Committer is to be settled; its answer is None."""
+class Sleep(NamedTuple):
+    """Wait. The result is the time after it, in epoch seconds."""
+
+    seconds: float = 0.0
+    jitter: bool = False  # Wait a random part of the seconds, so that conflicting invocations do not collide again.
+
+
+class Checkpoint(NamedTuple):
+    """Do nothing. A job can be left here, and its cursor taken."""
+
+
+Effect = BatchGet | Scan | Transact | ConditionalUpdate | Sleep | Checkpoint
+
+Result = TypeVar("Result")
+Steps = Generator[Effect, Any, Result]
+"""A generator that yields effects, is sent their results, and returns a result of its own."""
 
 
 class RequestCounter:
-    """How many requests this container has made of DynamoDB for jobs and settlements."""
+    """Counts the requests that this container has made to DynamoDB for effects."""
 
     def __init__(self) -> None:
         self.requests = 0
 
 
-Result = TypeVar("Result")
-Steps = Generator[Effect, Any, Result]
-"""Something that yields requests, is sent their answers, and comes to a result."""
+def page(table: str, response: Mapping[str, Any]) -> Page:
+    """Return the page in DynamoDB's response to a Scan."""
+    last = response.get("LastEvaluatedKey")
+    return Page(response["Items"], None if last is None else key_of(table, last))
 
 
 def key(table: str, values: Key) -> dict[str, Any]:
-    """A key as DynamoDB takes it."""
+    """Return a key in DynamoDB's form."""
     return {name: {"S": value} for name, value in zip(tables.KEYS[table], values, strict=True)}
 
 
 def key_of(table: str, item: Item) -> Key:
-    """The key of an item."""
+    """Return the key of an item."""
     return tuple(item[name]["S"] for name in tables.KEYS[table])

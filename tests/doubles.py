@@ -4,6 +4,7 @@ What the real service answers is not proven here; that is done against an emulat
 """
 
 import copy
+import math
 import pickle
 import re
 import zlib
@@ -11,9 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chalicelib import effects, tables, timestamps
-from chalicelib.counting import committer, ledger, stream
-from chalicelib.counting.committer import Committer, Read
-from chalicelib.counting.transactions import Transaction, actions
+from chalicelib.counting import committer, entry_item, ledger, stream
+from chalicelib.counting.committer import Committer
 
 NAMES = {table: table for table in tables.KEYS}
 NOW = 1_795_000_000  # Epoch seconds.
@@ -56,17 +56,10 @@ class FakeDynamoDB:
     def _seen_by(self, asked: effects.Scan | effects.BatchGet) -> dict[tuple[str, ...], dict[str, Any]]:
         return (self.tables if asked.consistent or not self.lags else self._replica)[asked.table]
 
-    def read(self, table: str, order_ids: Sequence[str]) -> dict[str, Any]:
-        """BatchGetItem, consistent."""
-        assert 1 <= len(order_ids) <= 100
-        assert len(set(order_ids)) == len(order_ids)
-        self.reads += 1
-        found = {order_id: self.tables[table].get((order_id,)) for order_id in order_ids}
-        return {order_id: copy.deepcopy(item) for order_id, item in found.items() if item is not None}
-
-    def lookup(self, asked: effects.BatchGet) -> dict[effects.Key, Any]:
-        """BatchGetItem, as often as it takes."""
+    def batch_get(self, asked: effects.BatchGet) -> dict[effects.Key, Any]:
+        """BatchGetItem, as many requests as it takes."""
         assert len(set(asked.keys)) == len(asked.keys)
+        self.reads += math.ceil(len(asked.keys) / 100)
         table = self._seen_by(asked)
         found = {key: table.get(key) for key in asked.keys}
         return {key: copy.deepcopy(item) for key, item in found.items() if item is not None}
@@ -187,27 +180,18 @@ class FakeDynamoDB:
 
     def entry(self, order_id: str) -> ledger.Entry:
         """An order's ledger entry."""
-        return ledger.entry(order_id, self.tables[tables.LEDGER].get((order_id,)))
+        return entry_item.from_item(order_id, self.tables[tables.LEDGER].get((order_id,)))
 
 
-def settle(work: Committer, dynamo: FakeDynamoDB, most_requests: int = 10_000) -> Committer:
-    """Makes a settlement's requests of `dynamo` until it is done, as app.py does of the real one."""
-    for _ in range(most_requests):
-        request = work.next_request()
-        if request is None:
-            return work
-        if isinstance(request, Read):
-            work.receive_entries(request, dynamo.read(tables.LEDGER, request.order_ids))
-        else:
-            assert isinstance(request, Transaction)
-            reasons = dynamo.transact(actions(request, NAMES, timestamps.from_epoch(NOW)))
-            work.receive_reasons(request, reasons)
-    raise AssertionError("the settlement does not come to an end")
+def commit(work: Committer, dynamo: FakeDynamoDB) -> Committer:
+    """Run a committer on `dynamo` until every order has ended."""
+    run(work, dynamo)
+    return work
 
 
 def deliver(records: Sequence[dict[str, Any]], dynamo: FakeDynamoDB) -> Committer:
-    """Has a batch of stream records settled."""
-    return settle(committer.for_stream(stream.read(records).records_by_order), dynamo)
+    """Commit a batch of stream records."""
+    return commit(committer.for_stream(stream.read(records).records_by_order), dynamo)
 
 
 def run(
@@ -216,40 +200,47 @@ def run(
     checkpoints: int = 1_000_000,
     before_each: Callable[[effects.Effect], None] | None = None,
 ) -> None:
-    """Makes a job's requests of `dynamo`, as app.py does of the real one.
+    """Perform the effects of a committer or a job on `dynamo`, as app.py does on the real one.
 
-    Leaves it at a checkpoint after this many. `before_each` is called before each request.
+    Leaves a job after this many checkpoints. Calls `before_each` before each effect.
     """
     steps = work.steps()
-    answer: Any = None
+    result: Any = None
     dynamo.catch_up()
     for _ in range(1_000_000):
         try:
-            step = steps.send(answer)
+            effect = steps.send(result)
         except StopIteration:
             return
         if before_each:
-            before_each(step)
-        answer = None
-        match step:
-            case effects.Scan():
-                answer = dynamo.scan(step)
-            case effects.BatchGet():
-                answer = dynamo.lookup(step)
-            case effects.ConditionalUpdate():
-                answer = dynamo.update(step)
-            case effects.Sleep():
-                if step.seconds:
-                    dynamo.now += int(step.seconds)
-                    dynamo.catch_up()
-                answer = dynamo.now
-            case effects.Checkpoint():
-                checkpoints -= 1
-                if checkpoints == 0:
-                    return
-            case Committer():
-                settle(step, dynamo)
-    raise AssertionError("the job does not come to an end")
+            before_each(effect)
+        if isinstance(effect, effects.Checkpoint):
+            checkpoints -= 1
+            if checkpoints == 0:
+                return
+        result = perform(effect, dynamo)
+    raise AssertionError("the steps do not come to an end")
+
+
+def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
+    """Carry out one effect on `dynamo` and return its result."""
+    match effect:
+        case effects.Scan():
+            return dynamo.scan(effect)
+        case effects.BatchGet():
+            return dynamo.batch_get(effect)
+        case effects.ConditionalUpdate():
+            return dynamo.update(effect)
+        case effects.Transact():
+            reasons = dynamo.transact(effect.transaction.actions(NAMES, timestamps.from_epoch(NOW)))
+            return effects.Cancelled(reasons) if reasons else effects.Committed()
+        case effects.Sleep():
+            if effect.seconds:
+                dynamo.now += int(effect.seconds)
+                dynamo.catch_up()
+            return dynamo.now
+        case effects.Checkpoint():
+            return None
 
 
 def _can_add(item: dict[str, Any], update: dict[str, Any]) -> bool:

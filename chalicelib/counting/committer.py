@@ -1,60 +1,53 @@
-"""A settlement: what is asked of DynamoDB, one request after another, until a batch of orders is counted.
+"""The committer: the requests that it takes to count a batch of orders.
 
-It is sans I/O: app.py takes the next request from here, makes it, and hands back the answer. It makes none
-itself, sleeps not and knows no clock. Its laws, walked by tests/unit/test_settlement.py:
+An optimistic commit loop. It plans a change for each order, packs the changes into transactions, and looks at the
+result of each one. Its invariants, explained in docs/design.md:
 
-1. New orders are assumed to be new: no read. The first one that turns out to be known already is taken for
-   a sign of a redelivered batch, and what is still assumed is read instead.
-2. A change that is refused is planned again from the entry that refused it.
-3. What was refused because DynamoDB was busy is asked for again, after a pause that grows while it stays so.
-4. An order that can never be counted is set apart: it ends in `set_apart`, and all other orders are counted.
-   Either DynamoDB refuses its change for good, or its ledger entry cannot be read.
-5. It ends when nothing is left to do, and then every order's change has been committed, was not needed,
-   or stands in `stale` or `set_apart`.
+- new-until-refused: new orders are assumed to be new and are not read. The first one that turns out to be known
+  shows that the batch was redelivered, so the rest of it is read.
+- conflicts-are-replanned: a change whose entry has changed meanwhile is planned again from the entry as it is.
+- busy-is-retried-with-growing-pauses: what DynamoDB is too busy for is tried again until the invocation ends.
+- fatal-is-set-apart: an order that can never be counted ends in `set_apart`, and all others are counted. Either
+  DynamoDB will never accept its change, or its ledger entry cannot be read.
+- every-order-ends: in the end, each order is committed, unchanged, stale or set apart.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from chalicelib.counting import ledger, transactions
-from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Status
+from chalicelib import tables
+from chalicelib.counting import entry_item, ledger, transactions
+from chalicelib.counting.ledger import ChangeRecord, Entry, Status
 from chalicelib.counting.transactions import Transaction
+from chalicelib.effects import BatchGet, Cancelled, Sleep, Steps, Transact
 from chalicelib.orders import Item
 
-# API reference, BatchGetItem: up to 100 items.
 READ_MAX_KEYS = 100
+"""BatchGetItem reads up to 100 items (API reference)."""
 
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
 def pause_seconds(tries: int) -> float:
-    """How long to wait at the most after this many tries in a row that DynamoDB was too busy for."""
+    """Return the longest pause after this many tries in a row for which DynamoDB was too busy."""
     return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10)) if tries else 0.0
-
-
-class Read(NamedTuple):
-    """A request for ledger entries, at most READ_MAX_KEYS."""
-
-    order_ids: Sequence[str]
 
 
 @dataclass
 class CommitCounts:
-    """What a settlement has done so far."""
+    """What a committer has done so far."""
 
-    applied: int = 0  # Orders of which the entry says something else than before.
-    unchanged: int = 0  # Orders of which it said that already.
+    applied: int = 0  # Orders whose entry was changed.
+    unchanged: int = 0  # Orders whose entry already had the same content.
     transactions: int = 0  # Requests, cancelled ones too.
-    conflicts: int = 0  # Transactions that were refused because DynamoDB was busy with their items.
+    conflicts: int = 0  # Transactions for which DynamoDB was too busy.
     reads: int = 0  # Requests.
-    rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # FieldErrors by order.
+    rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # The field errors of invalid orders.
 
 
 class Committer:
-    """The way of a batch of orders into the ledger and the counters."""
+    """Commits the changes of a batch of orders."""
 
     def __init__(
         self,
@@ -67,57 +60,40 @@ class Committer:
     ) -> None:
         """`plan(entry)` returns the next entry, the same object if nothing changes, or None if the entry is stale.
 
-        The order of a stale entry ends in `stale`. An unreadable entry is planned only with `rebuild`.
+        The orders: `known` entries, `assumed_new` ids, and `unread` ids whose entries are read first. An unreadable
+        entry is planned only with `rebuild`.
         """
         self.counts = CommitCounts()
         self.stale: list[str] = []
-        self.set_apart: dict[str, str] = {}  # Why, by order.
+        self.set_apart: dict[str, str] = {}  # The reason, by order.
         self._plan = plan
         self._rebuild = rebuild
         self._entries = {entry.order_id: entry for entry in known}
         self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
         self._assumed_new = set(assumed_new)
-        self._unread = deque(unread)
-        self._transactions: deque[Transaction] = deque()
+        self._unread = list(unread)
+        self._transactions: list[Transaction] = []  # The next one last.
         self._busy_in_a_row = 0
 
-    @property
-    def pause_seconds(self) -> float:
-        """How long to wait at the most before the next request; the caller adds the jitter."""
-        return pause_seconds(self._busy_in_a_row)
+    def steps(self) -> Steps[None]:
+        """Yield the effects until every order has ended."""
+        while self._unread or self._transactions or self._plan_transactions():
+            if self._busy_in_a_row:
+                yield Sleep(pause_seconds(self._busy_in_a_row), jitter=True)
+            if self._unread:
+                yield from self._read_entries()
+            else:
+                yield from self._transact(self._transactions.pop())
 
-    def next_request(self) -> Read | Transaction | None:
-        """Return what to ask DynamoDB for; None when all is done."""
-        if self._unread:
-            return Read([self._unread[index] for index in range(min(READ_MAX_KEYS, len(self._unread)))])
-        if not self._transactions:
-            self._transactions.extend(transactions.pack(self._plan_changes()))
-        return self._transactions[0] if self._transactions else None
-
-    def receive_entries(self, request: Read, items: Mapping[str, Item]) -> None:
-        """Takes the answer to a Read: the entries' items by order; one that is missing is not there."""
+    def _read_entries(self) -> Steps[None]:
+        order_ids, self._unread = self._unread[:READ_MAX_KEYS], self._unread[READ_MAX_KEYS:]
+        items = yield BatchGet(tables.LEDGER, [(order_id,) for order_id in order_ids])
         self.counts.reads += 1
-        for order_id in request.order_ids:
-            self._unread.popleft()
-            self._entries[order_id] = ledger.entry(order_id, items.get(order_id))
+        for order_id in order_ids:
+            self._entries[order_id] = entry_item.from_item(order_id, items.get((order_id,)))
 
-    def receive_reasons(self, transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> None:
-        """Takes the answer to a Transaction: why it was cancelled; no reasons if it was committed."""
-        self.counts.transactions += 1
-        self._transactions.popleft()
-        if not reasons:
-            self._busy_in_a_row = 0
-            self._commit(transaction)
-            return
-        cancellation = transactions.cancellation(transaction, reasons)
-        self._busy_in_a_row = self._busy_in_a_row + 1 if cancellation.retryable else 0
-        self.counts.conflicts += cancellation.retryable
-        if cancellation.fatal:
-            self._isolate(transaction, cancellation.fatal)
-        else:
-            self._plan_again(transaction, cancellation.conflicts)
-
-    def _plan_changes(self) -> list[Change]:
+    def _plan_transactions(self) -> bool:
+        """Plan a change for each entry at hand; return whether there is something to commit."""
         changes = []
         for order_id, before in self._entries.items():
             if before.unreadable and not self._rebuild:
@@ -133,9 +109,19 @@ class Committer:
             else:
                 changes.append(change)
         self._entries.clear()
-        return changes
+        self._transactions = transactions.pack(changes)[::-1]
+        return bool(self._transactions)
 
-    def _commit(self, transaction: Transaction) -> None:
+    def _transact(self, transaction: Transaction) -> Steps[None]:
+        result = yield Transact(transaction)
+        self.counts.transactions += 1
+        if isinstance(result, Cancelled):
+            self._cancelled(transaction, result)
+        else:
+            self._committed(transaction)
+
+    def _committed(self, transaction: Transaction) -> None:
+        self._busy_in_a_row = 0
         for change in transaction.changes:
             if change.only_advances_position:
                 self.counts.unchanged += 1
@@ -144,19 +130,29 @@ class Committer:
             if change.after.status is Status.REJECTED:
                 self.counts.rejected[change.after.order_id] = change.after.problems
 
-    def _plan_again(self, transaction: Transaction, refused: Mapping[str, Item | None]) -> None:
+    def _cancelled(self, transaction: Transaction, result: Cancelled) -> None:
+        cancellation = transactions.cancellation(transaction, result.reasons)
+        self._busy_in_a_row = self._busy_in_a_row + 1 if cancellation.retryable else 0
+        self.counts.conflicts += cancellation.retryable
+        if cancellation.fatal:
+            self._isolate(transaction, cancellation.fatal)
+        else:
+            self._plan_again(transaction, cancellation.conflicts)
+
+    def _plan_again(self, transaction: Transaction, conflicts: Mapping[str, Item | None]) -> None:
+        """Have the changes planned again, those in conflict from the entries as they are now."""
         for change in transaction.changes:
             order_id = change.before.order_id
             self._entries[order_id] = (
-                ledger.entry(order_id, refused[order_id]) if order_id in refused else change.before
+                entry_item.from_item(order_id, conflicts[order_id]) if order_id in conflicts else change.before
             )
-        if not self._assumed_new.isdisjoint(refused):
-            self._assumed_new.difference_update(refused)
+        if not self._assumed_new.isdisjoint(conflicts):
+            self._assumed_new.difference_update(conflicts)
             self._stop_assuming()
 
     def _stop_assuming(self) -> None:
-        """Law 1: takes everything back that is not on its way yet, to read what is only assumed of it."""
-        for transaction in self._transactions:
+        """Read the orders that are still only assumed to be new (new-until-refused)."""
+        for transaction in reversed(self._transactions):
             for change in transaction.changes:
                 self._entries[change.before.order_id] = change.before
         self._transactions.clear()
@@ -166,18 +162,18 @@ class Committer:
         self._unread.extend(assumed)
         self._assumed_new.clear()
 
-    def _isolate(self, transaction: Transaction, why: str) -> None:
-        """Find the changes that DynamoDB refuses by splitting the transaction in split (law 4)."""
+    def _isolate(self, transaction: Transaction, reason: str) -> None:
+        """Find the change that DynamoDB will never accept by splitting its transaction (fatal-is-set-apart)."""
         if len(transaction.changes) == 1:
-            self.set_apart[transaction.changes[0].before.order_id] = why
+            self.set_apart[transaction.changes[0].before.order_id] = reason
         else:
-            self._transactions.extendleft(transactions.split(transaction))
+            self._transactions.extend(transactions.split(transaction))
 
 
-def for_stream(news: Mapping[str, Sequence[ChangeRecord]]) -> Committer:
-    """The settlement of a batch of stream records, by order and oldest first."""
+def for_stream(records_by_order: Mapping[str, Sequence[ChangeRecord]]) -> Committer:
+    """Return the committer for a batch of stream records; those of one order come oldest first."""
     return Committer(
-        lambda entry: ledger.apply_all(entry, news[entry.order_id]),
-        assumed_new=[order_id for order_id, records in news.items() if records[0].is_insert],
-        unread=[order_id for order_id, records in news.items() if not records[0].is_insert],
+        lambda entry: ledger.apply_all(entry, records_by_order[entry.order_id]),
+        assumed_new=[order_id for order_id, records in records_by_order.items() if records[0].is_insert],
+        unread=[order_id for order_id, records in records_by_order.items() if not records[0].is_insert],
     )

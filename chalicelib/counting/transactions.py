@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib import tables
-from chalicelib.counting import ledger
+from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Change, Status
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, CounterKey, Increments
@@ -50,6 +50,19 @@ class Transaction(NamedTuple):
 
     changes: Sequence[Change]
     increments: Mapping[CounterKey, Increments]
+
+    def actions(self, names: Mapping[str, str], now: str) -> list[Any]:
+        """Return the `TransactItems`: the entries in the order of the changes, then the counters.
+
+        `names` are the tables' physical names by their logical ones; `now` is a timestamp.
+        """
+        ledger_name = names[tables.LEDGER]
+        puts = [{"Put": _put(change, ledger_name)} for change in self.changes]
+        updates = [
+            {"Update": _update(counter, amounts, names[counter.table], now)}
+            for counter, amounts in self.increments.items()
+        ]
+        return puts + updates
 
 
 class Cancellation(NamedTuple):
@@ -101,24 +114,10 @@ def split(transaction: Transaction) -> list[Transaction]:
 # --- The request ---------------------------------------------------------------------------------
 
 
-def actions(transaction: Transaction, names: Mapping[str, str], now: str) -> list[Any]:
-    """The `TransactItems`: the ledger's entries in the order of the changes, then the counters.
-
-    `names` has the tables' names by their logical ones; `now` is an instant.
-    """
-    ledger_name = names[tables.LEDGER]
-    puts = [{"Put": _put(change, ledger_name)} for change in transaction.changes]
-    updates = [
-        {"Update": _update(counter, amounts, names[counter.table], now)}
-        for counter, amounts in transaction.increments.items()
-    ]
-    return puts + updates
-
-
 def _put(change: Change, ledger_name: str) -> dict[str, Any]:
     put: dict[str, Any] = {
         "TableName": ledger_name,
-        "Item": ledger.to_item(change.after),
+        "Item": entry_item.to_item(change.after),
         # Law 1: only over the very entry that the change was made from.
         "ConditionExpression": "attribute_not_exists(OrderID)",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",

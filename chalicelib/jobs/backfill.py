@@ -82,7 +82,7 @@ class Backfill:
             entries = yield from reads.read_entries(open_orders)  # Before the items, always: see comparison.
             current = yield from reads.read_orders(open_orders)
             work = reconciliation(entries.values(), current, now)
-            yield work
+            yield from work.steps()
             self._note_settled(work)
             open_orders = work.stale
 

@@ -8,10 +8,22 @@ import binascii
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from chalicelib.effects import Steps
 from chalicelib.jobs.shapes import Shape
 from chalicelib.views import VIEWS
+
+
+class Job(Protocol):
+    """A backfill or an audit."""
+
+    seconds: int
+    """After how long to leave the job at a checkpoint."""
+
+    def steps(self) -> Steps[None]:
+        """Yield the effects until the job is done."""
+
 
 SECONDS_MAX = 900
 """Lambda's longest timeout (Lambda quotas)."""

@@ -137,7 +137,7 @@ def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
     page: Page, site: Site, stack: Stack, unique: str
 ):
     status, light, news = page.locator("#status"), page.locator("#status-text"), page.locator("#status-news")
-    order_status = page.locator("#placed .order_status").first
+    order_status = page.locator("#placed .standing").first
     page.goto(site.url)
     expect(light).not_to_have_text("Connecting …")
     with stream_off(stack):

@@ -85,7 +85,7 @@ def test_an_operator_finds_drift_mends_it_and_finds_none(
     assert run(audit.main, shop, "--json", str(tmp_path / "audit.json")) == 1
     told = capsys.readouterr().out
     assert unique in told
-    assert "Drift in 1 product. Run the audit again with repair." in told
+    assert "Drift in 1 product. Run the audit again with repair" in told
     (finding,) = json.loads((tmp_path / "audit.json").read_text())["counters"]["findings"]
     assert (finding["stored"], finding["expected"]) == ({"totalQuantity": 6}, {"totalQuantity": 5})
     assert total(shop, unique) == (6, 1), "read-only"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from chalicelib import effects, orders, views
-from chalicelib.counting import ledger, stream, transactions
+from chalicelib.counting import entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Change, ChangeKind, ChangeRecord, ContributionRule, Entry, Status, Transition
 from chalicelib.jobs import backfill, reads
@@ -103,15 +103,15 @@ def _(lab: Harness) -> Any:
 
 @mutation("errors are swallowed", "faults")
 def _(lab: Harness) -> Any:
-    settle = lab.shell.settle
+    run_steps = lab.shell.run_steps
 
     def swallowing(*arguments: Any) -> None:
         try:
-            settle(*arguments)
+            run_steps(*arguments)
         except Exception:
             return
 
-    return mock.patch.object(lab.shell, "settle", swallowing)
+    return mock.patch.object(lab.shell, "run_steps", swallowing)
 
 
 @mutation("what a condition refuses is taken for done", "redelivery")
@@ -127,13 +127,15 @@ def _(lab: Harness) -> Any:
 
 @mutation("what a conflict refuses is taken for done", "faults")
 def _(lab: Harness) -> Any:
-    receive_reasons = Committer.receive_reasons
+    cancelled = Committer._cancelled
 
-    def trusting(work: Committer, transaction: Any, reasons: Any) -> None:
-        busy = {reason["Code"] for reason in reasons} & transactions.RETRYABLE_CODES
-        receive_reasons(work, transaction, [] if busy else reasons)
+    def trusting(work: Committer, transaction: Any, result: Any) -> None:
+        if {reason["Code"] for reason in result.reasons} & transactions.RETRYABLE_CODES:
+            work._committed(transaction)
+        else:
+            cancelled(work, transaction, result)
 
-    return mock.patch.object(Committer, "receive_reasons", trusting)
+    return mock.patch.object(Committer, "_cancelled", trusting)
 
 
 # --- Records -------------------------------------------------------------------------------------
@@ -180,7 +182,7 @@ def _(lab: Harness) -> Any:
 def _(lab: Harness) -> Any:
     def if_different(real: Any, entry: Entry, records: Sequence[ChangeRecord]) -> Entry:
         last: Entry = real(entry, records)
-        return entry if not entry.ahead_of_stream and ledger._says(last) == ledger._says(entry) else last
+        return entry if not entry.ahead_of_stream and ledger._content(last) == ledger._content(entry) else last
 
     return apply_all(if_different)
 
@@ -192,13 +194,13 @@ def _(lab: Harness) -> Any:
 
 @mutation("a removal leaves no tombstone", "redelivery")
 def _(lab: Harness) -> Any:
-    read = ledger.entry
+    read = entry_item.from_item
 
     def forgetful(order_id: str, item: Any) -> Entry:
         entry = read(order_id, item)
         return Entry(order_id, entry.revision) if entry.status is Status.CANCELLED else entry
 
-    return mock.patch.object(ledger, "entry", forgetful)
+    return mock.patch.object(entry_item, "from_item", forgetful)
 
 
 @mutation("the removal of an order that was never counted leaves no tombstone", "redelivery")
@@ -262,7 +264,7 @@ def _(lab: Harness) -> Any:
             entries = yield from reads.read_entries(open_orders)
             now = yield effects.Sleep()
             settling = backfill.reconciliation(entries.values(), current, now)
-            yield settling
+            yield from settling.steps()
             open_orders = settling.stale
 
     return mock.patch.object(backfill.Backfill, "_match", match)

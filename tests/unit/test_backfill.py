@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib import views
+from chalicelib import effects, views
 from chalicelib.counting import ledger
-from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Entry, Status, absent
 from chalicelib.jobs import backfill as backfills
 from chalicelib.jobs import invocation, shapes
 from chalicelib.jobs.invocation import BadRequest
-from tests.doubles import NOW, FakeDynamoDB, deliver, run, settle
+from tests.doubles import NOW, FakeDynamoDB, commit, deliver, run
 from tests.shop import Shop
 from tests.streams import Stream, item
 
@@ -36,7 +35,7 @@ def test_what_is_missing_is_counted_and_what_is_wrong_is_mended():
     placed.put(item("other"))
     deliver(placed.records, dynamo)
     items = {"other": item("other", quantity=6), "new": item("new", "Pen")}
-    work = settle(backfills.reconciliation(entries(dynamo, *items).values(), items, NOW), dynamo)
+    work = commit(backfills.reconciliation(entries(dynamo, *items).values(), items, NOW), dynamo)
     assert dynamo.totals() == {"Notebook": (6, 1), "Pen": (5, 1)}
     assert (work.counts.applied, work.stale) == (2, [])
 
@@ -44,8 +43,8 @@ def test_what_is_missing_is_counted_and_what_is_wrong_is_mended():
 def test_a_second_run_writes_nothing():
     dynamo = FakeDynamoDB()
     items = {"new": item("new")}
-    settle(backfills.reconciliation(entries(dynamo, "new").values(), items, NOW), dynamo)
-    again = settle(backfills.reconciliation(entries(dynamo, "new").values(), items, NOW + 9999), dynamo)
+    commit(backfills.reconciliation(entries(dynamo, "new").values(), items, NOW), dynamo)
+    again = commit(backfills.reconciliation(entries(dynamo, "new").values(), items, NOW + 9999), dynamo)
     assert again.counts.transactions == 0
 
 
@@ -53,7 +52,7 @@ def test_an_order_that_is_gone_is_left_to_the_stream():
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("orphaned"))
     deliver(placed.records, dynamo)
-    settle(backfills.reconciliation(entries(dynamo, "orphaned").values(), {}, NOW), dynamo)
+    commit(backfills.reconciliation(entries(dynamo, "orphaned").values(), {}, NOW), dynamo)
     deliver([placed.remove("orphaned", expired=True)], dynamo)
     assert dynamo.totals() == {"Notebook": (5, 1)}
 
@@ -65,7 +64,7 @@ def test_an_entry_that_the_stream_overtakes_is_stale_and_left_as_the_stream_made
     placed.put(item("o", quantity=6))
     placed.put(item("o", quantity=7))
     deliver(placed.records, dynamo)
-    settle(work, dynamo)
+    commit(work, dynamo)
     assert work.stale == ["o"]
     assert dynamo.totals() == {"Notebook": (7, 1)}
 
@@ -116,7 +115,7 @@ def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
     shop.lose()
 
     def amend(step: object) -> None:
-        if isinstance(step, Committer) and shop.told.items["o"]["Quantity"]["N"] == "6":
+        if isinstance(step, effects.Transact) and shop.told.items["o"]["Quantity"]["N"] == "6":
             shop.put(item("o", quantity=7))
             shop.deliver()
             shop.put(item("o", quantity=8))
@@ -130,7 +129,7 @@ def test_an_order_that_is_gone_is_cancelled_only_where_the_stream_has_been_waite
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("orphaned"))
     deliver(placed.records, dynamo)
-    settle(backfills.reconciliation(entries(dynamo, "orphaned").values(), {}, NOW, repair=True), dynamo)
+    commit(backfills.reconciliation(entries(dynamo, "orphaned").values(), {}, NOW, repair=True), dynamo)
     assert dynamo.totals() == {"Notebook": (0, 0)}
     assert dynamo.entry("orphaned").status is Status.CANCELLED
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from chalicelib import views
-from chalicelib.counting import committer, ledger, stream, transactions
+from chalicelib.counting import committer, entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Status
 from chalicelib.counting.transactions import ACTIONS_MAX, REVISION
-from tests.doubles import Crash, FakeDynamoDB, deliver, settle
+from chalicelib.effects import Effect, Sleep, Transact
+from tests.doubles import Crash, FakeDynamoDB, deliver, run
 from tests.streams import Stream, item
 
 COUNTERS_OF_ONE_ORDER = len(views.VIEWS)
@@ -95,11 +96,12 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
     deliver([*placed.records, placed.remove("o0")], dynamo)
     again = placed.put(item("o0", "Product 0"))
     work = committer.for_stream(stream.read([{**again, "eventName": "MODIFY"}]).records_by_order)
-    request = work.next_request()
-    assert isinstance(request, committer.Read)
-    work.receive_entries(request, dynamo.read("LedgerTable", request.order_ids))
-    dynamo.tables["LedgerTable"].clear()  # As TTL does it to a tombstone.
-    settle(work, dynamo)
+
+    def expire(effect: Effect) -> None:
+        if isinstance(effect, Transact):
+            dynamo.tables["LedgerTable"].clear()  # As TTL deletes a tombstone.
+
+    run(work, dynamo, before_each=expire)
     assert dynamo.totals() == {"Product 0": (5, 1)}
 
 
@@ -119,20 +121,15 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
 def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
     dynamo = FakeDynamoDB()
     work = committer.for_stream(stream.read(new_orders(1).records).records_by_order)
-    pauses = []
-
-    def refuse() -> Sequence[dict[str, Any]] | None:
-        pauses.append(work.pause_seconds)
-        return reasons if len(pauses) <= 12 else None
-
-    dynamo.before_transaction = refuse
-    settle(work, dynamo)
-    assert pauses[0] == 0
+    effects: list[Effect] = []
+    dynamo.before_transaction = lambda: reasons if dynamo.transactions <= 12 else None
+    run(work, dynamo, before_each=effects.append)
+    pauses = [effect.seconds for effect in effects if isinstance(effect, Sleep) and effect.jitter]
+    assert [type(effect) for effect in effects] == [Transact, *[Sleep, Transact] * 12]
     assert pauses == sorted(pauses)
-    assert pauses[1] < pauses[2] < pauses[3]
+    assert 0 < pauses[0] < pauses[1] < pauses[2]
     assert pauses[-1] <= 1
     assert work.counts.conflicts == 12
-    assert work.pause_seconds == 0
     assert dynamo.totals() == {"Product 0": (5, 1)}
 
 
@@ -140,7 +137,7 @@ def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
     dynamo, placed = FakeDynamoDB(), new_orders(2)
     deliver(placed.records[:1], dynamo)
     answers: list[Sequence[dict[str, Any]] | None] = [
-        [{"Code": "ConditionalCheckFailed", "Item": ledger.to_item(dynamo.entry("o0"))}, CONFLICT, NONE]
+        [{"Code": "ConditionalCheckFailed", "Item": entry_item.to_item(dynamo.entry("o0"))}, CONFLICT, NONE]
     ]
     dynamo.before_transaction = lambda: answers.pop() if answers else None
     deliver(placed.records, dynamo)
@@ -227,7 +224,7 @@ def test_rejected_orders_are_named_once():
 
 def test_an_order_about_which_nothing_can_be_said_ends_stale():
     work = Committer(lambda entry: None, known=[ledger.absent("o")])
-    assert work.next_request() is None
+    assert list(work.steps()) == []
     assert work.stale == ["o"]
 
 

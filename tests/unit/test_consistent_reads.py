@@ -26,7 +26,7 @@ def test_only_a_consistent_read_sees_a_write_before_the_replica_has_it():
     dynamo.tables[tables.ORDERS][("o",)] = item("o")
     for seen, consistent in ((0, False), (1, True)):
         assert len(dynamo.scan(Scan(tables.ORDERS, None, 10, consistent)).items) == seen
-        assert len(dynamo.lookup(BatchGet(tables.ORDERS, [("o",)], consistent))) == seen
+        assert len(dynamo.batch_get(BatchGet(tables.ORDERS, [("o",)], consistent))) == seen
     dynamo.catch_up()
     assert len(dynamo.scan(Scan(tables.ORDERS, None, 10, False)).items) == 1
 

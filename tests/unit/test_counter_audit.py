@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import effects, tables, views
-from chalicelib.counting import ledger
+from chalicelib.counting import entry_item, ledger
 from chalicelib.effects import Scan
 from chalicelib.jobs import audit
 from chalicelib.jobs.audit import checksums, counter_audit
@@ -118,7 +118,7 @@ def entry_lost(shop: Shop) -> None:
 def entry_doubled(shop: Shop) -> None:
     """One that claims what no counter holds: of an archived order, so that OrdersTable knows nothing of it."""
     contributions = {CounterKey(tables.TOTALS, ("Pen",)): {"totalQuantity": 1, "orderCount": 1}}
-    shop.dynamo.tables[tables.LEDGER][("x",)] = ledger.to_item(
+    shop.dynamo.tables[tables.LEDGER][("x",)] = entry_item.to_item(
         ledger.Entry("x", 1, "v", ledger.Status.ARCHIVED, "2026-11-23T00:00:00Z", contributions)
     )
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib import effects, stream_lag, tables, timestamps
-from chalicelib.counting import ledger
-from chalicelib.counting.committer import Committer
+from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Status
 from chalicelib.jobs import audit, backfill
 from chalicelib.jobs.audit import entry_audit, findings
@@ -77,7 +76,7 @@ def move_to_another_hour(shop: Shop) -> None:
 
 def leave_something_with_a_cancelled_order(shop: Shop) -> None:
     entry = shop.dynamo.entry("d")._replace(contributions={CounterKey("AggregateTable", ("Pen",)): {"orderCount": 1}})
-    shop.dynamo.tables[tables.LEDGER][("d",)] = ledger.to_item(entry)
+    shop.dynamo.tables[tables.LEDGER][("d",)] = entry_item.to_item(entry)
 
 
 def change_contributions(shop: Shop, order_id: str, rename: Callable[[str], str]) -> None:
@@ -86,7 +85,7 @@ def change_contributions(shop: Shop, order_id: str, rename: Callable[[str], str]
         counter: {f"h{(int(name[1:]) + 1) % 24:02}" if name[0] == "h" else name: n for name, n in amounts.items()}
         for counter, amounts in entry.contributions.items()
     }
-    shop.dynamo.tables[tables.LEDGER][(order_id,)] = ledger.to_item(entry._replace(contributions=moved))
+    shop.dynamo.tables[tables.LEDGER][(order_id,)] = entry_item.to_item(entry._replace(contributions=moved))
 
 
 def break_an_entry(shop: Shop) -> None:
@@ -309,7 +308,7 @@ def test_drift_that_could_not_be_mended_at_once_is_counted_once():
     amended = iter([11, 12])
 
     def amend_and_lose(step: effects.Effect) -> None:
-        if isinstance(step, Committer) and (quantity := next(amended, None)):
+        if isinstance(step, effects.Transact) and (quantity := next(amended, None)):
             shop.put(item("a", "Pen", quantity))
             shop.lose()
 

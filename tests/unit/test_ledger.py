@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import orders, timestamps, views
-from chalicelib.counting import ledger, stream
+from chalicelib.counting import entry_item, ledger, stream
 from chalicelib.counting.ledger import (
     TRANSITIONS,
     Change,
@@ -357,7 +357,7 @@ def test_a_record_that_a_backfill_was_ahead_of_is_noted_though_it_changes_nothin
     assert (caught_up.position, caught_up.contributions) == (record(3, None).position, ahead.contributions)
     assert caught_up.revision == ahead.revision + 1  # Law 1: no other write may take it for what it was.
     assert Change(ahead, caught_up).only_advances_position
-    assert ledger.entry("o", ledger.to_item(ahead)) == ahead
+    assert entry_item.from_item("o", entry_item.to_item(ahead)) == ahead
     assert apply(caught_up, record(4, item("o", "Pen", 6))) is caught_up
 
 
@@ -374,7 +374,7 @@ def test_an_order_that_was_cancelled_without_a_record_is_counted_again_if_it_was
     counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
     reverted = ledger.reconcile(counted, None, STARTED + 9)
     assert (reverted.status, reverted.contributions) == (Status.CANCELLED, {})
-    assert ledger.entry("o", ledger.to_item(reverted)) == reverted
+    assert entry_item.from_item("o", entry_item.to_item(reverted)) == reverted
     archived = apply(reverted, record(2, None, expired=True))
     assert (archived.status, archived.contributions) == (Status.ARCHIVED, counted.contributions)
     assert not archived.reverted
@@ -399,11 +399,11 @@ def test_an_order_that_comes_back_after_such_a_cancellation_counts_for_what_it_s
 
 @pytest.mark.parametrize("entry", entries_to_start_from().values(), ids=entries_to_start_from().keys())
 def test_an_entry_survives_being_an_item(entry: Entry):
-    assert ledger.entry("o", ledger.to_item(entry)) == entry or entry.status is Status.ABSENT
-    assert ledger.entry("o", None) == absent("o")
+    assert entry_item.from_item("o", entry_item.to_item(entry)) == entry or entry.status is Status.ABSENT
+    assert entry_item.from_item("o", None) == absent("o")
 
 
-COUNTED = ledger.to_item(apply(absent("o"), record(1, item("o"))))
+COUNTED = entry_item.to_item(apply(absent("o"), record(1, item("o"))))
 BROKEN_ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
     "higher format": ({"format": {"N": "2"}}, "format is 2"),
     "no format": ({"format": {"NULL": True}}, "format is missing or not a whole number"),
@@ -431,7 +431,7 @@ BROKEN_CONTRIBUTIONS = [
 
 @pytest.mark.parametrize(("change", "why"), BROKEN_ENTRIES.values(), ids=BROKEN_ENTRIES)
 def test_a_broken_entry_is_unreadable_and_says_why(change: dict[str, Any], why: str):
-    entry = ledger.entry("o", {**COUNTED, **change})
+    entry = entry_item.from_item("o", {**COUNTED, **change})
     assert entry.status is Status.UNREADABLE
     assert entry.unreadable
     assert entry.unreadable.startswith(why)
@@ -439,20 +439,20 @@ def test_a_broken_entry_is_unreadable_and_says_why(change: dict[str, Any], why: 
 
 @pytest.mark.parametrize("text", BROKEN_CONTRIBUTIONS, ids=lambda text: text[:50])
 def test_an_entry_with_broken_contributions_is_unreadable(text: str):
-    entry = ledger.entry("o", {**COUNTED, "contributions": {"S": text}})
+    entry = entry_item.from_item("o", {**COUNTED, "contributions": {"S": text}})
     assert entry.unreadable == "contributions is not a list of contributions."
 
 
 @pytest.mark.parametrize("attribute", ["revision", "status", "firstSeen", "format"])
 def test_an_entry_that_lacks_an_attribute_is_unreadable(attribute: str):
-    entry = ledger.entry("o", {name: value for name, value in COUNTED.items() if name != attribute})
+    entry = entry_item.from_item("o", {name: value for name, value in COUNTED.items() if name != attribute})
     assert entry.unreadable
     assert attribute in entry.unreadable
 
 
 @pytest.mark.parametrize("change", [change for change, _ in BROKEN_ENTRIES.values()], ids=BROKEN_ENTRIES)
 def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_read(change: dict[str, Any]):
-    unreadable = ledger.entry("o", {**COUNTED, **change})
+    unreadable = entry_item.from_item("o", {**COUNTED, **change})
     rebuilt = ledger.reconcile(unreadable, item("o", "Pen"), STARTED + 100)
     assert (rebuilt.status, rebuilt.ahead_of_stream) == (Status.COUNTED, True)
     assert PEN in rebuilt.contributions
@@ -471,7 +471,7 @@ def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_r
     [("counted", False), ("rejected", True), ("cancelled", True), ("archived", False), ("?", False)],
 )
 def test_an_unreadable_entry_without_an_item_is_cancelled_unless_the_order_may_be_archived(status: str, rebuilt: bool):
-    unreadable = ledger.entry("o", {**COUNTED, "status": {"S": status}, "contributions": {"S": "?"}})
+    unreadable = entry_item.from_item("o", {**COUNTED, "status": {"S": status}, "contributions": {"S": "?"}})
     told = ledger.reconcile(unreadable, None, STARTED)
     assert (told.status is Status.CANCELLED) == rebuilt
     assert (told is unreadable) != rebuilt
@@ -485,7 +485,7 @@ def test_an_order_counts_as_counted_when_the_ledger_has_what_its_item_says():
     assert ledger.order_status(counted, item("o")) == {"counted": True}
     assert ledger.order_status(counted, item("o", quantity=6)) == {"counted": False}
     assert ledger.order_status(absent("o"), item("o")) == {"counted": False}
-    broken = ledger.order_status(ledger.entry("o", {**COUNTED, "revision": {"S": "x"}}), item("o"))
+    broken = ledger.order_status(entry_item.from_item("o", {**COUNTED, "revision": {"S": "x"}}), item("o"))
     assert broken == {
         "counted": False,
         "ledgerProblem": "The ledger entry cannot be read: revision is missing or not a whole number."

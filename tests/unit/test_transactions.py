@@ -1,6 +1,6 @@
 """Packing, the form of the requests, and what the reasons of a cancelled one mean."""
 
-from chalicelib.counting import ledger, transactions
+from chalicelib.counting import entry_item, transactions
 from chalicelib.counting.ledger import Change, Entry, Status
 from chalicelib.counting.transactions import ACTIONS_MAX, Transaction
 from chalicelib.views import CounterKey
@@ -41,11 +41,11 @@ def test_a_change_that_moves_no_counter_is_packed_too():
 def test_a_transaction_says_it_all_to_dynamodb():
     first = counted("o", "Pen")
     second = Change(first.after, Entry("o", 2, "v2", Status.COUNTED, NOW, {}, {}))
-    assert transactions.actions(transactions.pack([first])[0], {**NAMES, "LedgerTable": "L"}, NOW) == [
+    assert transactions.pack([first])[0].actions({**NAMES, "LedgerTable": "L"}, NOW) == [
         {
             "Put": {
                 "TableName": "L",
-                "Item": ledger.to_item(first.after),
+                "Item": entry_item.to_item(first.after),
                 "ConditionExpression": "attribute_not_exists(OrderID)",
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
@@ -70,7 +70,7 @@ def test_a_transaction_says_it_all_to_dynamodb():
             }
         },
     ]
-    put = transactions.actions(transactions.pack([second])[0], NAMES, NOW)[0]["Put"]
+    put = transactions.pack([second])[0].actions(NAMES, NOW)[0]["Put"]
     assert put["ConditionExpression"] == "revision = :seen"
     assert put["ExpressionAttributeValues"] == {":seen": {"N": "1"}}
 

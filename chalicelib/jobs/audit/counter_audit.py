@@ -31,7 +31,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from chalicelib import effects, stream_lag, tables, timestamps, views
-from chalicelib.counting import ledger
+from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Entry, Status
 from chalicelib.counting.transactions import REVISION
 from chalicelib.effects import BatchGet, Checkpoint, ConditionalUpdate, Scan, Sleep, Steps
@@ -283,7 +283,7 @@ class CounterAudit:
         page = yield Scan(tables.LEDGER, self._start, PAGE_ITEMS)
         self.items += len(page.items)
         self._start = page.last
-        return [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
+        return [entry_item.from_item(item["OrderID"]["S"], item) for item in page.items]
 
     def _subtract(self, entry: Entry) -> None:
         self._unreadable += entry.status is Status.UNREADABLE

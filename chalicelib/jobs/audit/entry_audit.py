@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib import effects, stream_lag, tables, timestamps
-from chalicelib.counting import ledger
+from chalicelib.counting import entry_item, ledger
 from chalicelib.counting.ledger import Entry, Status
 from chalicelib.effects import Checkpoint, Scan, Sleep, Steps
 from chalicelib.jobs import backfill, reads, shapes
@@ -273,7 +273,7 @@ class EntryAudit:
         same = [sight for order_id, sight in before.items() if doubts[order_id].is_of(sight)]
         items = {sight.entry.order_id: sight.item for sight in same if sight.item is not None}
         work = backfill.reconciliation([sight.entry for sight in same], items, now, repair=True)
-        yield work
+        yield from work.steps()
         after, now = yield from _look(list(doubts))
         self._to_mend = self._to_mend[len(doubts) :]
         for order_id, doubt in doubts.items():
@@ -345,7 +345,7 @@ def _differing_entries(page: effects.Page) -> Steps[list[str]]:
     That an entry says what its order does, where that is there, has been seen in OrdersTable.
     """
     now = yield Sleep()
-    entries = [ledger.entry(item["OrderID"]["S"], item) for item in page.items]
+    entries = [entry_item.from_item(item["OrderID"]["S"], item) for item in page.items]
     alive = [entry.order_id for entry in entries if backfill.differs(entry, None, now)]
     there = yield from reads.read_orders(alive, consistent=False)
     return [order_id for order_id in alive if order_id not in there]
