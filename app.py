@@ -286,7 +286,7 @@ def show_description() -> dict[str, Any]:
 
 @app.on_dynamodb_record(stream_arn=STREAM_ARN, name="aggregate", batch_size=1000, starting_position="TRIM_HORIZON")
 def aggregate(event: DynamoDBEvent) -> None:
-    """Counts a batch of stream records. Any error is raised, so that Lambda delivers the batch again."""
+    """Count a batch of stream records. Raises every error, so that Lambda delivers the batch again."""
     started = time.monotonic()
     records = event.to_dict()["Records"]
     if not records:  # Lambda sends no empty batch; `make local` sends one to start the function.
@@ -298,10 +298,8 @@ def aggregate(event: DynamoDBEvent) -> None:
         run_steps(work.steps(), deadline(event.context))
         counted = True
     finally:
-        lag_seconds = stream.oldest_lag_seconds(batch.records_by_order, time.time())
-        report_set_apart(work, batch)
-        report(work, batch, len(records), lag_seconds, time.monotonic() - started)
-        note_freshness(batch.records_by_order, counted)
+        report_batch(batch, work, time.monotonic() - started)
+        report_lag(batch, counted)
 
 
 # --- Jobs ----------------------------------------------------------------------------------------
@@ -441,61 +439,39 @@ def deadline(context: Any) -> float:
     return time.monotonic() + remaining_seconds - min(RESERVE_MAX_SECONDS, RESERVE_SHARE * remaining_seconds)
 
 
-# --- What is told --------------------------------------------------------------------------------
+# --- Logs and metrics ----------------------------------------------------------------------------
 
 
-def report_set_apart(work: Committer, batch: stream.Batch) -> None:
-    """Log each order and each record that was set apart, so that all others could be counted."""
+def report_batch(batch: stream.Batch, work: Committer, seconds: float) -> None:
+    """Log and measure what became of a batch, with a line for each order that was rejected or set apart."""
+    for order_id, problems in work.counts.rejected.items():
+        logger.warning("Order rejected", extra={"orderId": order_id, "problems": problems})
     for order_id, reason in work.set_apart.items():
         logger.error("Order set apart", extra={"orderId": order_id, "reason": reason})
     for record in batch.malformed:
         logger.error("Record set apart", extra=record._asdict())
-
-
-def report(work: Committer, batch: stream.Batch, records: int, lag_seconds: float, seconds: float) -> None:
-    """Logs and measures what has become of a batch of stream records, and each order that is not valid."""
-    counts = work.counts
-    for order_id, problems in counts.rejected.items():
-        logger.warning("Order rejected", extra={"orderId": order_id, "problems": problems})
-    figures = {
-        "records": records,
-        "applied": counts.applied,
-        "alreadyCounted": counts.unchanged,
-        "rejected": len(counts.rejected),
+    counts = {
+        "records": batch.size,
+        "applied": work.counts.applied,
+        "alreadyCounted": work.counts.unchanged,
+        "rejected": len(work.counts.rejected),
         "setApart": len(work.set_apart) + len(batch.malformed),
-        "transactions": counts.transactions,
-        "conflicts": counts.conflicts,
+        "transactions": work.counts.transactions,
+        "conflicts": work.counts.conflicts,
     }
-    times = {"milliseconds": round(seconds * 1000), "lagSeconds": round(lag_seconds, 1)}
-    logger.info("Batch", extra={**figures, **times})
-    for name, count in figures.items():
-        metrics.add_metric(name, MetricUnit.Count, count)
-    metrics.add_metric("milliseconds", MetricUnit.Milliseconds, times["milliseconds"])
-    metrics.add_metric("lagSeconds", MetricUnit.Seconds, times["lagSeconds"])
-    metrics.flush_metrics()
+    milliseconds = round(seconds * 1000)
+    lag_seconds = round(max(batch.ages(time.time()), default=0.0), 1)
+    logger.info("Batch", extra={**counts, "milliseconds": milliseconds, "lagSeconds": lag_seconds})
+    metrics.add_metric("milliseconds", MetricUnit.Milliseconds, milliseconds)
+    metrics.add_metric("lagSeconds", MetricUnit.Seconds, lag_seconds)
+    measure(counts)
 
 
-def report_audit(work: Audit, requests: int) -> None:
-    """Logs and measures what an audit has found."""
-    if work.verdict is Verdict.DRIFTED:
-        logger.error("Audit", extra=work.to_log(requests))
-    elif work.verdict is Verdict.UNPROVEN:
-        logger.warning("Audit", extra=work.to_log(requests))
-    elif work.done:
-        logger.info("Audit", extra=work.to_log(requests))
-    else:  # What has been gone through is clean, and nobody should take that for all of it.
-        logger.warning("Audit incomplete: make audit goes through everything", extra=work.to_log(requests))
-    metrics.add_metric("DriftedProducts", MetricUnit.Count, work.drifted_products)
-    metrics.add_metric("AuditUnproven", MetricUnit.Count, work.unproven)
-    metrics.add_metric("AuditIncomplete", MetricUnit.Count, int(not work.done))
-    metrics.flush_metrics()
-
-
-def note_freshness(news: Mapping[str, Sequence[ledger.ChangeRecord]], counted: bool) -> None:
+def report_lag(batch: stream.Batch, counted: bool) -> None:
     """Report to the readers of totals how far a batch was behind, and whether it was counted."""
     now = time.time()
-    ages = [max(0.0, now - record.created_at) for records in news.values() for record in records]
-    if not ages:  # A call that only warms the function up.
+    ages = batch.ages(now)
+    if not ages:
         return
     state = stream_lag.state_of(ages, counted)
     if not lag_throttle.is_due(time.monotonic(), state, max(ages)):
@@ -504,9 +480,29 @@ def note_freshness(news: Mapping[str, Sequence[ledger.ChangeRecord]], counted: b
         dynamodb.update_item(TableName=TREND, **stream_lag.update(state, max(ages), timestamps.from_epoch(int(now))))
     except (ClientError, BotoCoreError):
         # A failed report must not cause a redelivery.
-        logger.exception("Freshness not noted")
-        metrics.add_metric("freshnessNotNoted", MetricUnit.Count, 1)
-        metrics.flush_metrics()
+        logger.exception("Lag not reported")
+        measure({"lagNotReported": 1})
+
+
+def report_audit(work: Audit, requests: int) -> None:
+    """Log and measure the verdict of an audit."""
+    log, message = logger.info, "Audit"
+    if work.verdict is Verdict.DRIFTED:
+        log = logger.error
+    elif work.verdict is Verdict.UNPROVEN:
+        log = logger.warning
+    elif not work.done:  # Only the part so far is clean.
+        log, message = logger.warning, "Audit incomplete: make audit goes through everything"
+    log(message, extra=work.to_log(requests))
+    drifted, unproven, incomplete = work.drifted_products, work.unproven, int(not work.done)
+    measure({"DriftedProducts": drifted, "AuditUnproven": unproven, "AuditIncomplete": incomplete})
+
+
+def measure(counts: Mapping[str, int]) -> None:
+    """Write these metrics, and those added before, to the log in CloudWatch's embedded format."""
+    for name, count in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    metrics.flush_metrics()
 
 
 # --- Requests and answers over HTTP --------------------------------------------------------------

@@ -1,7 +1,4 @@
-"""Stream records as Lambda delivers them, read into what the ledger cares for.
-
-Only the stream's format is here. What a record does is ledger.py's.
-"""
+"""Stream records: from the form in which Lambda delivers them to what the ledger needs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -9,40 +6,48 @@ from typing import Any, NamedTuple
 from chalicelib import timestamps
 from chalicelib.counting.ledger import ChangeRecord
 
-# A sequence number has 21 to 40 digits (API reference, DynamoDB Streams, StreamRecord).
+# Sequence numbers have 21 to 40 digits (API reference, DynamoDB Streams, StreamRecord).
 _SEQUENCE_NUMBER_DIGITS = 40
 
 _KINDS = frozenset({"INSERT", "MODIFY", "REMOVE"})
 _VIEW_TYPES = frozenset({"NEW_IMAGE", "NEW_AND_OLD_IMAGES"})
 
-# How a record of DynamoDB's TTL is told from others (Developer Guide, "DynamoDB Streams and Time to Live").
+# The identity of DynamoDB's TTL in a record (Developer Guide, "DynamoDB Streams and Time to Live").
 _TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
 class StreamWithoutNewImages(Exception):
-    """The stream is of a view type that does not show what an order has become."""
+    """The stream's view type does not include what an order looks like after a change."""
 
 
 class MalformedRecord(NamedTuple):
-    """A stream record that lacks what every stream record has."""
+    """A stream record without a field that every stream record has."""
 
     event_id: str
-    order_id: str | None  # None if that is what is missing.
+    order_id: str | None  # None if the record does not say.
     problem: str
 
 
 class Batch(NamedTuple):
     """A batch of stream records."""
 
-    records_by_order: dict[str, list[ChangeRecord]]  # Those of one order oldest first.
+    records_by_order: dict[str, list[ChangeRecord]]  # The oldest record of an order first.
     malformed: list[MalformedRecord]
+
+    @property
+    def size(self) -> int:
+        """The number of records."""
+        return len(self.malformed) + sum(map(len, self.records_by_order.values()))
+
+    def ages(self, now: float) -> list[float]:
+        """Return the ages of the records in seconds; DynamoDB gives the time of a record in whole seconds."""
+        return [max(0.0, now - record.created_at) for records in self.records_by_order.values() for record in records]
 
 
 def read(records: Iterable[Mapping[str, Any]]) -> Batch:
-    """Return a batch's records by order, and apart from them the malformed ones.
+    """Group the `Records` of an event by order, and set the malformed ones apart.
 
-    `records` are the `Records` of the event. Raises StreamWithoutNewImages where the stream is neither
-    of type NEW_AND_OLD_IMAGES nor of type NEW_IMAGE.
+    Raises StreamWithoutNewImages if the stream's view type is neither NEW_AND_OLD_IMAGES nor NEW_IMAGE.
     """
     batch = Batch({}, [])
     for each in records:
@@ -99,10 +104,10 @@ def _part(value: Any, *names: str) -> str | None:
 
 
 def position(stream_arn: str, sequence_number: str) -> str:
-    """Orders an order's records by time, as a plain string.
+    """Return a plain string that sorts an order's records by time.
 
-    The stream's label, the time at which it was switched on, comes first: sequence numbers rise within
-    one stream, and nothing is promised of those of the next.
+    The stream's label, the time at which it was enabled, comes first: sequence numbers rise within one stream, but
+    AWS promises nothing about those of the next one.
     """
     label = stream_arn.partition("/stream/")[2]
     if not label or not sequence_number.isdigit():
@@ -112,8 +117,3 @@ def position(stream_arn: str, sequence_number: str) -> str:
 
 def _is_ttl(identity: Mapping[str, Any] | None) -> bool:
     return identity is not None and all(identity.get(name) == value for name, value in _TTL_IDENTITY.items())
-
-
-def oldest_lag_seconds(news: Mapping[str, Iterable[ChangeRecord]], now: float) -> float:
-    """How long ago the oldest record of a batch was made; DynamoDB gives whole seconds."""
-    return max((now - record.created_at for records in news.values() for record in records), default=0.0)

@@ -1,8 +1,6 @@
-"""Transactions: changes of the ledger packed together with the counters that they move.
+"""Transactions: ledger changes packed together with the counters that they change.
 
-Here are the limits of TransactWriteItems, the form of the request and what the reasons of a cancelled one
-mean. Which changes there are to make is ledger.py's; in which order things are asked for, and what follows
-from an answer, is committer.py's.
+Packing, the request, and the reasons for which DynamoDB cancels it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +12,14 @@ from chalicelib.counting.ledger import Change, Status
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, CounterKey, Increments
 
-# API reference, TransactWriteItems: up to 100 actions, no two on one item, 4 MB together. A hundred ledger
-# entries stay below 1 MB, since a product has at most 1,024 bytes.
 ACTIONS_MAX = 100
+"""TransactWriteItems takes up to 100 actions, no two on one item, 4 MB together (API reference).
+
+A hundred ledger entries stay below 1 MB, since a product has at most 1,024 bytes.
+"""
 
 REVISION = "revision"
-"""A counter's attribute that every change raises, so that an audit can tell whether it has been changed."""
+"""A counter's attribute that every change raises, so that an audit sees whether the counter has changed."""
 
 RETRYABLE_CODES = frozenset(
     {
@@ -35,10 +35,10 @@ RETRYABLE_CODES = frozenset(
         "InternalServerError",
     }
 )
-"""The same request may well succeed a moment later."""
+"""The same request may succeed a moment later."""
 
-# A request that is refused as a whole, because of one of its actions. DynamoDB usually cancels the transaction and
-# names the action instead (TransactionCanceledException), but does not promise it.
+# DynamoDB usually cancels a transaction with an invalid action and names the action. It may also refuse the whole
+# request with this code, and other engines do.
 _INVALID_CODE = "ValidationException"
 
 _CONDITION_FAILED = "ConditionalCheckFailed"
@@ -46,7 +46,7 @@ _WITHOUT_REVISION = "attribute_exists(OrderID) AND attribute_not_exists(revision
 
 
 class Transaction(NamedTuple):
-    """Changes of the ledger and the sum of their deltas by counter: one TransactWriteItems request."""
+    """Ledger changes and the sum of their increments by counter: one TransactWriteItems request."""
 
     changes: Sequence[Change]
     increments: Mapping[CounterKey, Increments]
@@ -66,15 +66,15 @@ class Transaction(NamedTuple):
 
 
 class Cancellation(NamedTuple):
-    """What the reasons of a cancelled transaction say."""
+    """What the reasons of a cancelled transaction come down to."""
 
-    conflicts: Mapping[str, Item | None]  # The entries that are others than assumed, by order, as they are.
+    conflicts: Mapping[str, Item | None]  # By order, the entries that changed meanwhile, as they are now.
     retryable: bool
-    fatal: str | None  # Why DynamoDB will never take it.
+    fatal: str | None  # Why DynamoDB will never accept it.
 
 
 def pack(changes: Iterable[Change]) -> list[Transaction]:
-    """Few transactions for many changes: those that move the same counters come together.
+    """Pack changes into few transactions: those that change the same counters go together.
 
     n new orders of one product take ceil(n / (ACTIONS_MAX - counters of one order)) transactions.
     """
@@ -84,17 +84,17 @@ def pack(changes: Iterable[Change]) -> list[Transaction]:
         groups.setdefault(tuple(deltas), []).append((change, deltas))
     transactions = []
     open_changes: list[Change] = []
-    open_moves: dict[CounterKey, dict[str, int]] = {}
+    open_increments: dict[CounterKey, dict[str, int]] = {}
     for counters in sorted(groups):
         for change, deltas in groups[counters]:
-            further = sum(counter not in open_moves for counter in counters)
-            if len(open_changes) + len(open_moves) + 1 + further > ACTIONS_MAX:
-                transactions.append(Transaction(open_changes, open_moves))
-                open_changes, open_moves = [], {}
+            further = sum(counter not in open_increments for counter in counters)
+            if len(open_changes) + len(open_increments) + 1 + further > ACTIONS_MAX:
+                transactions.append(Transaction(open_changes, open_increments))
+                open_changes, open_increments = [], {}
             open_changes.append(change)
-            _add(open_moves, deltas)
+            _add(open_increments, deltas)
     if open_changes:
-        transactions.append(Transaction(open_changes, open_moves))
+        transactions.append(Transaction(open_changes, open_increments))
     return transactions
 
 
@@ -106,7 +106,7 @@ def _add(increments: dict[CounterKey, dict[str, int]], deltas: Mapping[CounterKe
 
 
 def split(transaction: Transaction) -> list[Transaction]:
-    """The same changes in two transactions, so that one that is refused for good is found."""
+    """Return the same changes in two halves, to find the one that DynamoDB will never accept."""
     middle = len(transaction.changes) // 2
     return [*pack(transaction.changes[:middle]), *pack(transaction.changes[middle:])]
 
@@ -118,7 +118,7 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
     put: dict[str, Any] = {
         "TableName": ledger_name,
         "Item": entry_item.to_item(change.after),
-        # Law 1: only over the very entry that the change was made from.
+        # Replace only the entry that the change was planned from (entry-matches-counters).
         "ConditionExpression": "attribute_not_exists(OrderID)",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
@@ -137,7 +137,7 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
 
 def _update(counter: CounterKey, amounts: Increments, table_name: str, now: str) -> dict[str, Any]:
     view = VIEWS[counter.table]
-    # By placeholders: DynamoDB has some 570 reserved words, `total`, `day` and `hour` among them.
+    # Placeholders, because DynamoDB has some 570 reserved words, among them `total`, `day` and `hour`.
     names = {"#revision": REVISION}
     values = {":one": {"N": "1"}}
     additions = ["#revision :one"]
@@ -159,27 +159,27 @@ def _update(counter: CounterKey, amounts: Increments, table_name: str, now: str)
     }
 
 
-# --- The answer ----------------------------------------------------------------------------------
+# --- The reasons ---------------------------------------------------------------------------------
 
 
 def cancellation(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> Cancellation:
-    """What `CancellationReasons` say; they stand in the order of the actions."""
-    refused = {
+    """Sort the reasons of a cancelled transaction; they are in the order of its actions, or just one for all."""
+    conflicts = {
         change.before.order_id: reason.get("Item")
-        for change, reason in zip(transaction.changes, reasons, strict=False)  # The rest is of counters.
+        for change, reason in zip(transaction.changes, reasons, strict=False)  # The other actions are counters.
         if reason["Code"] == _CONDITION_FAILED
     }
     codes = {reason["Code"] for reason in reasons} - {"None", _CONDITION_FAILED}
     invalid = [reason for reason in reasons if reason["Code"] in codes - RETRYABLE_CODES]
     return Cancellation(
-        refused,
+        conflicts,
         retryable=bool(codes & RETRYABLE_CODES),
         fatal=_describe(transaction, reasons, invalid[0]) if invalid else None,
     )
 
 
 def _describe(transaction: Transaction, reasons: Sequence[Mapping[str, Any]], fatal: Mapping[str, Any]) -> str:
-    """Return a reason as a text, with the counter that it concerns where DynamoDB names the action."""
+    """Return a reason as a text, with the counter that it concerns if DynamoDB names the action."""
     text = f"{fatal['Code']}: {fatal.get('Message', '')}"
     at = list(reasons).index(fatal) - len(transaction.changes)
     if at < 0:
@@ -189,10 +189,10 @@ def _describe(transaction: Transaction, reasons: Sequence[Mapping[str, Any]], fa
 
 
 def reasons(response: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return why DynamoDB refused a request, from the error's response.
+    """Return the reasons in the response of an error, in the form of `CancellationReasons`.
 
-    In the form of `CancellationReasons`; of a request that was refused as a whole a single reason. Empty if the
-    error concerns more than the orders of this request, such as a missing permission.
+    A request that was refused as a whole has a single reason. Empty if the error concerns more than the orders of this
+    request, such as a missing permission.
     """
     error = response["Error"]
     code = error["Code"]

@@ -94,7 +94,7 @@ def test_totals_say_how_far_the_counting_was_behind(api: Api, ordered: str, stac
     told = api.get("/totals?top=1").json["freshness"]
     assert told["lagSeconds"] >= 0
     assert told["measuredAt"].endswith("Z")
-    assert [each for each in stack.log_entries("Aggregate") if each["message"] == "Freshness not noted"] == []
+    assert [each for each in stack.log_entries("Aggregate") if each["message"] == "Lag not reported"] == []
 
 
 def test_the_dashboard_is_a_page(api: Api):

@@ -241,6 +241,6 @@ def test_freshness_that_cannot_be_written_is_logged_and_fails_no_batch(
     told.put(item("o"))
     monkeypatch.setattr(shell.dynamodb, "update_item", refuse)
     client.lambda_.invoke("aggregate", {"Records": told.records})
-    assert [record.levelname for record in caplog.records if record.message == "Freshness not noted"] == ["ERROR"]
-    assert any("freshnessNotNoted" in json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert [record.levelname for record in caplog.records if record.message == "Lag not reported"] == ["ERROR"]
+    assert any("lagNotReported" in json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert ask(client, "/totals/Notebook")["totalQuantity"] == 5

@@ -125,9 +125,10 @@ def test_what_is_no_record_at_all_is_set_apart(record: Any):
     assert stream.read([record]) == ({}, [("", None, stream.read([record]).malformed[0].problem)])
 
 
-def test_the_lag_is_that_of_the_oldest_record():
+def test_a_batch_has_the_ages_of_its_records():
     told = Stream()
     told.put(item("a"))
     told.put(item("b"))
-    assert stream.oldest_lag_seconds(stream.read(told.records).records_by_order, STARTED + 3.5) == 3.5
-    assert stream.oldest_lag_seconds({}, STARTED) == 0
+    assert stream.read(told.records).ages(STARTED + 3.5) == [3.5, 2.5]
+    assert stream.read(told.records).ages(STARTED) == [0, 0]
+    assert stream.read([*told.records, {}]).size == 3
