@@ -53,7 +53,7 @@ test: $(TESTED) ## Check and test everything (TESTS=tests/unit, JOBS=2 files at 
 	@BROWSER='$(BROWSER)' exec $(BIN)/python -m pytest --numprocesses '$(JOBS)' --dist loadfile --no-loadscope-reorder $(TESTS)
 
 bench: $(TESTED) ## Compare what an order costs, here and with what people use instead (some minutes)
-	@exec $(BIN)/python -m bench
+	@exec $(BIN)/python -m benchmarks
 
 soak: $(TESTED) ## Run fault schedules by the thousand, and break every rule once (SCHEDULES=10000 KIND= SEED= JOBS=2)
 	@exec $(BIN)/python -m tests.proof.soak --jobs '$(JOBS)' $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
@@ -75,7 +75,7 @@ audit: $(READY) ## Prove the totals of a stage, and mend them on request (STAGE=
 	  $(if $(REPAIR),$(if $(filter yes,$(REPAIR)),--repair,$(error It is REPAIR=yes, or nothing)))
 
 scale: $(TESTED) ## Measure backfill and audit at 10,000 and 100,000 orders, some minutes
-	@exec $(BIN)/python -m bench.scale
+	@exec $(BIN)/python -m benchmarks.scale
 
 capacity: $(TESTED) ## Calculate what a shard and a product can bear, for docs/scale.md
 	@exec $(BIN)/python tools/capacity.py
@@ -90,7 +90,7 @@ dependencies: $(TESTED) $(TOOLS)/.ready ## List licences, and look for known vul
 	@$(TOOLS)/bin/pip-audit --strict --disable-pip --requirement requirements-dev.lock
 
 load: $(TESTED) ## Put the deployed app under load, and check every total (CLIENTS=8 SECONDS=60 KILL=yes)
-	@exec $(BIN)/python -m bench.load --clients '$(CLIENTS)' --seconds '$(SECONDS)' \
+	@exec $(BIN)/python -m benchmarks.load --clients '$(CLIENTS)' --seconds '$(SECONDS)' \
 	  $(if $(KILL),$(if $(filter yes,$(KILL)),--kill,$(error It is KILL=yes, or nothing)))
 
 clean: ## Remove all that was made here, the virtualenv too

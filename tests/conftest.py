@@ -22,7 +22,7 @@ FAKE_ACCESS = {
 # What tests need besides requirements.txt, chalice, boto3, pytest and moto, where their own imports do not show it.
 # pytest leaves out what needs a package that is not installed, and says so.
 NEEDS = {
-    "bench": ("ministack", "matplotlib"),
+    "benchmarks": ("ministack", "matplotlib"),
     "browser": ("ministack", "samtranslator", "playwright", "axe_playwright_python"),
     "e2e": ("ministack", "samtranslator", "rich", "schemathesis"),
     "infrastructure/test_chromium.py": ("playwright", "ministack"),

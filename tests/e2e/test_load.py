@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench import load
-from bench.clients import Api, Order, expected, stored
+from benchmarks import load
+from benchmarks.clients import Api, Order, expected_counters, stored_counters
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
 from tests.streams import item
@@ -36,14 +36,14 @@ def result(stack: Stack) -> load.Result:
     """A short run in which functions are killed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "KILL_EVERY_SECONDS", (0.3, 1.0))
-        return load.Load(stack, clients=2, kill=True, say=print).run(seconds=3)
+        return load.Load(stack, clients=2, kill=True, show_progress=print).run(seconds=3)
 
 
 def test_totals_are_right_also_if_functions_are_killed_again_and_again(result: load.Result):
-    assert result.wrong == []
+    assert result.errors == []
     assert result.killed
     assert result.counters > 0
-    assert load.report(result).endswith("All equal to what the clients know was accepted.")
+    assert load.report(result).endswith("Every counter equals the accepted orders.")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_totals_are_right_also_if_functions_are_killed_again_and_again(result: l
 def test_a_counter_that_is_one_too_much_is_found(
     result: load.Result, stack: Stack, table: str, key: dict[str, str], attribute: str
 ):
-    before = stored(stack)
+    before = stored_counters(stack)
     change = {
         "TableName": stack.tables[table],
         "Key": {name: {"S": value} for name, value in key.items()},
@@ -67,11 +67,11 @@ def test_a_counter_that_is_one_too_much_is_found(
     }
     dynamodb = stack.emulator.client("dynamodb")
     dynamodb.update_item(**change, ExpressionAttributeValues={":by": {"N": "1"}})
-    (found,) = load.differences(before, stored(stack))
+    (found,) = load.differences(before, stored_counters(stack))
     counter = (table, *key.values(), attribute)
-    assert found == f"{' / '.join(counter)} is {before.get(counter, 0) + 1}, and should be {before.get(counter, 0)}"
+    assert found == f"{' / '.join(counter)} is {before.get(counter, 0) + 1}, expected {before.get(counter, 0)}"
     dynamodb.update_item(**change, ExpressionAttributeValues={":by": {"N": "-1"}})
-    assert load.differences(before, stored(stack)) == []
+    assert load.differences(before, stored_counters(stack)) == []
 
 
 def test_what_counters_should_hold_is_reckoned_from_the_orders():
@@ -80,7 +80,7 @@ def test_what_counters_should_hold_is_reckoned_from_the_orders():
         Order("Pen", 3, "2026-11-23T00:00:00.250Z"),
         Order("Ink", 4, "2026-11-23T00:00:00Z"),
     ]
-    assert expected(orders) == {
+    assert expected_counters(orders) == {
         ("AggregateTable", "Pen", "totalQuantity"): 5,
         ("AggregateTable", "Pen", "orderCount"): 2,
         ("AggregateTable", "Ink", "totalQuantity"): 4,
@@ -94,7 +94,7 @@ def test_what_counters_should_hold_is_reckoned_from_the_orders():
     }
 
 
-@pytest.mark.parametrize(("wrong", "status"), [([], 0), (["Pen is 2, and should be 1"], 1)])
+@pytest.mark.parametrize(("wrong", "status"), [([], 0), (["Pen is 2, expected 1"], 1)])
 def test_the_command_tells_by_its_exit_status(
     result: load.Result,
     wrong: list[str],
@@ -106,7 +106,7 @@ def test_the_command_tells_by_its_exit_status(
         def __init__(self, *_: object) -> None: ...
 
         def run(self, seconds: float) -> load.Result:
-            return result._replace(wrong=wrong)
+            return result._replace(errors=wrong)
 
     for name in ("Emulator", "package", "deploy"):
         monkeypatch.setattr(load, name, lambda *_: nullcontext())

@@ -1,8 +1,8 @@
 """AWS guidance SO9440
 
-In the manner of AWS's "Guidance for Processing Real-Time Data Using Amazon DynamoDB" (SO9440), whose template lets
-INSERT and MODIFY through a filter, looks a hash of the order's key up in a second table, adds, and then stores the
-hash; errors are printed. It uses boto3's resource API.
+Modelled on AWS's "Guidance for Processing Real-Time Data Using Amazon DynamoDB" (SO9440). The template's filter passes
+INSERT and MODIFY records. For each record the handler looks up a hash of the order's key in a second table; if the hash
+is missing, it adds the quantity and then stores the hash. It prints errors and continues. It uses boto3's resource API.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ hashes = dynamodb.Table("GuidanceHashes")
 
 
 def handler(event: Any, _context: Any) -> None:
-    """Adds each order whose hash is not stored yet."""
+    """Add each order whose hash is not stored yet."""
     for record in event["Records"]:
-        if record["eventName"] in ("INSERT", "MODIFY"):  # What the template's FilterCriteria let through.
+        if record["eventName"] in ("INSERT", "MODIFY"):  # The template's FilterCriteria.
             add(record["dynamodb"]["NewImage"])
 
 
 def add(order: Any) -> None:
-    """Adds one order, and remembers its hash."""
+    """Add one order, then store its hash."""
     product = order.get("Product", {}).get("S")
     quantity = int(order.get("Quantity", {}).get("N", 0))
     if not product or not quantity:

@@ -1,25 +1,25 @@
-"""Stream records of made-up orders, as Lambda delivers them. The same calls make the same records."""
+"""Stream records of generated orders, in the form that Lambda delivers. The same calls give the same records."""
 
 from collections.abc import Iterable
 from typing import Any
 
 STREAM_ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/OrdersTable/stream/2026-11-23T18:00:00.000"
 STARTED = 1_795_456_800  # Epoch seconds.
-RECORDS_A_SECOND = 500
+RECORDS_PER_SECOND = 500
 
 Record = dict[str, Any]
 Image = dict[str, Any]
 
 
-class Feed:
-    """OrdersTable's stream: each call changes one order and returns the record of it."""
+class OrdersStream:
+    """The stream of OrdersTable. Each call changes one order and returns the stream record of the change."""
 
     def __init__(self) -> None:
         self._records = 0
         self._orders: dict[str, Image] = {}
 
     def put(self, order_id: str, product: str, quantity: int | None) -> Record:
-        """An order is placed, or amended if it is there; without a quantity it makes no sense."""
+        """Place an order, or amend it if it exists. Without a quantity, the order is invalid."""
         old = self._orders.get(order_id)
         new: Image = {
             "OrderID": {"S": order_id},
@@ -34,7 +34,7 @@ class Feed:
         return self._record("MODIFY" if old else "INSERT", order_id, old, new)
 
     def remove(self, order_id: str) -> Record:
-        """An order is cancelled."""
+        """Cancel an order."""
         return self._record("REMOVE", order_id, self._orders.pop(order_id), None)
 
     def _record(self, name: str, order_id: str, old: Image | None, new: Image | None) -> Record:
@@ -47,7 +47,7 @@ class Feed:
             "eventSource": "aws:dynamodb",
             "awsRegion": "us-east-1",
             "dynamodb": {
-                "ApproximateCreationDateTime": STARTED + self._records // RECORDS_A_SECOND,
+                "ApproximateCreationDateTime": STARTED + self._records // RECORDS_PER_SECOND,
                 "Keys": {"OrderID": {"S": order_id}},
                 **{image: item for image, item in images.items() if item},
                 "SequenceNumber": str(100_000_000_000_000_000_000_000 + self._records),
@@ -59,5 +59,5 @@ class Feed:
 
 
 def event(records: Iterable[Record]) -> Any:
-    """A batch as the handler gets it."""
+    """Return the event that Lambda passes to the handler for a batch."""
     return {"Records": list(records)}

@@ -1,7 +1,6 @@
-"""From order to total on the deployed stack: how long it takes, and how many orders a second it keeps up with.
+"""Measure the deployed app: the latency from an order to its total, and the rate of orders that it keeps up with.
 
-Everything shares this machine's cores: who places the orders, the emulator that stores them and their totals, and
-the handler, in a process of its own. So these are figures of the whole stack, here.
+The client, the emulator and the handler's process share this machine's cores, so the figures include all three.
 """
 
 import json
@@ -22,8 +21,7 @@ SECONDS_BETWEEN_ORDERS = 0.05
 POLL_SECONDS = 0.002
 GRACE_PERIOD_SECONDS = 60.0
 BATCH_WRITE_MAX = 25  # API reference, BatchWriteItem.
-# At the end of a step so much of a second's orders may be on their way: more is a backlog.
-ON_THE_WAY_SECONDS = 1.0
+BACKLOG_MAX_SECONDS = 1.0  # The app keeps up if at most this many seconds' orders are not counted yet.
 
 
 class Latency(NamedTuple):
@@ -35,24 +33,24 @@ class Latency(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A rate that orders were placed at for a while."""
+    """The result of placing orders at one rate."""
 
     placed_per_second: float
     behind_orders: int
-    """Placed, but not counted yet at the end."""
+    """Orders placed but not yet counted at the end."""
     kept_up: bool
 
 
 def latency(stack: Stack, emulator: Emulator, orders: int) -> Latency:
-    """Places orders one after another, each of a product of its own, and looks for the total."""
+    """Place orders one after another, each for a new product, and poll for its total."""
     client = emulator.client("dynamodb")
     milliseconds = []
     for number in range(orders + 1):
         product = f"Latency {uuid.uuid4()}"
         started = time.perf_counter()
         post_order(stack, product)
-        wait_until(partial(counted, client, stack, product))
-        if number:  # The first one finds everything cold.
+        wait_until(partial(has_total, client, stack, product))
+        if number:  # The first order includes cold starts.
             milliseconds.append((time.perf_counter() - started) * 1000)
         time.sleep(SECONDS_BETWEEN_ORDERS)
     cuts = quantiles(milliseconds, n=100)
@@ -60,46 +58,46 @@ def latency(stack: Stack, emulator: Emulator, orders: int) -> Latency:
 
 
 def post_order(stack: Stack, product: str) -> None:
-    """Places an order as people do."""
+    """Place an order over the API."""
     request = urllib.request.Request(
         f"{stack.api_url}/orders",
         data=json.dumps({"product": product, "quantity": 1}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        answer.read()
+    with urllib.request.urlopen(request, timeout=30) as response:
+        response.read()
 
 
-def counted(client: Client, stack: Stack, product: str) -> bool:
-    """Whether a product has a total."""
+def has_total(client: Client, stack: Stack, product: str) -> bool:
+    """Return whether a product has a total."""
     return "Item" in client.get_item(TableName=stack.tables["AggregateTable"], Key={"product": {"S": product}})
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for it. Raises TimeoutError."""
+    """Wait until the condition is true. Raise TimeoutError after GRACE_PERIOD_SECONDS."""
     end = time.monotonic() + GRACE_PERIOD_SECONDS
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError("The totals do not come.")
+            raise TimeoutError(f"Orders are not counted after {GRACE_PERIOD_SECONDS:.0f} s.")
         time.sleep(POLL_SECONDS)
 
 
 def throughput(stack: Stack, emulator: Emulator, rates: list[int], step_seconds: float) -> Iterator[Step]:
-    """Places orders at one rate after another, until the handler falls behind."""
+    """Place orders at one rate after another until the app falls behind or the rate cannot be reached."""
     client = emulator.client("dynamodb")
     for rate in rates:
         run = uuid.uuid4().hex
         placed, seconds = place_at(rate, client, stack.tables["OrdersTable"], run, step_seconds)
         behind = placed - orders_counted(client, stack, run)
-        step = Step(placed / seconds, behind, kept_up=behind <= rate * ON_THE_WAY_SECONDS)
+        step = Step(placed / seconds, behind, kept_up=behind <= rate * BACKLOG_MAX_SECONDS)
         yield step
         if not step.kept_up or placed < 0.9 * rate * step_seconds:
             return
-        wait_until(partial(are_counted, client, stack, run, placed))
+        wait_until(partial(all_counted, client, stack, run, placed))
 
 
 def place_at(rate: int, client: Client, table: str, run: str, for_seconds: float) -> tuple[int, float]:
-    """Writes orders for a while; returns how many they were, and how many seconds it took."""
+    """Write orders to the table at this rate; return how many were written and the seconds that it took."""
     started = time.perf_counter()
     placed = 0
     while (now := time.perf_counter() - started) < for_seconds:
@@ -107,26 +105,25 @@ def place_at(rate: int, client: Client, table: str, run: str, for_seconds: float
             time.sleep(POLL_SECONDS)
             continue
         puts = [{"PutRequest": {"Item": order(run, placed + number)}} for number in range(BATCH_WRITE_MAX)]
-        left = client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]
-        if left:
-            raise RuntimeError("The emulator has not taken all orders.")
+        if client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]:
+            raise RuntimeError("The emulator returned UnprocessedItems; it should accept every order.")
         placed += len(puts)
     return placed, time.perf_counter() - started
 
 
 def order(run: str, number: int) -> dict[str, Any]:
-    """An order's item."""
+    """Return an order's item."""
     product = f"{run} {number % PRODUCTS}"
     return {"OrderID": {"S": f"{run}-{number}"}, "Product": {"S": product}, "Quantity": {"N": "1"}}
 
 
-def are_counted(client: Client, stack: Stack, run: str, orders: int) -> bool:
-    """Whether all of a run's orders are in the totals."""
+def all_counted(client: Client, stack: Stack, run: str, orders: int) -> bool:
+    """Return whether all orders of a run are in the totals."""
     return orders_counted(client, stack, run) == orders
 
 
 def orders_counted(client: Client, stack: Stack, run: str) -> int:
-    """How many orders of a run are in the totals."""
+    """Return how many orders of a run are in the totals."""
     keys = [{"product": {"S": f"{run} {number}"}} for number in range(PRODUCTS)]
     table = stack.tables["AggregateTable"]
     totals = client.batch_get_item(RequestItems={table: {"Keys": keys}})["Responses"][table]

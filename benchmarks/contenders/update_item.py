@@ -1,6 +1,6 @@
 """ADD per record
 
-One UpdateItem with ADD for each new order: what most tutorials on DynamoDB Streams arrive at.
+One UpdateItem with ADD for each new order, as in most tutorials on DynamoDB Streams.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ dynamodb = boto3.client("dynamodb")
 
 
 def handler(event: Any, _context: Any) -> None:
-    """Adds each new order's quantity to its product's total."""
+    """Add each new order's quantity to its product's total."""
     for record in event["Records"]:
         if record["eventName"] == "INSERT":
             order = record["dynamodb"]["NewImage"]

@@ -136,7 +136,7 @@ def peak_bytes() -> int:
 def measured(emulator: Emulator, job: str, event: dict[str, Any]) -> dict[str, Any]:
     """`measure` in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.scale", "--job", job, "--event", json.dumps(event)],
+        [sys.executable, "-m", "benchmarks.scale", "--job", job, "--event", json.dumps(event)],
         env={**clean_environment(), **root_environment(emulator.endpoint_url)},
         cwd=PROJECT,
         stdout=subprocess.PIPE,

@@ -1,4 +1,7 @@
-"""The charts of the results, as SVG. On any background: no fill behind them, and colours between light and dark."""
+"""Draw the charts of the results as SVG.
+
+They have no background, and their colours work on light and dark pages.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,11 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from bench import costs, report
+from benchmarks import costs, report
 
 Results = dict[str, Any]
 
-INK = "#6e7781"  # Four to one against white and against GitHub's dark.
+INK = "#6e7781"  # Contrast 4:1 on white and on GitHub's dark theme.
 OURS = "#2da44e"
 OTHERS = "#8b949e"
 FLOOR = "#cf222e"
@@ -33,46 +36,47 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    "svg.hashsalt": "bench",  # Else the same results would make another file each time.
+    "svg.hashsalt": "bench",  # Makes the file the same for the same results.
 }
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Draws them into a folder: bench.svg and bench-growth.svg."""
+    """Write bench.svg and bench-growth.svg to a folder."""
     with mpl.rc_context(STYLE):
         save(comparison(results), folder / "bench.svg")
         save(growth(results), folder / "bench-growth.svg")
 
 
 def save(figure: Any, path: Path) -> None:
-    """Writes it."""
+    """Write a figure as SVG and close it."""
     figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
     plt.close(figure)
 
 
 def comparison(results: Results) -> Any:
-    """What an order costs, each way."""
-    rows = {way["title"]: report.headline(results, name) for name, way in results["ways"].items()}
+    """Return the figure that compares the contenders."""
+    titles = {name: contender["title"] for name, contender in results["contenders"].items()}
+    rows = {title: report.headline(results, name) for name, title in titles.items()}
     batch = results["compared"]["new"]["ours"]
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.6), sharey=True, layout="constrained")
     figure.suptitle(
-        f"A new order, in batches of {batch['records']:,} over {batch['products']} products", x=0.01, ha="left"
+        f"New orders in batches of {batch['records']:,} over {batch['products']} products", x=0.01, ha="left"
     )
-    bars(axes[0], "orders/s, here", {title: 1e6 / row["wall_us"] for title, row in rows.items()}, "{:,.0f}")
+    bars(axes[0], "orders/s on this machine", {title: 1e6 / row["wall_us"] for title, row in rows.items()}, "{:,.0f}")
     requests = {title: row["requests"] for title, row in rows.items()}
-    bars(axes[1], "requests an order", requests, "{:.3g}", costs.FLOOR_REQUESTS)
+    bars(axes[1], "requests per order", requests, "{:.3g}", costs.FLOOR_REQUESTS)
     write_units = {title: row["write_units"] for title, row in rows.items()}
-    bars(axes[2], "write units an order", write_units, "{:.2f}", costs.FLOOR_WRITE_UNITS)
+    bars(axes[2], "write units per order", write_units, "{:.2f}", costs.FLOOR_WRITE_UNITS)
     wrong = dict.fromkeys(rows, 0.0)
     for each in results["correctness"]:
-        wrong[results["ways"][each["way"]]["title"]] += each["stuck"] or each["total"] != each["truth"]
-    stories = len({each["story"] for each in results["correctness"]})
-    bars(axes[3], f"wrong or stuck, of {stories} stories", wrong, "{:.0f}")
+        wrong[titles[each["contender"]]] += each["stuck"] or each["total"] != each["truth"]
+    scenarios = len({each["scenario"] for each in results["correctness"]})
+    bars(axes[3], f"wrong or stuck in {scenarios} scenarios", wrong, "{:.0f}")
     return figure
 
 
 def bars(axes: Axes, title: str, values: dict[str, float], form: str, floor: float | None = None) -> None:
-    """One bar for each way, ours on top."""
+    """Draw one bar per contender, Order Totals on top, and the floor as a line."""
     axes.set_title(title)
     drawn = axes.barh(list(values), list(values.values()), color=[OURS, *[OTHERS] * (len(values) - 1)], height=0.6)
     axes.bar_label(drawn, [form.format(value) for value in values.values()], padding=3, color=INK)
@@ -88,8 +92,8 @@ def bars(axes: Axes, title: str, values: dict[str, float], form: str, floor: flo
 
 
 def growth(results: Results) -> Any:
-    """How a batch of ours grows."""
-    ours = [row for row in report.of_ours(results) if row["kind"] == "new"]
+    """Return the figure that shows how the cost grows with the batch and with the ledger."""
+    ours = [row for row in report.our_rows(results) if row["kind"] == "new"]
     figure, axes = plt.subplots(1, 3, figsize=(11, 2.9), layout="constrained")
     by_products = sorted({row["products"] for row in ours})
     for products, colour in zip(by_products, LINES, strict=False):
@@ -98,14 +102,14 @@ def growth(results: Results) -> Any:
         sizes = [row["records"] for row in rows]
         axes[0].plot(sizes, [row["wall_us"] * row["records"] / 1e3 for row in rows], "o-", color=colour, label=label)
         axes[1].plot(sizes, [row["requests"] * row["records"] for row in rows], "o-", color=colour, label=label)
-    for axis, title in ((axes[0], "ms for a batch"), (axes[1], "requests for a batch")):
-        axis.set(title=title, xlabel="new orders in the batch", xscale="log", yscale="log")
+    for axis, title in ((axes[0], "ms per batch"), (axes[1], "requests per batch")):
+        axis.set(title=title, xlabel="new orders per batch", xscale="log", yscale="log")
     axes[1].legend()
     for kind, colour in zip(("new", "amended"), LINES, strict=False):
         rows = [row for row in results["growth"] if row["kind"] == kind]
         sizes = [row["ledger_items"] for row in rows]
         axes[2].plot(sizes, [row["wall_us"] for row in rows], "o-", color=colour, label=report.KINDS[kind].lower())
-    axes[2].set(title="µs an order, by the size of the ledger", xlabel="entries in the ledger", xscale="log")
+    axes[2].set(title="µs per order, by ledger size", xlabel="entries in the ledger", xscale="log")
     axes[2].set_ylim(0, 1.4 * max(row["wall_us"] for row in results["growth"]))
     axes[2].legend()
     for axis in (*(each.xaxis for each in axes), axes[0].yaxis, axes[1].yaxis):

@@ -1,10 +1,10 @@
-"""What a stream record changes, by its two images: for the ways that care."""
+"""Increments from the two images of a stream record, for the contenders that use both."""
 
 from typing import Any
 
 
 def deltas(record: Any) -> dict[str, int]:
-    """By how much the record moves the totals, by product; what stays as it is is left out."""
+    """Return the record's increments by product, without zeros."""
     moved: dict[str, int] = {}
     for image, sign in (("OldImage", -1), ("NewImage", 1)):
         order = record["dynamodb"].get(image)

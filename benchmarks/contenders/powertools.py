@@ -1,8 +1,8 @@
 """Powertools idempotency
 
-Powertools for AWS Lambda's idempotency utility around an ADD, record by record and keyed by the record's eventID, as
-its documentation shows for batches: what careful people write. Records are remembered for 24 hours, which is how long
-a stream can deliver them again. It adds the difference of the two images, so that amendments count.
+The idempotency utility of Powertools for AWS Lambda around one ADD per record, keyed by the record's eventID, as its
+documentation shows for batches. It stores each record's id for 24 hours, the retention of a stream. It adds the
+difference between the old and the new image, so it counts amendments.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from bench.ways.images import deltas
+from benchmarks.contenders.images import deltas
 
 TABLES = {"PowertoolsTotals": ("product",), "PowertoolsIdempotency": ("id",)}
 TOTAL = ("PowertoolsTotals", "product", "totalQuantity")
@@ -26,7 +26,7 @@ config = IdempotencyConfig(event_key_jmespath="eventID", expires_after_seconds=2
 
 @idempotent_function(data_keyword_argument="record", persistence_store=store, config=config)  # type: ignore[untyped-decorator]
 def count(record: Any) -> None:
-    """Adds what one record changes."""
+    """Add the increments of one record."""
     for product, delta in deltas(record).items():
         dynamodb.update_item(
             TableName="PowertoolsTotals",
@@ -37,7 +37,7 @@ def count(record: Any) -> None:
 
 
 def handler(event: Any, context: Any) -> None:
-    """Counts record by record."""
+    """Count each record."""
     config.register_lambda_context(context)
     for record in event["Records"]:
         count(record=record)

@@ -1,4 +1,4 @@
-"""Delivering batches to a way's handler in this process, against the emulator, as Lambda would."""
+"""Load a contender and deliver batches to its handler as Lambda would, in this process and against the emulator."""
 
 import contextlib
 import importlib
@@ -15,7 +15,7 @@ FUNCTION = "aggregate"
 
 
 class Context:
-    """Lambda's context, as far as handlers here look at it."""
+    """Lambda's context object, with what the handlers here use of it."""
 
     function_name = FUNCTION
     function_version = "$LATEST"
@@ -27,46 +27,49 @@ class Context:
         self._end = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        """What is left of the invocation's time."""
+        """Return the milliseconds that are left of the invocation."""
         return int((self._end - time.monotonic()) * 1000)
 
 
-class Way(NamedTuple):
-    """A way to keep a total, with its tables in the emulator."""
+class Contender(NamedTuple):
+    """A stream handler that keeps totals, with its tables in the emulator."""
 
     name: str
     title: str
-    origin: str  # Where it comes from.
+    origin: str  # Where the approach comes from, for the report.
     handler: Callable[[Any, Any], Any]
-    total: tuple[str, str, str]  # The table, key attribute and attribute.
+    total: tuple[str, str, str]  # Where the total is: table, key attribute, attribute.
     emulator: Emulator
 
     def deliver(self, event: Any, seconds: float = 120.0) -> None:
-        """Has a batch counted by an invocation that may take so long. Raises what the handler raises."""
+        """Invoke the handler with a batch and this much time. Raise what the handler raises."""
         with contextlib.redirect_stdout(io.StringIO()):
             self.handler(event, Context(seconds))
 
-    def shown(self, product: str) -> int:
-        """The total that people are shown."""
+    def read_total(self, product: str) -> int:
+        """Return the total of a product, or 0 if there is none."""
         table, key, attribute = self.total
         item = self.emulator.client("dynamodb").get_item(TableName=table, Key={key: {"S": product}}).get("Item", {})
         return int(item.get(attribute, {"N": "0"})["N"])
 
 
-def load(name: str, emulator: Emulator) -> Way:
-    """Imports a way and makes its tables. A Wire sees only the clients of ways that are loaded after it."""
+def load(name: str, emulator: Emulator) -> Contender:
+    """Import a contender and create its tables.
+
+    Create the RequestInterceptor first: it sees only clients that are created after it.
+    """
     logging.getLogger("botocore").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
-        module = importlib.import_module(f"bench.ways.{name}")
+        module = importlib.import_module(f"benchmarks.contenders.{name}")
     dynamodb = emulator.client("dynamodb")
     for table, key in module.TABLES.items():
         dynamodb.create_table(**create_parameters(table, key))
     title, _, origin = str(module.__doc__).partition("\n\n")
-    return Way(name, title, " ".join(origin.split()), module.handler, module.TOTAL, emulator)
+    return Contender(name, title, " ".join(origin.split()), module.handler, module.TOTAL, emulator)
 
 
 def create_parameters(table: str, key: tuple[str, ...]) -> dict[str, Any]:
-    """The parameters of CreateTable, on demand and with string keys."""
+    """Return the CreateTable parameters of an on-demand table with string keys."""
     return {
         "TableName": table,
         "BillingMode": "PAY_PER_REQUEST",

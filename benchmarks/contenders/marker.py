@@ -1,14 +1,15 @@
 """Marker per record
 
-A marker item, put on the condition that it is not there, and the ADD in one TransactWriteItems for each record: the
-textbook's way to count a record once. It adds the difference of the two images, so that amendments count.
+One TransactWriteItems per record: a marker item, on the condition that it does not exist yet, and the ADD. This is the
+textbook pattern for counting a record once. It adds the difference between the old and the new image, so it counts
+amendments.
 """
 
 from typing import Any
 
 import boto3
 
-from bench.ways.images import deltas
+from benchmarks.contenders.images import deltas
 
 TABLES = {"MarkerTotals": ("product",), "Markers": ("eventID",)}
 TOTAL = ("MarkerTotals", "product", "totalQuantity")
@@ -17,7 +18,7 @@ dynamodb = boto3.client("dynamodb")
 
 
 def handler(event: Any, _context: Any) -> None:
-    """Counts record by record."""
+    """Count each record."""
     for record in event["Records"]:
         try:
             dynamodb.transact_write_items(TransactItems=[marker(record), *additions(record)])
@@ -27,7 +28,7 @@ def handler(event: Any, _context: Any) -> None:
 
 
 def marker(record: Any) -> Any:
-    """The action that fails where the record has been counted."""
+    """Return the action that fails if the record is already counted."""
     return {
         "Put": {
             "TableName": "Markers",
@@ -38,7 +39,7 @@ def marker(record: Any) -> Any:
 
 
 def additions(record: Any) -> list[Any]:
-    """The actions that count it."""
+    """Return the actions that count the record."""
     return [
         {
             "Update": {

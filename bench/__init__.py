@@ -1,1 +1,0 @@
-"""The comparison: what an order costs here, and with what people use instead."""
