@@ -18,8 +18,9 @@ from typing import Any
 from benchmarks import batches, chart, container, contenders, correctness, costs, delivery, deployed, growth, report
 from benchmarks.interceptor import RequestInterceptor
 from benchmarks.progress import show_progress
+from infrastructure.local_stage import root_environment
 from infrastructure.package import package
-from localcloud.emulator import Emulator, root_environment
+from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT
 from localcloud.stack import deploy
 

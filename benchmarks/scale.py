@@ -19,8 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from infrastructure.local_stage import root_environment
 from infrastructure.tables import all_tables, create_parameters
-from localcloud.emulator import Emulator, root_environment
+from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT, clean_environment
 
 SIZES = [10_000, 100_000]

@@ -1,1 +1,1 @@
-"""What stands around the app in AWS: its tables, its template, its failure queue."""
+"""The app's AWS resources besides its functions and routes: tables, failure queue, alarms, access, permissions."""

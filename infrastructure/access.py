@@ -1,7 +1,7 @@
-"""What the template has for those who may call the API: throttling, API keys, permissions to attach, errors.
+"""Access to the API, added to the packaged template: throttling, an API key, IAM policies, error responses.
 
-Which routes ask for what is the app's own to say (chalicelib/api/access.py, app.py); here is read what Chalice has made
-of it, and what follows from that is added. No key is in the template: API Gateway makes it up.
+The app decides which routes need a key or a signature (chalicelib/api/access.py, app.py). This module reads that from
+the API definition that Chalice has written. The template never contains a key's value; API Gateway generates it.
 """
 
 import json
@@ -12,45 +12,45 @@ from infrastructure.monitoring import stage_name
 API = "RestAPI"
 KEY_SCHEME = "api_key"
 IAM_SCHEME = "sigv4"
-"""What Chalice calls them in the API's definition."""
+"""Chalice's names for the two schemes in the API definition."""
 
-READING = ("GET",)
-WRITING = ("POST", "PUT", "DELETE")
+READ_METHODS = ("GET",)
+WRITE_METHODS = ("POST", "PUT", "DELETE")
 
-NO_SUCH_ROUTE = {
+ROUTE_NOT_FOUND = {
     "Code": "NotFoundError",
     "Message": "There is no route with this method and path. GET /openapi.json lists the routes.",
 }
 
 Template = dict[str, Any]
 
-# All callers together. Without it the API has what the account has for all its APIs, 10,000 a second (API Gateway
-# quotas), and so one that is open could take all the others down, and run up a bill.
+# Limits for all callers together. Without them the only limit is the account's, 10,000 requests per second for all of
+# its APIs (API Gateway quotas), so calls to this API could block every other one and run up a bill.
 API_PARAMETERS = {
-    "ApiRequestsPerSecond": ("1000", "What all callers of the API together may ask of it; beyond that they get a 429"),
-    "ApiBurst": ("500", "How many requests at once"),
+    "ApiRequestsPerSecond": ("1000", "Requests per second of all callers together; more get a 429"),
+    "ApiBurst": ("500", "Requests at once of all callers together"),
 }
 KEY_PARAMETERS = {
-    "KeyRequestsPerSecond": ("100", "What the callers with one API key may ask of the API; beyond that they get a 429"),
-    "KeyBurst": ("200", "How many requests at once"),
-    "KeyRequestsPerDay": ("1000000", "How many requests in a day, from midnight to midnight UTC"),
+    "KeyRequestsPerSecond": ("100", "Requests per second with one API key; more get a 429"),
+    "KeyBurst": ("200", "Requests at once with one API key"),
+    "KeyRequestsPerDay": ("1000000", "Requests per day (UTC) with one API key"),
 }
 
 
 def add(template: Template, stage: str) -> None:
-    """Adds it to a packaged template."""
+    """Add everything that this module provides to a packaged template."""
     api = template["Resources"][API]["Properties"]
     api["MethodSettings"] = [method_settings()]
-    _parameters(template, API_PARAMETERS)
+    _add_parameters(template, API_PARAMETERS)
     schemes = api["DefinitionBody"].get("securityDefinitions", {})
     if KEY_SCHEME in schemes:
-        _parameters(template, KEY_PARAMETERS)
+        _add_parameters(template, KEY_PARAMETERS)
         template["Resources"] |= api_key(stage)
         template["Outputs"]["ApiKeyId"] = {"Value": {"Ref": "ApiKey"}}
     if IAM_SCHEME in schemes:
         api_stage = api["StageName"]
-        for name, methods in (("ReadPolicy", READING), ("WritePolicy", WRITING)):
-            template["Resources"][name] = permission(api_stage, methods)
+        for name, methods in (("ReadPolicy", READ_METHODS), ("WritePolicy", WRITE_METHODS)):
+            template["Resources"][name] = invoke_policy(api_stage, methods)
             template["Outputs"][f"{name}Arn"] = {"Value": {"Ref": name}}
     responses = gateway_responses(_allowed_origin(api["DefinitionBody"]), signed=IAM_SCHEME in schemes)
     if responses:
@@ -58,7 +58,7 @@ def add(template: Template, stage: str) -> None:
 
 
 def method_settings() -> dict[str, Any]:
-    """The throttling of all routes together."""
+    """Return the method settings that throttle all routes together."""
     return {
         "ResourcePath": "/*",
         "HttpMethod": "*",
@@ -68,7 +68,7 @@ def method_settings() -> dict[str, Any]:
 
 
 def api_key(stage: str) -> dict[str, Any]:
-    """A first API key, and the usage plan that it and all others belong to."""
+    """Return the resources for one API key and the usage plan of all keys."""
     plan = {
         "UsagePlanName": stage_name(stage),
         "ApiStages": [{"ApiId": {"Ref": API}, "Stage": {"Ref": f"{API}.Stage"}}],
@@ -85,8 +85,8 @@ def api_key(stage: str) -> dict[str, Any]:
     }
 
 
-def permission(api_stage: str, methods: tuple[str, ...]) -> dict[str, Any]:
-    """A policy that allows calls of these methods, to attach to the users and roles that may make them."""
+def invoke_policy(api_stage: str, methods: tuple[str, ...]) -> dict[str, Any]:
+    """Return a managed policy that allows requests with these methods, to attach to users and roles."""
     api = f"arn:${{AWS::Partition}}:execute-api:${{AWS::Region}}:${{AWS::AccountId}}:${{{API}}}"
     statement = {
         "Effect": "Allow",
@@ -102,33 +102,33 @@ def permission(api_stage: str, methods: tuple[str, ...]) -> dict[str, Any]:
 def gateway_responses(origin: str | None, *, signed: bool) -> dict[str, Any]:
     """Return API Gateway's own error responses by type, where they differ from its defaults.
 
-    With an allowed origin, errors have the header without which a browser hides them from a page. A missing route is
-    a 404 in the app's form, unless routes must be `signed`: API Gateway has one response type for a missing route and
-    for a missing signature.
+    With an allowed origin, add the CORS header to errors, because a browser hides responses without it from a page.
+    Return the app's own 404 for a missing route, unless requests must be `signed`: API Gateway uses one response type
+    for both a missing route and a missing signature.
     """
     parameters = {"ResponseParameters": {"Headers": {"Access-Control-Allow-Origin": f"'{origin}'"}}} if origin else {}
     responses: dict[str, Any] = {kind: parameters for kind in ("DEFAULT_4XX", "DEFAULT_5XX") if origin}
     if not signed:
         responses["MISSING_AUTHENTICATION_TOKEN"] = {
             "StatusCode": 404,
-            "ResponseTemplates": {"application/json": json.dumps(NO_SUCH_ROUTE) + "\n"},
+            "ResponseTemplates": {"application/json": json.dumps(ROUTE_NOT_FOUND) + "\n"},
             **parameters,
         }
     return responses
 
 
 def _allowed_origin(definition: dict[str, Any]) -> str | None:
-    """The origin that Chalice has the routes' preflight requests answered with."""
+    """Return the CORS origin that Chalice wrote into the preflight responses, or None."""
     preflight = definition["paths"]["/orders"].get("options")
     if preflight is None:
         return None
-    answer = preflight["x-amazon-apigateway-integration"]["responses"]["default"]["responseParameters"]
-    origin: str = answer["method.response.header.Access-Control-Allow-Origin"]
+    parameters = preflight["x-amazon-apigateway-integration"]["responses"]["default"]["responseParameters"]
+    origin: str = parameters["method.response.header.Access-Control-Allow-Origin"]
     return origin.strip("'")
 
 
-def _parameters(template: Template, wanted: dict[str, tuple[str, str]]) -> None:
-    for name, (default, description) in wanted.items():
+def _add_parameters(template: Template, parameters: dict[str, tuple[str, str]]) -> None:
+    for name, (default, description) in parameters.items():
         template["Parameters"][name] = {
             "Type": "Number",
             "Default": default,

@@ -1,7 +1,7 @@
-"""`make package STAGE=prod`: the whole app as one SAM template and one zip, in build/prod/.
+"""`make package STAGE=prod`: package the whole app as one SAM template and one zip, in build/prod/.
 
-What stands in the template beyond what Chalice writes is in template.py. What depends on what Chalice has written is
-done to that afterwards: its policy is narrowed (policy.py), and what the access to the API asks for added (access.py).
+Chalice writes the template and merges the additions of template.py into it. Afterwards policy.py narrows the policy in
+it, and access.py adds what the API's access settings need.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from infrastructure import access, chalice_config, policy, template
 from infrastructure.tables import StreamView
 
 PROJECT = Path(__file__).resolve().parent.parent
-# What a stage's environment_variables say and the shell's do not: else the package would differ from what it says.
+# Only the stage's environment_variables may set these. The shell's values are ignored.
 STAGE_VARIABLES = {READ_VARIABLE, WRITE_VARIABLE, ORIGIN_VARIABLE}
 LOCK = PROJECT / "requirements-local.lock"
 TEMPLATE = "sam.json"
@@ -29,7 +29,7 @@ CODE = "deployment.zip"
 
 
 class PackageError(Exception):
-    """The app could not be packaged; the message is what Chalice said, or what to do."""
+    """The app could not be packaged. The message is Chalice's output or says what to do."""
 
 
 def package(
@@ -39,7 +39,7 @@ def package(
     project: Path = PROJECT,
     stream: StreamView = "NEW_AND_OLD_IMAGES",
 ) -> Path:
-    """Packages the app in `project` into `folder`, whose old content goes; returns the template's path."""
+    """Package the app in `project` into `folder`, replacing its content. Return the path of the template."""
     settings = chalice_config.stage_settings(chalice_config.load(project), stage)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -57,7 +57,7 @@ def package(
     _chalice(project, constraints.resolve(), "package", *arguments)
     merge.unlink()
     constraints.unlink()
-    packaged = read(folder / TEMPLATE)
+    packaged = read_template(folder / TEMPLATE)
     access.add(packaged, stage)
     _narrow_policy(packaged)
     (folder / TEMPLATE).write_text(json.dumps(packaged, indent=2) + "\n", encoding="utf-8")
@@ -65,15 +65,15 @@ def package(
 
 
 def package_current_source(stage: str, folder: Path) -> None:
-    """Package the app in a new process, which imports the views as the source has them now. Raises PackageError."""
+    """Package the app in a new process, so that it imports the current source. Raise PackageError."""
     command = [sys.executable, "-m", "infrastructure.package", "--stage", stage, "--folder", str(folder)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PackageError(own_frames(done.stderr, PROJECT))
+        raise PackageError(app_frames(done.stderr, PROJECT))
 
 
-def own_frames(output: str, project: Path) -> str:
-    """Shorten an output with a traceback to the last line of the app's own code and the error."""
+def app_frames(output: str, project: Path) -> str:
+    """Shorten a traceback in the output to the last frame in the app's own code and the error."""
     lines = output.strip().splitlines()
     own = [
         number
@@ -87,32 +87,32 @@ def _narrow_policy(packaged: dict[str, Any]) -> None:
     for each in packaged["Resources"][template.ROLE]["Properties"]["Policies"]:
         document = each["PolicyDocument"]
         try:
-            document["Statement"] = policy.narrowed(packaged, document["Statement"])
+            document["Statement"] = policy.narrow(packaged, document["Statement"])
         except policy.PolicyError as error:
             raise PackageError(str(error)) from None
 
 
-def read(template_file: Path) -> dict[str, Any]:
-    """A packaged template."""
+def read_template(template_file: Path) -> dict[str, Any]:
+    """Return the content of a packaged template."""
     packaged: dict[str, Any] = json.loads(template_file.read_text(encoding="utf-8"))
     return packaged
 
 
 def pins(lock: Path | None = None) -> list[str]:
-    """Return the pins of a lock file, by default those with which the app is packaged. Raise PackageError."""
+    """Return the pinned requirements of a lock file, by default of the one used for packaging. Raise PackageError."""
     lock = lock or LOCK
     try:
         lines = lock.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise PackageError(f"{lock} is missing: take it from git, or run make lock") from None
+        raise PackageError(f"{lock} is missing. Restore it from git, or run make lock.") from None
     return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]
 
 
 def _chalice(project: Path, constraints: Path, *arguments: str) -> None:
-    # Importing the app makes a client, which wants a region, though packaging calls no service.
+    # Importing the app creates a client, which needs a region, although packaging calls no service.
     inherited = {name: value for name, value in os.environ.items() if name not in STAGE_VARIABLES}
     environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited, "PIP_CONSTRAINT": str(constraints)}
-    with _alone(project):
+    with _exclusive(project):
         done = subprocess.run(
             [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
             cwd=project,
@@ -123,41 +123,41 @@ def _chalice(project: Path, constraints: Path, *arguments: str) -> None:
             check=False,
         )
     if done.returncode:
-        raise PackageError(f"chalice {arguments[0]} failed:\n{own_frames(done.stdout, project)}")
+        raise PackageError(f"chalice {arguments[0]} failed:\n{app_frames(done.stdout, project)}")
 
 
 @contextmanager
-def _alone(project: Path) -> Iterator[None]:
-    """Let one process at a time package a project: Chalice writes every zip to the same file before it copies it."""
+def _exclusive(project: Path) -> Iterator[None]:
+    """Let only one process at a time package a project, because Chalice first writes every zip to the same file."""
     folder = project / ".chalice" / "deployments"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Released when the file is closed.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Closing the file releases it.
         yield
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="make package", description="Writes the app's SAM template and code.")
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="make package", description="Write the app's SAM template and code.")
     parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
     parser.add_argument(
         "--stream",
         choices=get_args(StreamView),
         default="NEW_AND_OLD_IMAGES",
-        help="what the stream's records hold; the app works with either, and changing it makes a new stream",
+        help="what the stream's records contain; the app supports both, and a change creates a new stream",
     )
-    parser.add_argument("--folder", type=Path, help="write there; build/STAGE by default")
-    asked = parser.parse_args(arguments)
-    stage = asked.stage
-    folder = (asked.folder or PROJECT / "build" / stage).resolve()
+    parser.add_argument("--folder", type=Path, help="the output folder; build/STAGE by default")
+    options = parser.parse_args(arguments)
+    stage = options.stage
+    folder = (options.folder or PROJECT / "build" / stage).resolve()
     try:
-        package(stage, folder, stream=asked.stream)
+        package(stage, folder, stream=options.stream)
     except (PackageError, chalice_config.ConfigError) as error:
         print(error, file=sys.stderr)
         return 1
     shown = folder.relative_to(PROJECT) if folder.is_relative_to(PROJECT) else folder
     print(
-        f"""{shown / TEMPLATE} and {CODE} are written. To deploy them:
+        f"""Wrote {shown / TEMPLATE} and {CODE}. To deploy them:
 
   aws cloudformation package --template-file {shown / TEMPLATE} \\
       --s3-bucket YOUR-BUCKET --output-template-file {shown}/packaged.yaml

@@ -1,10 +1,10 @@
-"""The policy that Chalice generates, narrowed from everything in the account to what is the app's own.
+"""Narrow the IAM policy that Chalice generates to the app's own resources.
 
-Chalice derives from app.py which actions the functions need, and grants them on `*`. Here each of its statements
-keeps its actions and gets the resources that actions of that kind can be about. Nothing is granted here, and an
-action that is not known here is refused, so that none stays on `*` because nobody has thought of it.
+Chalice derives from app.py which actions the functions need, and grants them on `*`. This module keeps the actions and
+replaces `*` with the app's own resources. It grants no further action. It refuses an action that it does not know, so
+that none stays on `*` by accident.
 
-`chalice deploy` does not come by here: it grants what Chalice generates.
+Only `make package` uses this. `chalice deploy` grants the policy as Chalice generates it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +17,13 @@ Template = Mapping[str, Any]
 
 
 class PolicyError(Exception):
-    """There is an action to which this module knows no resources; the message says what to do."""
+    """This module does not know an action's resources. The message says what to do."""
 
 
-def narrowed(template: Template, statements: Iterable[Statement]) -> list[Statement]:
-    """The statements with the same actions, each on the template's own resources only. Raises PolicyError.
+def narrow(template: Template, statements: Iterable[Statement]) -> list[Statement]:
+    """Return statements with the same actions, limited to the template's own resources. Raise PolicyError.
 
-    Without Chalice's statement ids, which are random and would make every package another one.
+    Drop Chalice's statement ids: they are random, so they would make every package different.
     """
     return [
         {"Effect": statement["Effect"], "Action": actions, "Resource": resources}
@@ -33,34 +33,34 @@ def narrowed(template: Template, statements: Iterable[Statement]) -> list[Statem
 
 
 def _by_resources(template: Template, actions: str | Sequence[str]) -> list[tuple[list[str], list[Any]]]:
-    """The actions, those together that have the same resources."""
+    """Return the actions in groups that have the same resources, each with those resources."""
     groups: list[tuple[list[str], list[Any]]] = []
     for action in [actions] if isinstance(actions, str) else actions:
-        own = _resources(template, action)
+        needed = _resources(template, action)
         for others, resources in groups:
-            if resources == own:
+            if resources == needed:
                 others.append(action)
                 break
         else:
-            groups.append(([action], own))
+            groups.append(([action], needed))
     return groups
 
 
-# What actions can be about is from the Service Authorization Reference.
+# Source for the resources of each action: AWS Service Authorization Reference.
 STREAM_ACTIONS = {
     "dynamodb:DescribeStream",
     "dynamodb:GetRecords",
     "dynamodb:GetShardIterator",
     "dynamodb:ListStreams",
 }
-NO_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-"""Actions that IAM grants on `*` or not at all. Chalice asks for them in stages with `"xray": true`."""
+ACTIONS_WITHOUT_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+"""Actions that IAM can only grant on `*`. Chalice needs them in stages with `"xray": true`."""
 
 
 def _resources(template: Template, action: str) -> list[Any]:
-    """What an action can be about in this app."""
+    """Return the resources of this app that an action needs. Raise PolicyError if they are unknown."""
     service = action.partition(":")[0]
-    if action in NO_RESOURCES:
+    if action in ACTIONS_WITHOUT_RESOURCES:
         return ["*"]
     if action in STREAM_ACTIONS:
         return [{"Fn::Sub": f"${{{tables.ORDERS}.Arn}}/stream/*"}]
@@ -69,15 +69,16 @@ def _resources(template: Template, action: str) -> list[Any]:
     if service == "logs":
         return [_log_group(name) for name in _of_type(template, "AWS::Serverless::Function")]
     raise PolicyError(
-        f"Chalice grants {action}, since app.py calls it, and infrastructure/policy.py does not know on what: "
-        "add there which of the template's resources it is about."
+        f"app.py uses {action}, and infrastructure/policy.py does not know which resources it needs. "
+        "Add them to _resources in that file."
     )
 
 
 def _log_group(function: str) -> dict[str, str]:
-    """A function's log group. By the name that CloudFormation will make, for the function itself needs the role first.
+    """Return the ARN of a function's log group, with a pattern for the name that CloudFormation will generate.
 
-    The name is cut if it were longer than 64 characters (Lambda's limit), so a stack's name is to have 35 at most.
+    A reference to the function would be circular, because the function needs the role first. CloudFormation shortens
+    names of more than 64 characters (Lambda's limit), so a stack's name must have at most 35.
     """
     group = f"/aws/lambda/${{AWS::StackName}}-{function}-*"
     return {"Fn::Sub": f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:{group}"}

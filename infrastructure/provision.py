@@ -1,8 +1,8 @@
-"""`make provision STAGE=dev`: makes a stage's tables by themselves, so that `chalice deploy` can be used.
+"""`make provision STAGE=dev`: create a stage's tables before `chalice deploy`.
 
-`chalice deploy` makes no tables, and must be told the stream's ARN. This command makes what is missing, mends what
-is there, and writes names and ARN into the stage's environment_variables in .chalice/config.json. It can be run
-again at any time; what is as it should be stays as it is, and no protection is ever taken away.
+`chalice deploy` creates no tables and needs the stream's ARN. This command creates missing tables, corrects the
+settings of existing ones, and writes table names and the ARN into the stage's environment_variables in
+.chalice/config.json. It is safe to run again: it changes only what differs, and never removes a protection.
 """
 
 import argparse
@@ -38,125 +38,128 @@ if TYPE_CHECKING:
 STAGE_VARIABLE = "STAGE"
 STREAM_VARIABLE = "ORDERS_STREAM_ARN"
 STREAM_HANDLER = "aggregate"
-# The stream handler counts by the new image; the old one it can do without.
-GOOD_VIEWS = {"NEW_AND_OLD_IMAGES", "NEW_IMAGE"}
+# The stream handler needs the new image of a record, but not the old one.
+USABLE_STREAM_VIEWS = {"NEW_AND_OLD_IMAGES", "NEW_IMAGE"}
 WAIT_SECONDS = 300.0
 POLL_SECONDS = 2.0
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class ProvisionError(Exception):
-    """Something is there that this command will not change; the message says what, and what to do."""
+    """An existing resource differs in a way that this command must not change. The message says what to do."""
 
 
-def provision(stage: str, dynamodb: "DynamoDBClient", functions: "LambdaClient", project: Path, say: Say) -> str:
-    """Makes or mends a stage's tables and tells Chalice of them; returns the ARN of the orders' stream.
+def provision(stage: str, dynamodb: "DynamoDBClient", functions: "LambdaClient", project: Path, report: Report) -> str:
+    """Create or correct a stage's tables, configure Chalice for them, and return the ARN of the orders' stream.
 
-    Raises ProvisionError, ConfigError, and botocore's errors. What was done before stays; run it again.
+    `report` receives a line for each change. Raise ProvisionError, ConfigError or a botocore error; run it again then.
     """
     settings = chalice_config.stage_settings(chalice_config.load(project), stage)
     stage_tables = all_tables(stage)
-    described = {table.logical_name: Provisioner(table, dynamodb, say).provision() for table in stage_tables}
+    described = {table.logical_name: Provisioner(table, dynamodb, report).provision() for table in stage_tables}
     arn = described[tables.ORDERS]["LatestStreamArn"]
     names = {table.variable: table.name for table in stage_tables}
     variables = {STAGE_VARIABLE: stage, **names, STREAM_VARIABLE: arn}
     if chalice_config.set_stage_variables(project, stage, variables):
-        say(f".chalice/config.json: stage {stage} now names these tables and the stream {arn}")
+        report(f".chalice/config.json: stage {stage} now names these tables and the stream {arn}")
     table_arn = described[tables.ORDERS]["TableArn"]
-    # Before they are deleted: if this command is stopped in between, the next run still finds them to be deleted.
-    if chalice_config.forget_earlier_streams(project, stage, table_arn, arn):
-        say(f".chalice/deployed/{stage}.json: forgot the mapping to an earlier stream")
-    remove_stale_mappings(f"{settings['app_name']}-{stage}-{STREAM_HANDLER}", table_arn, arn, functions, say)
+    # Remove them from Chalice's records before deleting them: if this stops in between, the next run deletes them.
+    if chalice_config.remove_old_stream_mappings(project, stage, table_arn, arn):
+        report(f".chalice/deployed/{stage}.json: removed the mapping to an earlier stream")
+    delete_old_mappings(f"{settings['app_name']}-{stage}-{STREAM_HANDLER}", table_arn, arn, functions, report)
     return arn
 
 
 class Provisioner:
-    """Makes or mends one table."""
+    """Create one table or correct its settings."""
 
-    def __init__(self, table: Table, dynamodb: "DynamoDBClient", say: Say) -> None:
+    def __init__(self, table: Table, dynamodb: "DynamoDBClient", report: Report) -> None:
         self._table = table
         self._dynamodb = dynamodb
-        self._say = say
+        self._report_line = report
 
     def provision(self) -> "TableDescriptionTypeDef":
-        """Does it; returns the table's description afterwards."""
-        there = self._describe()
-        if there is None:
+        """Create or correct the table, and return its description afterwards."""
+        found = self._describe()
+        if found is None:
             self._dynamodb.create_table(**create_parameters(self._table))
-            self._tell("made")
+            self._report("created")
         else:
-            self._check(self._active())
-            self._mend(there)
-        self._active()
+            self._check(self._wait_until_active())
+            self._correct(found)
+        self._wait_until_active()
         self._set_ttl()
         self._set_recovery()
-        return self._active()
+        return self._wait_until_active()
 
-    def _check(self, there: "TableDescriptionTypeDef") -> None:
-        """Raises for what cannot be changed in a table that is there, or not without losing something."""
-        wanted = key_schema(self._table.key)
-        if there["KeySchema"] != wanted:
-            key = ", ".join(each["AttributeName"] for each in there["KeySchema"])
+    def _check(self, found: "TableDescriptionTypeDef") -> None:
+        """Raise ProvisionError if an existing table has settings that cannot be changed, or not without data loss."""
+        expected = key_schema(self._table.key)
+        if found["KeySchema"] != expected:
+            key = ", ".join(each["AttributeName"] for each in found["KeySchema"])
             raise ProvisionError(
-                f"{self._table.name} is there with another key ({key}; needed: {', '.join(self._table.key)}). "
-                "A key cannot be changed: delete that table, or give this stage another name."
+                f"{self._table.name} exists with another key ({key}; needed: {', '.join(self._table.key)}). "
+                "A key cannot be changed. Delete the table, or choose another stage name."
             )
-        view = there.get("StreamSpecification", {}).get("StreamViewType")
-        if self._table.stream and view and view not in GOOD_VIEWS:
+        view = found.get("StreamSpecification", {}).get("StreamViewType")
+        if self._table.stream and view and view not in USABLE_STREAM_VIEWS:
             raise ProvisionError(
-                f"{self._table.name} has a stream of {view}, which lacks the new image. Others may read it, so it "
-                "stays as it is: switch it off, if you may, and run this again."
+                f"{self._table.name} has a stream of {view}, which lacks the new image. It was left as it is, because "
+                "other programs may read it. If you can do without it, disable it and run this again."
             )
 
-    def _mend(self, there: "TableDescriptionTypeDef") -> None:
-        if self._table.stream and not there.get("StreamSpecification", {}).get("StreamEnabled"):
-            self._update("stream switched on", StreamSpecification=stream_parameter(self._table.stream))
-        if self._table.protection.deletion_protection and not there.get("DeletionProtectionEnabled"):
-            self._update("protected from deletion", DeletionProtectionEnabled=True)
-        if self._table.protection.own_key and there.get("SSEDescription", {}).get("SSEType") != "KMS":
-            self._update("encrypted with the account's own key", SSESpecification=encryption_parameter())
+    def _correct(self, found: "TableDescriptionTypeDef") -> None:
+        if self._table.stream and not found.get("StreamSpecification", {}).get("StreamEnabled"):
+            self._update("enabled the stream", StreamSpecification=stream_parameter(self._table.stream))
+        if self._table.protection.deletion_protection and not found.get("DeletionProtectionEnabled"):
+            self._update("enabled deletion protection", DeletionProtectionEnabled=True)
+        if self._table.protection.kms_key and found.get("SSEDescription", {}).get("SSEType") != "KMS":
+            self._update("enabled encryption with the account's own key", SSESpecification=encryption_parameter())
 
     def _update(self, what: str, **change: Any) -> None:
         self._dynamodb.update_table(TableName=self._table.name, **change)
-        self._tell(what)
-        self._active()
+        self._report(what)
+        self._wait_until_active()
+        self._wait_until_active()
 
     def _set_ttl(self) -> None:
         parameters = ttl_parameters(self._table)
         if parameters is None:
             return
-        there = self._dynamodb.describe_time_to_live(TableName=self._table.name)["TimeToLiveDescription"]
-        on = there.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-        if on and there.get("AttributeName") != self._table.ttl:
+        found = self._dynamodb.describe_time_to_live(TableName=self._table.name)["TimeToLiveDescription"]
+        on = found.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
+        if on and found.get("AttributeName") != self._table.ttl:
             raise ProvisionError(
-                f"{self._table.name} expires items by {there.get('AttributeName')}, and should by {self._table.ttl}: "
-                "switch its TTL off, wait an hour, as DynamoDB demands, and run this again."
+                f"The TTL attribute of {self._table.name} is {found.get('AttributeName')} instead of "
+                f"{self._table.ttl}. Disable its TTL, wait an hour (a limit of DynamoDB), and run this again."
             )
         if not on:
             self._dynamodb.update_time_to_live(**parameters)
-            self._tell(f"items expire by {self._table.ttl}")
+            self._report(f"enabled TTL by {self._table.ttl}")
 
     def _set_recovery(self) -> None:
         if not self._table.protection.point_in_time_recovery:
             return
-        there = self._dynamodb.describe_continuous_backups(TableName=self._table.name)["ContinuousBackupsDescription"]
-        if there.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
-            retrying_while_new(lambda: self._dynamodb.update_continuous_backups(**recovery_parameters(self._table)))
-            self._tell("can be restored to any point in time")
+        found = self._dynamodb.describe_continuous_backups(TableName=self._table.name)["ContinuousBackupsDescription"]
+        if found.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
+            retry_while_table_is_new(
+                lambda: self._dynamodb.update_continuous_backups(**recovery_parameters(self._table))
+            )
+            self._report("enabled point-in-time recovery")
 
-    def _active(self) -> "TableDescriptionTypeDef":
-        """Waits until changes to the table are through; returns its description."""
+    def _wait_until_active(self) -> "TableDescriptionTypeDef":
+        """Wait until the table is ACTIVE, then return its description."""
         end = time.monotonic() + WAIT_SECONDS
-        there = self._describe()
-        while there is None or there["TableStatus"] != "ACTIVE":
+        found = self._describe()
+        while found is None or found["TableStatus"] != "ACTIVE":
             if time.monotonic() > end:
                 raise ProvisionError(
-                    f"{self._table.name} is not ready after {WAIT_SECONDS:.0f} s: run this again later."
+                    f"{self._table.name} is not ready after {WAIT_SECONDS:.0f} s. Run this again later."
                 )
             time.sleep(POLL_SECONDS)
-            there = self._describe()
-        return there
+            found = self._describe()
+        return found
 
     def _describe(self) -> "TableDescriptionTypeDef | None":
         try:
@@ -164,12 +167,12 @@ class Provisioner:
         except self._dynamodb.exceptions.ResourceNotFoundException:
             return None
 
-    def _tell(self, what: str) -> None:
-        self._say(f"{self._table.name}: {what}")
+    def _report(self, what: str) -> None:
+        self._report_line(f"{self._table.name}: {what}")
 
 
-def retrying_while_new(call: Callable[[], object]) -> None:
-    """Makes a call that DynamoDB refuses for some seconds after a table was made."""
+def retry_while_table_is_new(call: Callable[[], object]) -> None:
+    """Make a call that DynamoDB refuses in the first seconds after a table was created."""
     end = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -181,22 +184,24 @@ def retrying_while_new(call: Callable[[], object]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def remove_stale_mappings(function: str, table_arn: str, stream_arn: str, functions: "LambdaClient", say: Say) -> None:
-    """Deletes mappings that have the function listen to an earlier stream of the table, and waits until they are gone.
+def delete_old_mappings(
+    function: str, table_arn: str, stream_arn: str, functions: "LambdaClient", report: Report
+) -> None:
+    """Delete the function's event source mappings to earlier streams of the table, and wait until they are gone.
 
-    A table's stream gets a new ARN whenever it is switched on again. Chalice 1.34 looks only at whether the
-    mapping that it made is still there: it would keep it, and report success, with no record ever arriving.
+    A table's stream gets a new ARN whenever it is enabled again. Chalice 1.34 only checks that its mapping exists. It
+    would keep the old one and report success, but the function would never receive a record.
     """
     for uuid, arn in _mappings(function, functions).items():
         if arn.startswith(f"{table_arn}/stream/") and arn != stream_arn:
             functions.delete_event_source_mapping(UUID=uuid)
-            say(f"{function}: listened to {arn}, which is no longer the table's stream; that mapping is deleted")
-            say("  chalice deploy makes a new one; then a backfill counts what the old stream did not deliver")
+            report(f"{function}: deleted the mapping to {arn}, which is no longer the table's stream")
+            report("  Run chalice deploy to create a new one, then a backfill to count what the old stream missed.")
             _wait_until_gone(uuid, functions)
 
 
 def _mappings(function: str, functions: "LambdaClient") -> dict[str, str]:
-    """The streams and queues that a function listens to, by the mapping's UUID; {} if there is no such function yet."""
+    """Return the ARNs of a function's event sources by mapping UUID; {} if the function does not exist yet."""
     try:
         pages = functions.get_paginator("list_event_source_mappings").paginate(FunctionName=function)
         return {each["UUID"]: each["EventSourceArn"] for page in pages for each in page["EventSourceMappings"]}
@@ -212,16 +217,18 @@ def _wait_until_gone(uuid: str, functions: "LambdaClient") -> None:
         except functions.exceptions.ResourceNotFoundException:
             return
         time.sleep(POLL_SECONDS)
-    raise ProvisionError(f"The mapping {uuid} is still being deleted: run chalice deploy when it is gone.")
+    raise ProvisionError(f"The mapping {uuid} is still being deleted. Run chalice deploy once it is gone.")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="make provision", description="Makes a stage's tables, for chalice deploy.")
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="make provision", description="Create a stage's tables before chalice deploy."
+    )
     parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
     stage = parser.parse_args(arguments).stage
     try:
-        region = os.environ.get("AWS_REGION")  # As in the AWS CLI; boto3 itself reads only AWS_DEFAULT_REGION.
+        region = os.environ.get("AWS_REGION")  # The AWS CLI reads it too; boto3 reads only AWS_DEFAULT_REGION.
         dynamodb, functions = (boto3.client("dynamodb", region_name=region), boto3.client("lambda", region_name=region))
         provision(stage, dynamodb, functions, PROJECT, print)
     except (ProvisionError, chalice_config.ConfigError) as error:
@@ -229,14 +236,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except (BotoCoreError, ClientError) as error:
         print(f"AWS: {error}", file=sys.stderr)
-        print("Nothing is half done: when this is repaired, run the command again.", file=sys.stderr)
+        print("Fix the problem and run the command again; it continues where it stopped.", file=sys.stderr)
         return 1
     print(
         f"""
-The tables of stage {stage} are as they should be. Next:
+The tables of stage {stage} are ready. Next:
 
   .venv/bin/chalice deploy --stage {stage}
-  .venv/bin/chalice invoke --stage {stage} -n backfill    counts orders that are older than the stream"""
+  .venv/bin/chalice invoke --stage {stage} -n backfill    # count orders older than the stream"""
     )
     return 0
 

@@ -1,8 +1,7 @@
-"""The tables, for all who make them: CloudFormation (template.py), provision.py, the local cloud, the tests.
+"""The definition of all tables, for CloudFormation (template.py), for API calls (provision.py) and for the tests.
 
-Which tables there are and their keys comes from chalicelib.tables; how a stage bills, streams, expires, keeps
-and protects them is decided here. The same data yields a table's CloudFormation resource and the parameters of
-the API calls that make it: nothing is defined twice.
+chalicelib.tables has the tables and their keys. This module adds billing, stream, expiry and protection by stage. One
+definition yields both the CloudFormation resource and the parameters of the API calls.
 """
 
 from collections.abc import Sequence
@@ -14,27 +13,27 @@ StreamView = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]
 
 
 class Protection(NamedTuple):
-    """What a stage does against the loss of its tables and of what is in them."""
+    """How a stage protects its tables and their data against loss."""
 
     point_in_time_recovery: bool
     """Whether a table can be restored to any second of the last 35 days."""
     deletion_protection: bool
     """Whether DynamoDB refuses to delete a table."""
-    own_key: bool
-    """Encrypted with the account's aws/dynamodb key, whose use CloudTrail shows, instead of DynamoDB's own."""
+    kms_key: bool
+    """Whether to encrypt with the account's aws/dynamodb key, whose use CloudTrail logs, instead of DynamoDB's own."""
     outlives_stack: bool
-    """Whether a table stays when its stack is deleted or would replace it."""
+    """Whether a table is kept when its stack is deleted or would replace it."""
 
 
-FULL = Protection(point_in_time_recovery=True, deletion_protection=True, own_key=True, outlives_stack=True)
+FULL_PROTECTION = Protection(point_in_time_recovery=True, deletion_protection=True, kms_key=True, outlives_stack=True)
 
-# A stage that is not named here holds somebody's data, for all that is known.
+# Unknown stages get full protection, because they may hold production data.
 PROTECTION = {
     "local": Protection(False, False, False, False),
-    "dev": Protection(point_in_time_recovery=True, deletion_protection=False, own_key=False, outlives_stack=False),
+    "dev": Protection(point_in_time_recovery=True, deletion_protection=False, kms_key=False, outlives_stack=False),
 }
 
-# The stages that have the plain names, each being alone in its account. The others say in the name whose it is.
+# Stages whose tables have plain names: OrdersTable. Other stages append theirs, so that they can share an account.
 PLAIN_NAMES = {"local", "dev"}
 
 
@@ -44,20 +43,20 @@ class Table(NamedTuple):
     logical_name: str
     name: str
     key: tuple[str, ...]
-    """The names of the key attributes, all strings: the partition key, and perhaps the sort key."""
+    """The names of the key attributes, all strings: the partition key, then the sort key if there is one."""
     stream: StreamView | None
     ttl: str | None
-    """The attribute that holds the time of expiry, in epoch seconds."""
+    """The attribute with the time of expiry, in epoch seconds."""
     protection: Protection
 
     @property
     def variable(self) -> str:
-        """The environment variable that tells the app this table's name."""
+        """The environment variable that has this table's name in the app."""
         return tables.variable(self.logical_name)
 
 
 def all_tables(stage: str, stream: StreamView = "NEW_AND_OLD_IMAGES") -> list[Table]:
-    """All tables of a stage."""
+    """Return all tables of a stage."""
     return [
         Table(
             logical_name=logical_name,
@@ -72,20 +71,20 @@ def all_tables(stage: str, stream: StreamView = "NEW_AND_OLD_IMAGES") -> list[Ta
 
 
 def table_name(logical_name: str, stage: str) -> str:
-    """The name of a stage's table: OrdersTable, or OrdersTable-prod."""
+    """Return the name of a stage's table: OrdersTable, or OrdersTable-prod."""
     return logical_name if stage in PLAIN_NAMES else f"{logical_name}-{stage}"
 
 
 def protection(stage: str) -> Protection:
-    """How a stage's tables are protected."""
-    return PROTECTION.get(stage, FULL)
+    """Return how a stage's tables are protected."""
+    return PROTECTION.get(stage, FULL_PROTECTION)
 
 
 # --- As a CloudFormation resource ----------------------------------------------------------------
 
 
 def resource(table: Table) -> dict[str, Any]:
-    """The table as a CloudFormation resource (AWS::DynamoDB::Table)."""
+    """Return the table as a CloudFormation resource (AWS::DynamoDB::Table)."""
     properties: dict[str, Any] = {
         "TableName": table.name,
         **_shape(table),
@@ -96,13 +95,13 @@ def resource(table: Table) -> dict[str, Any]:
         properties["StreamSpecification"] = {"StreamViewType": table.stream}
     if table.ttl:
         properties["TimeToLiveSpecification"] = _ttl(table.ttl)
-    if table.protection.own_key:
+    if table.protection.kms_key:
         properties["SSESpecification"] = {"SSEEnabled": True, "SSEType": "KMS"}
-    fate = "Retain" if table.protection.outlives_stack else "Delete"
+    deletion_policy = "Retain" if table.protection.outlives_stack else "Delete"
     return {
         "Type": "AWS::DynamoDB::Table",
-        "DeletionPolicy": fate,
-        "UpdateReplacePolicy": fate,
+        "DeletionPolicy": deletion_policy,
+        "UpdateReplacePolicy": deletion_policy,
         "Properties": properties,
     }
 
@@ -111,7 +110,7 @@ def resource(table: Table) -> dict[str, Any]:
 
 
 def create_parameters(table: Table) -> dict[str, Any]:
-    """The parameters of CreateTable."""
+    """Return the parameters of CreateTable."""
     parameters: dict[str, Any] = {
         "TableName": table.name,
         **_shape(table),
@@ -119,32 +118,32 @@ def create_parameters(table: Table) -> dict[str, Any]:
     }
     if table.stream:
         parameters["StreamSpecification"] = stream_parameter(table.stream)
-    if table.protection.own_key:
+    if table.protection.kms_key:
         parameters["SSESpecification"] = encryption_parameter()
     return parameters
 
 
 def stream_parameter(view: StreamView) -> dict[str, Any]:
-    """The StreamSpecification of CreateTable and UpdateTable."""
+    """Return the StreamSpecification of CreateTable and UpdateTable."""
     return {"StreamEnabled": True, "StreamViewType": view}
 
 
 def encryption_parameter() -> dict[str, Any]:
-    """The SSESpecification of CreateTable and UpdateTable."""
+    """Return the SSESpecification of CreateTable and UpdateTable."""
     return {"Enabled": True, "SSEType": "KMS"}
 
 
 def ttl_parameters(table: Table) -> dict[str, Any] | None:
-    """The parameters of UpdateTimeToLive, for a table that has a TTL."""
+    """Return the parameters of UpdateTimeToLive, or None for a table without expiry."""
     return {"TableName": table.name, "TimeToLiveSpecification": _ttl(table.ttl)} if table.ttl else None
 
 
 def recovery_parameters(table: Table) -> dict[str, Any]:
-    """The parameters of UpdateContinuousBackups."""
+    """Return the parameters of UpdateContinuousBackups."""
     return {"TableName": table.name, "PointInTimeRecoverySpecification": _recovery(table)}
 
 
-# --- What both have in common --------------------------------------------------------------------
+# --- Shared by both ------------------------------------------------------------------------------
 
 
 def _shape(table: Table) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def _shape(table: Table) -> dict[str, Any]:
 
 
 def key_schema(key: Sequence[str]) -> list[dict[str, str]]:
-    """The KeySchema of a key: partition key first, then perhaps the sort key."""
+    """Return the KeySchema of a key: the partition key, then the sort key if there is one."""
     return [
         {"AttributeName": name, "KeyType": key_type} for name, key_type in zip(key, ("HASH", "RANGE"), strict=False)
     ]

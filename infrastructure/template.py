@@ -1,9 +1,8 @@
-"""What Chalice's own template lacks, as a value that `chalice package --merge-template` merges into it.
+"""Additions to the SAM template that Chalice writes, merged into it by `chalice package --merge-template`.
 
-The tables, the stream handler's event source with its failure queue, the environment that tells each function its
-tables and its stage, alarms and dashboard (monitoring.py). Chalice merges dicts deeply and the value here wins;
-lists and scalars replace. Files and commands are not here (package.py), nor is what the app itself declares: batch
-size, starting position, routes.
+They are the tables, the stream handler's event source and failure queue, the functions' environment variables, and the
+alarms and dashboard (monitoring.py). Chalice merges dictionaries deeply, and these values win; lists and scalars are
+replaced. app.py itself declares batch size, starting position and routes. package.py has the files and commands.
 """
 
 from collections.abc import Iterable
@@ -14,40 +13,40 @@ from infrastructure import monitoring
 from infrastructure.tables import StreamView, Table, all_tables, protection, resource
 
 STREAM_FUNCTION = "Aggregate"
-"""The logical name of the stream handler's function; Chalice makes it of the handler's name."""
+"""The logical name of the stream handler's function. Chalice derives it from the handler's name."""
 STREAM_EVENT = "AggregateDynamodbEventSource"
 API = "RestAPI"
 ROLE = "DefaultRole"
-"""The logical name of the role that Chalice gives to all functions."""
+"""The logical name of the role that Chalice creates for all functions."""
 FAILURE_QUEUE = "FailureQueue"
 FAILURE_QUEUE_POLICY = "FailureQueuePolicy"
 
 DAY_SECONDS = 24 * 60 * 60
 
-# How the mapping reads the stream. A poison record never fails a batch, so what does fail is either something
-# that passes (throttling, an outage of DynamoDB) or a bug that nobody has thought of.
-RETRYING = {
-    # Something that passes is sat out for hours. Then the batch goes to the queue, long before the stream forgets
-    # its records (24 hours), so that a bug cannot hold back all orders after it; a backfill counts those of the batch.
+# How the event source mapping retries. An order that cannot be counted never fails a batch. So a batch fails only
+# because of a temporary problem (throttling, a DynamoDB outage) or an unknown bug.
+RETRY_SETTINGS = {
+    # Retry for six hours, which outlasts a temporary problem. Then send the batch to the queue, well before the stream
+    # drops its records after 24 hours, so that a bug cannot block all later orders. A backfill counts the batch.
     "MaximumRecordAgeInSeconds": DAY_SECONDS // 4,
     "MaximumRetryAttempts": 1000,
-    # A bug's batch is halved down to the record that it stumbles over, and only that one goes to the queue.
+    # With a bug, Lambda splits the batch down to the failing record, and only that record goes to the queue.
     "BisectBatchOnFunctionError": True,
     "ParallelizationFactor": {"Ref": "ParallelizationFactor"},
 }
 PARAMETERS = {
-    # More would be as exact. But where products are few the batches would meet at the same counters, and transactions
-    # that conflict cost more than they gain. docs/scale.md says where more helps.
+    # A higher value is just as exact. But with few products, parallel batches write the same counters, and conflicts
+    # cost more than the parallelism gains. docs/scale.md says when a higher value helps.
     "ParallelizationFactor": {
         "Type": "Number",
         "Default": "1",
         "MinValue": 1,
         "MaxValue": 10,
-        "Description": "How many batches of a shard are counted at a time",
+        "Description": "Number of batches of a shard that are counted in parallel",
     }
 }
 
-# The longest that SQS keeps a message: 14 days (SQS quotas).
+# The maximum for an SQS queue: 14 days (SQS quotas).
 QUEUE_RETENTION_SECONDS = 14 * DAY_SECONDS
 
 
@@ -58,9 +57,9 @@ def additions(
     log_groups: bool = True,
     api_stage: str = "api",
 ) -> dict[str, Any]:
-    """The merge template of a stage.
+    """Return the template to merge for a stage.
 
-    `log_groups` says whether the stage has `log_retention_in_days`, and `api_stage` is its `api_gateway_stage`.
+    `log_groups` is whether the stage sets `log_retention_in_days`; `api_stage` is its `api_gateway_stage`.
     """
     stage_tables = all_tables(stage, stream)
     resources = {table.logical_name: resource(table) for table in stage_tables}
@@ -83,36 +82,36 @@ def additions(
 
 
 def variables(stage: str, stage_tables: Iterable[Table]) -> dict[str, Any]:
-    """The environment variables that name the stage and, as references to them, the tables."""
+    """Return the functions' environment variables: the stage's name and references to the tables."""
     return {"STAGE": stage} | {table.variable: {"Ref": table.logical_name} for table in stage_tables}
 
 
 def api_name(stage: str) -> dict[str, Any]:
-    """The API's name, by which CloudWatch tells the stages' APIs apart; Chalice calls all of them by the app's."""
+    """Return the API's name with the stage in it, because CloudWatch separates APIs by name and Chalice omits it."""
     return {"Properties": {"DefinitionBody": {"info": {"title": monitoring.stage_name(stage)}}}}
 
 
 def stream_function() -> dict[str, Any]:
-    """The stream handler's own stream, and what happens to batches that keep failing."""
+    """Return the stream handler's event source: its stream, and what happens to batches that keep failing."""
     event = {
         "Stream": {"Fn::GetAtt": [tables.ORDERS, "StreamArn"]},
-        **RETRYING,
+        **RETRY_SETTINGS,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}}},
     }
-    # Lambda makes the mapping only for a role that may already send to the queue.
+    # Lambda creates the mapping only if the role may already send to the queue.
     return {"DependsOn": [FAILURE_QUEUE_POLICY], "Properties": {"Events": {STREAM_EVENT: {"Properties": event}}}}
 
 
 def failure_queue(stage: str) -> dict[str, Any]:
-    """The queue for what is given up, and the role's permission to send to it."""
-    fate = "Retain" if protection(stage).outlives_stack else "Delete"
+    """Return the queue for batches that Lambda gives up, and the role's permission to send to it."""
+    deletion_policy = "Retain" if protection(stage).outlives_stack else "Delete"
     queue = {
         "Type": "AWS::SQS::Queue",
-        "DeletionPolicy": fate,
-        "UpdateReplacePolicy": fate,
+        "DeletionPolicy": deletion_policy,
+        "UpdateReplacePolicy": deletion_policy,
         "Properties": {"MessageRetentionPeriod": QUEUE_RETENTION_SECONDS, "SqsManagedSseEnabled": True},
     }
-    # A policy of its own: the one that Chalice generates is in a list, which a merge could only replace.
+    # A separate policy, because Chalice's own policy is in a list, and merging would replace the list.
     policy = {
         "Type": "AWS::IAM::Policy",
         "Properties": {
@@ -134,5 +133,5 @@ def failure_queue(stage: str) -> dict[str, Any]:
 
 
 def api_log_group() -> dict[str, Any]:
-    """Mends the API handler's log group: Chalice 1.34 names it after an ApiHandler, and calls that APIHandler."""
+    """Fix the API handler's log group: Chalice 1.34 names it after `ApiHandler`, but the function is `APIHandler`."""
     return {"Properties": {"LogGroupName": {"Fn::Sub": "/aws/lambda/${APIHandler}"}}}

@@ -1,1 +1,1 @@
-"""The whole app on one machine: the packaged template in an emulator of AWS, and `chalice local` beside it."""
+"""The whole app on one machine: the packaged app in an emulator of AWS, and `chalice local` on the same tables."""

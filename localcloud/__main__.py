@@ -1,16 +1,16 @@
-"""`python -m localcloud`, which is what `make local` runs: handle signals first, then import the rest."""
+"""`python -m localcloud`, the entry point of `make local`: set up signals first, then import the rest."""
 
 import signal
 import sys
 
 
 def main() -> int:
-    """Run it; return the exit status."""
-    # The imports take a second. Nothing has started yet, so Ctrl-C may simply end the process, without a traceback.
+    """Run `make local` and return its exit status."""
+    # The imports take a second. Nothing has started yet, so Ctrl-C may end the process at once, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from localcloud import local
+    from localcloud import make_local
 
-    return local.main()
+    return make_local.main()
 
 
 if __name__ == "__main__":

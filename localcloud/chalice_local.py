@@ -1,17 +1,18 @@
-"""`chalice local` as a server: the routes, run from the source, on the tables of the emulator."""
+"""`chalice local` as a server: the routes, run from the source, on the emulator's tables."""
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from localcloud.emulator import Emulator, root_environment
-from localcloud.servers import HOST, PROJECT, Server, clean_environment, free_port
+from infrastructure.local_stage import HOST, root_environment
+from localcloud.emulator import Emulator
+from localcloud.servers import PROJECT, Server, clean_environment, free_port
 
 START_SECONDS = 60.0
 
 
 class ChaliceLocal(Server):
-    """A running `chalice local`. It serves the routes alone: the stream handler is the stack's."""
+    """A running `chalice local`. It serves only the routes; the stack's stream handler does the counting."""
 
     def __init__(
         self,
@@ -22,9 +23,9 @@ class ChaliceLocal(Server):
         variables: Mapping[str, str] | None = None,
         project: Path = PROJECT,
     ) -> None:
-        """Starts it on a port, by default a free one, and waits until it is up.
+        """Start it on a port, by default a free one, and wait until it responds.
 
-        `variables` are further environment variables, such as names of other tables than the stage's.
+        `variables` are extra environment variables, such as the names of other tables.
         """
         port = port or free_port()
         self.url = f"http://{HOST}:{port}"
@@ -32,11 +33,11 @@ class ChaliceLocal(Server):
         command = [
             *(sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())"),
             *("local", "--stage", stage, "--host", HOST, "--port", str(port)),
-            "--no-autoreload",  # Which watches every file of the folder, .venv and all.
+            "--no-autoreload",  # Autoreload would watch every file in the folder, including .venv.
         ]
         super().__init__("chalice-local", port, command, environment, project)
         try:
-            self.wait(f"{self.url}/totals", START_SECONDS)
+            self.wait_until_up(f"{self.url}/totals", START_SECONDS)
         except BaseException:
             self.stop()
             raise

@@ -1,6 +1,6 @@
-"""The emulator of AWS as a server on this machine, with IAM enforced: starting it, its clients, its Lambda workers.
+"""The emulator of AWS as a local server with IAM enforced: starting it, its boto3 clients, its Lambda processes.
 
-What is deployed into it is in stack.py.
+stack.py deploys the app into it.
 """
 
 import contextlib
@@ -14,63 +14,62 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.config import Config
 
-from localcloud.servers import HOST, PROJECT, Server, ServerError, clean_environment, free_port
+from infrastructure.local_stage import HOST, endpoint_url, root_access
+from localcloud.servers import PROJECT, Server, ServerError, clean_environment, free_port
 
-REGION = "us-east-1"
-# What ministack takes for the account's root user. Everybody else is subject to IAM.
-ROOT_KEY = "test"
-ROOT_SECRET = "test"
 HEALTH = "/_ministack/health"
 HEALTH_SECONDS = 2.0
-# The first start compiles a lot.
+# The first start is slow because Python compiles ministack's modules.
 START_SECONDS = 120.0
 
 
 class Emulator(Server):
-    """A running emulator. Its state is fresh, or that of a folder, to which it is saved when it is stopped."""
+    """A running emulator."""
 
     def __init__(self, port: int | None = None, state: Path | None = None) -> None:
-        """Starts one on a port, by default a free one, and waits until it is up."""
+        """Start it on a port, by default a free one, and wait until it responds.
+
+        It loads its state from the folder `state`, and saves it there when it stops. Without one it starts empty.
+        """
         port = port or free_port()
-        self.endpoint_url = f"http://{HOST}:{port}"
+        self.endpoint_url = endpoint_url(port)
         environment = {
             **clean_environment(),
             "GATEWAY_PORT": str(port),
             "BIND_HOST": HOST,
             "AUTH": "true",
-            # Neither Docker nor the ports that it would open for other services.
+            # Keep it from using Docker, and from opening ports for other services.
             "DOCKER_HOST": f"unix://{os.devnull}/none",
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
         }
         if state:
             state.mkdir(parents=True, exist_ok=True)
-            forget_stream_positions(state)
+            clear_stream_positions(state)
             environment |= {"PERSIST_STATE": "1", "STATE_DIR": str(state.resolve())}
-        super().__init__("emulator", port, [sys.executable, "-m", "localcloud.gateway"], environment, PROJECT)
+        super().__init__("emulator", port, [sys.executable, "-m", "localcloud.patched_ministack"], environment, PROJECT)
         self._clients: dict[str, Any] = {}
         try:
-            self.wait(f"{self.endpoint_url}{HEALTH}", START_SECONDS)
+            self.wait_until_up(f"{self.endpoint_url}{HEALTH}", START_SECONDS)
         except BaseException:
             self.stop()
             raise
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the account's root user, the same each time."""
+        """Return the root user's boto3 client for a service, the same one at each call."""
         if service not in self._clients:
-            make: Any = boto3.client  # Its type knows services by literal names only.
+            make: Any = boto3.client  # Its type accepts only literal service names.
             self._clients[service] = make(service, endpoint_url=self.endpoint_url, **root_access())
         return self._clients[service]
 
     def worker_pids(self, function_name: str = "") -> list[int]:
-        """The processes that run this function's code at the moment, or any function's."""
-        mark = f"{self.folder}/ministack-lambda-{function_name}".encode()
-        return [int(process.name) for process in Path("/proc").glob("[0-9]*") if mark in _command_line(process)]
+        """Return the ids of the processes that run a function's code now; without a name, those of all functions."""
+        path = f"{self.folder}/ministack-lambda-{function_name}".encode()
+        return [int(process.name) for process in Path("/proc").glob("[0-9]*") if path in _command_line(process)]
 
     def kill_workers(self, function_name: str = "") -> int:
-        """Kills them without warning, as a crash would, in the midst of whatever they do; returns how many."""
+        """Kill a function's processes at once, as a crash would; return how many there were."""
         pids = self.worker_pids(function_name)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -79,40 +78,20 @@ class Emulator(Server):
 
 
 def is_emulator(port: int) -> bool:
-    """Return whether an emulator answers on a port."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    """Return whether an emulator listens on a port."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
     try:
-        with direct.open(f"http://{HOST}:{port}{HEALTH}", timeout=HEALTH_SECONDS):
+        with opener.open(f"http://{HOST}:{port}{HEALTH}", timeout=HEALTH_SECONDS):
             return True
     except (OSError, http.client.HTTPException):
         return False
 
 
-def root_access() -> dict[str, Any]:
-    """What a boto3 client of the root user is made with, besides the endpoint."""
-    return {
-        "region_name": REGION,
-        "aws_access_key_id": ROOT_KEY,
-        "aws_secret_access_key": ROOT_SECRET,
-        "config": Config(retries={"mode": "standard"}, read_timeout=900, inject_host_prefix=False),
-    }
+def clear_stream_positions(state: Path) -> None:
+    """Delete the streams' read positions from a saved state.
 
-
-def root_environment(endpoint_url: str) -> dict[str, str]:
-    """The environment in which an AWS program works on the emulator as the root user."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": ROOT_KEY,
-        "AWS_SECRET_ACCESS_KEY": ROOT_SECRET,
-    }
-
-
-def forget_stream_positions(state: Path) -> None:
-    """Takes out of a saved state how far the streams have been read.
-
-    ministack 1.5.33 saves these positions but not the streams' records, so that the first records after a start
-    would be taken for read. Without a position a mapping begins with the stream's first record.
+    ministack 1.5.33 saves these positions but not the streams' records. After a restart it would therefore skip the
+    first new records. Without a position, an event source mapping starts at the stream's first record.
     """
     saved = state / "lambda.json"
     if not saved.exists():
@@ -121,12 +100,12 @@ def forget_stream_positions(state: Path) -> None:
         content = json.loads(saved.read_text(encoding="utf-8"))
         content["payload"]["dynamodb_stream_positions"] = {}
     except (ValueError, TypeError, KeyError):
-        raise ServerError(f"{saved} is not a state that an emulator has saved: take another folder.") from None
+        raise ServerError(f"{saved} is not a saved emulator state. Use another folder.") from None
     saved.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _command_line(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
-    except OSError:  # It has ended meanwhile.
+    except OSError:  # The process has just ended.
         return b""

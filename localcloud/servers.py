@@ -1,4 +1,4 @@
-"""Starting and stopping servers on 127.0.0.1, in such a way that they cannot be left behind (guard.py)."""
+"""Local servers that are always stopped with the process that started them (supervisor.py)."""
 
 import os
 import signal
@@ -13,20 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-HOST = "127.0.0.1"
+from infrastructure.local_stage import HOST
+
 PROJECT = Path(__file__).resolve().parent.parent
-GUARD = Path(__file__).with_name("guard.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 POLL_SECONDS = 0.05
-STOP_SECONDS = 40.0  # More than the guard takes at the most.
+STOP_SECONDS = 40.0  # The supervisor needs less even if it has to kill the command.
 LAST_LINES = 25
 
 
 class ServerError(Exception):
-    """A server did not start; the message says why."""
+    """A server did not start or has stopped. The message says why."""
 
 
-class PortTaken(ServerError):
-    """Another program listens there."""
+class PortTakenError(ServerError):
+    """Another program listens on the port."""
 
     def __init__(self, port: int) -> None:
         super().__init__(f"Port {port} on {HOST} is taken by another program.")
@@ -34,18 +35,18 @@ class PortTaken(ServerError):
 
 
 class Server:
-    """A server process on 127.0.0.1, with a folder of its own and a file for what it prints."""
+    """A server process on 127.0.0.1, with its own scratch folder and a file for its output."""
 
     def __init__(self, name: str, port: int, command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> None:
-        """Starts the command; it is up when `wait` has returned. Raises PortTaken."""
+        """Start the command. Call `wait_until_up` before using it. Raise PortTakenError if the port is in use."""
         self.name = name
         self.port = port
         require_free(port)
         self.folder = Path(tempfile.mkdtemp(prefix=f"order-totals-{name}-"))
-        printed = self.folder / "output.txt"
-        with printed.open("ab") as output:
-            self._guard = subprocess.Popen(
-                [sys.executable, str(GUARD), str(self.folder), *command],
+        output_file = self.folder / "output.txt"
+        with output_file.open("ab") as output:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, str(SUPERVISOR), str(self.folder), *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -53,9 +54,9 @@ class Server:
                 cwd=cwd,
                 start_new_session=True,
             )
-        # Stays readable when the guard has removed the folder.
-        self._output = printed.open("rb")
-        self._read = 0  # How much of it `new_output` has returned.
+        # An open file stays readable after the supervisor has deleted the folder.
+        self._output = output_file.open("rb")
+        self._read = 0  # How many bytes `new_output` has returned.
 
     def __enter__(self) -> Self:
         return self
@@ -65,51 +66,54 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether it still runs."""
-        return self._guard.poll() is None
+        """Whether the server still runs."""
+        return self._supervisor.poll() is None
 
-    def wait(self, url: str, seconds: float = 60.0) -> None:
-        """Waits until the URL answers, whatever it answers. Raises ServerError, with what the server printed last."""
+    def wait_until_up(self, url: str, seconds: float = 60.0) -> None:
+        """Wait until the URL responds, with any status. Raise ServerError with the server's last output if it does not.
+
+        `seconds` is the time limit.
+        """
         end = time.monotonic() + seconds
-        while not answers(url):
+        while not responds(url):
             if not self.running:
                 raise ServerError(f"{self.name} has stopped:\n{self.last_output()}")
             if time.monotonic() > end:
-                raise ServerError(f"{self.name} does not answer at {url}:\n{self.last_output()}")
+                raise ServerError(f"{self.name} does not respond at {url}:\n{self.last_output()}")
             time.sleep(POLL_SECONDS)
 
     def last_output(self) -> str:
-        """The last lines that it printed."""
+        """Return the last lines that the server printed."""
         self._output.seek(0)
         return b"".join(self._output.readlines()[-LAST_LINES:]).decode(errors="replace").rstrip()
 
     def new_output(self) -> list[str]:
-        """The lines that it has printed since the last call."""
+        """Return the lines that the server has printed since the last call."""
         self._output.seek(self._read)
         whole, newline, _ = self._output.read().rpartition(b"\n")
         self._read += len(whole + newline)
         return whole.decode(errors="replace").splitlines()
 
     def stop(self) -> None:
-        """Stops it and all that it has started, and waits for that. Does nothing if it is stopped already."""
+        """Stop the server and all processes that it has started, and wait for them. Do nothing if it is stopped."""
         if self.running:
-            self._guard.send_signal(signal.SIGTERM)
-        if self._guard.stdin:
-            self._guard.stdin.close()
-        self._guard.wait(STOP_SECONDS)
+            self._supervisor.send_signal(signal.SIGTERM)
+        if self._supervisor.stdin:
+            self._supervisor.stdin.close()
+        self._supervisor.wait(STOP_SECONDS)
         self._output.close()
 
 
 def require_free(port: int) -> None:
-    """Raise PortTaken if something listens on the port."""
+    """Raise PortTakenError if something listens on the port."""
     if not is_free(port):
-        raise PortTaken(port)
+        raise PortTakenError(port)
 
 
 def is_free(port: int) -> bool:
     """Return whether a server can listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As servers do: a closed connection is no bar.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Servers set it too; it ignores TIME_WAIT.
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -118,37 +122,37 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port on which nothing listens at the moment."""
+    """Return a port on which nothing listens now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def answers(url: str) -> bool:
-    """Whether an HTTP server answers there, be it with an error."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def responds(url: str) -> bool:
+    """Return whether an HTTP server responds at a URL, with any status."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
     try:
-        with direct.open(url, timeout=10):
+        with opener.open(url, timeout=10):
             return True
-    except urllib.error.HTTPError as answer:
-        answer.close()
+    except urllib.error.HTTPError as error_response:
+        error_response.close()
         return True
     except (urllib.error.URLError, OSError):
         return False
 
 
-# What would lead a program to a real AWS account, or the emulator or Python away from how we start them.
-FOREIGN_PREFIXES = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "S3_", "PYTHON")
-FOREIGN_NAMES = {"SERVICES", "USE_SSL", "EDGE_PORT", "PERSIST_STATE", "STATE_DIR", "DOCKER_NETWORK", "CHALICE_WORKER"}
+# Variables that could lead a program to a real AWS account, or change how the emulator or Python starts.
+REMOVED_PREFIXES = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "S3_", "PYTHON")
+REMOVED_NAMES = {"SERVICES", "USE_SSL", "EDGE_PORT", "PERSIST_STATE", "STATE_DIR", "DOCKER_NETWORK", "CHALICE_WORKER"}
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what has no business in a server's."""
+    """Return this process's environment without variables that could change where or how a server runs."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(FOREIGN_PREFIXES) and name not in FOREIGN_NAMES
+        if not name.startswith(REMOVED_PREFIXES) and name not in REMOVED_NAMES
     }
     local = f"{HOST},localhost"
     return {

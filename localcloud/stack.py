@@ -1,4 +1,4 @@
-"""The packaged app as a CloudFormation stack in the emulator: deploying it, calling it, reading its logs."""
+"""The packaged app as a CloudFormation stack in the emulator: deploy it, invoke its functions, read its logs."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from infrastructure.package import CODE, TEMPLATE, read
+from infrastructure.local_stage import STACK
+from infrastructure.package import CODE, TEMPLATE, read_template
 from localcloud.emulator import Emulator
-from localcloud.servers import answers
+from localcloud.servers import responds
 
-NAME = "order-totals"
 BUCKET = "order-totals-code"
 POLL_SECONDS = 0.05
 DEPLOY_SECONDS = 120.0
@@ -22,11 +22,11 @@ Template = dict[str, Any]
 
 
 class DeployError(Exception):
-    """CloudFormation refused or rolled back; the message is what it says of each resource."""
+    """CloudFormation refused a template or rolled back. The message has its reasons."""
 
 
 class FunctionError(Exception):
-    """A function raised; `payload` is what Lambda says of it: errorType, errorMessage."""
+    """A function raised an exception. `payload` is Lambda's description of it: errorType, errorMessage."""
 
     def __init__(self, payload: Any) -> None:
         super().__init__(json.dumps(payload))
@@ -34,11 +34,11 @@ class FunctionError(Exception):
 
 
 class LogEvent(NamedTuple):
-    """A line of a function's log."""
+    """One line of a function's log."""
 
     time_ms: int
     stream: str
-    """The log stream, of which ministack makes one for each invocation."""
+    """The log stream. ministack makes one for each invocation."""
     message: str
 
 
@@ -49,32 +49,32 @@ class Stack:
         self.emulator = emulator
         self.name = name
         self.resources: dict[str, str] = {}
-        """Physical names by logical ones: {"Aggregate": "order-totals-Aggregate-…", "OrdersTable": "OrdersTable"}."""
+        """Physical names by logical names: {"Aggregate": "order-totals-Aggregate-…", "OrdersTable": "OrdersTable"}."""
         self.outputs: dict[str, str] = {}
         self.functions: dict[str, str] = {}
-        """The functions among the resources."""
+        """The part of `resources` that are functions."""
         self.tables: dict[str, str] = {}
-        """The tables among the resources."""
+        """The part of `resources` that are tables."""
         self.refresh()
 
     def refresh(self) -> None:
-        """Reads anew what the stack consists of."""
+        """Read the stack's current resources and outputs."""
         formation = self.emulator.client("cloudformation")
-        there = formation.describe_stack_resources(StackName=self.name)["StackResources"]
-        self.resources = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in there}
-        self.functions = _of_type(there, "AWS::Lambda::Function")
-        self.tables = _of_type(there, "AWS::DynamoDB::Table")
+        listed = formation.describe_stack_resources(StackName=self.name)["StackResources"]
+        self.resources = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in listed}
+        self.functions = _of_type(listed, "AWS::Lambda::Function")
+        self.tables = _of_type(listed, "AWS::DynamoDB::Table")
         description = formation.describe_stacks(StackName=self.name)["Stacks"][0]
         self.outputs = {each["OutputKey"]: each["OutputValue"] for each in description.get("Outputs", [])}
 
     @property
     def api_url(self) -> str:
-        """The API's URL by path, without a slash at its end: it needs no name resolved."""
+        """The API's URL on 127.0.0.1, which needs no name resolution. No trailing slash."""
         return f"{self.emulator.endpoint_url}/_aws/execute-api/{self.resources['RestAPI']}/{self._api_stage}"
 
     @property
     def api_host_url(self) -> str:
-        """The API's URL by host, as on AWS. curl and browsers resolve such names by themselves, Python does not."""
+        """The API's URL with a host name, as on AWS. curl and browsers resolve such names; Python does not."""
         return f"http://{self.resources['RestAPI']}.execute-api.localhost:{self.emulator.port}/{self._api_stage}"
 
     @property
@@ -83,78 +83,78 @@ class Stack:
 
     @property
     def role(self) -> str:
-        """The name of the role of all functions."""
+        """The name of the role that all functions share."""
         return self.resources["DefaultRole"]
 
     @property
     def stream_mapping(self) -> dict[str, Any]:
-        """The event source mapping of the stream handler."""
+        """The stream handler's event source mapping."""
         listed = self.emulator.client("lambda").list_event_source_mappings(FunctionName=self.functions["Aggregate"])
         mapping: dict[str, Any] = listed["EventSourceMappings"][0]
         return mapping
 
     def invoke(self, function: str, payload: Any = None) -> Any:
-        """Calls a function by its logical name; returns what it answers. Raises FunctionError if it raises."""
-        answer = self.emulator.client("lambda").invoke(
+        """Invoke a function by its logical name and return its result. Raise FunctionError if it raises."""
+        response = self.emulator.client("lambda").invoke(
             FunctionName=self.functions[function], Payload=json.dumps({} if payload is None else payload)
         )
-        result = json.loads(answer["Payload"].read() or b"null")
-        if "FunctionError" in answer:
+        result = json.loads(response["Payload"].read() or b"null")
+        if "FunctionError" in response:
             raise FunctionError(result)
         return result
 
     def warm(self) -> None:
-        """Start the processes of the API's functions and the stream handler, so that the first requests do not wait.
+        """Start the processes of the API's function and the stream handler, so that the first requests do not wait.
 
-        The event source mapping then uses the stream handler's process. An empty batch changes nothing.
+        The event source mapping reuses the stream handler's process. The empty batch changes nothing.
         """
-        answers(f"{self.api_url}/totals")
+        responds(f"{self.api_url}/totals")
         self.invoke("Aggregate", {"Records": []})
 
     def log_events(self, function: str, since_ms: int = 0) -> list[LogEvent]:
-        """All that a function has logged since a time (epoch milliseconds), oldest first.
+        """Return a function's log lines since a time in epoch milliseconds, oldest first.
 
-        The lines of an invocation appear when it has ended, all with the time of its end.
+        The lines of an invocation appear when it ends, all with the time of its end.
         """
         group = f"/aws/lambda/{self.functions[function]}"
         pages = self.emulator.client("logs").get_paginator("filter_log_events")
         try:
             found = [each for page in pages.paginate(logGroupName=group, startTime=since_ms) for each in page["events"]]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # It has never been called.
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # It has never been invoked.
                 return []
             raise
         events = [LogEvent(each["timestamp"], each["logStreamName"], each["message"]) for each in found]
         return sorted(events, key=lambda event: event.time_ms)
 
     def logs(self, function: str, since_ms: int = 0) -> list[str]:
-        """The lines of `log_events`."""
+        """Return the messages of `log_events`."""
         return [event.message for event in self.log_events(function, since_ms)]
 
     def log_entries(self, function: str, since_ms: int = 0) -> list[dict[str, Any]]:
-        """What the app itself has logged, as JSON objects; metrics, which are log lines too, are left out."""
+        """Return the app's own log entries as JSON objects, without metrics."""
         return [entry for entry in _objects(self.logs(function, since_ms)) if "_aws" not in entry]
 
     def metrics(self, function: str, since_ms: int = 0) -> list[dict[str, Any]]:
-        """The metrics that a function has logged (CloudWatch's embedded metric format)."""
+        """Return the metrics that a function has logged, in CloudWatch's embedded metric format."""
         return [entry for entry in _objects(self.logs(function, since_ms)) if "_aws" in entry]
 
 
 def deploy(
     emulator: Emulator,
     build: Path,
-    name: str = NAME,
+    name: str = STACK,
     change: Callable[[Template], None] | None = None,
 ) -> Stack:
-    """Deploys what infrastructure.package wrote to a folder, as a new stack or over the one that is there.
+    """Deploy the package in the folder `build`: create the stack, or update it if it exists. Raise DeployError.
 
-    `change` may change the template before. Raises DeployError.
+    `change` can edit the template first.
     """
-    template = read(build / TEMPLATE)
+    template = read_template(build / TEMPLATE)
     if change:
         change(template)
     _point_to_code(template, _upload(emulator, (build / CODE).read_bytes()))
-    # By URL, since a template in the request itself may have only 51,200 bytes (CloudFormation quotas).
+    # By URL, because a template in the request itself is limited to 51,200 bytes (CloudFormation quotas).
     url = f"{emulator.endpoint_url}/{BUCKET}/{_upload(emulator, json.dumps(template).encode())}"
     formation = emulator.client("cloudformation")
     request = {
@@ -175,7 +175,7 @@ def deploy(
 
 
 def _upload(emulator: Emulator, content: bytes) -> str:
-    """Puts something under the hash of its content, so that a change of it is a change of the template too."""
+    """Upload content under its hash and return that key, so that changed content also changes the template."""
     storage = emulator.client("s3")
     storage.create_bucket(Bucket=BUCKET)
     key = hashlib.sha256(content).hexdigest()
@@ -206,7 +206,7 @@ def _wait(emulator: Emulator, name: str) -> None:
 
 
 def _status(emulator: Emulator, name: str) -> str:
-    """The stack's status; "" if there is no such stack."""
+    """Return the stack's status, or "" if there is no such stack."""
     try:
         stacks = emulator.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     except ClientError:
@@ -227,7 +227,7 @@ def _objects(lines: list[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:  # A platform line, such as START, or a traceback.
+        except ValueError:  # A platform line such as START, or a traceback.
             continue
         if isinstance(entry, dict):
             yield entry

@@ -1,5 +1,5 @@
-"""The operator's command line: drives a stage's jobs from cursor to cursor and shows how far they are.
+"""The operator's commands: run a deployed stage's jobs to the end and show their progress.
 
-`python -m operations.backfill` and `python -m operations.audit`. What the jobs do is in chalicelib/; their
-requests of DynamoDB are made by the deployed functions, with the permissions of those.
+`python -m operations.backfill` and `python -m operations.audit` only invoke the deployed functions. The functions make
+all requests to DynamoDB, with their own permissions.
 """

@@ -1,7 +1,7 @@
-"""`make backfill STAGE=prod`: brings a stage's ledger and counters to what its OrdersTable says, to the end.
+"""`make backfill STAGE=prod`: count every order of a stage that its totals do not contain yet.
 
-Runs beside live traffic, and can be stopped and started again at any time. Exit status: 0 when every order is
-counted, 2 when something went wrong or an order cannot be counted, 130 after Ctrl-C.
+Safe to run beside live traffic, and safe to stop and restart at any time. Exit status: 0 if every order is counted, 2
+after an error or if an order cannot be counted, 130 after Ctrl-C.
 """
 
 import sys
@@ -14,99 +14,100 @@ from rich.console import Console
 from rich.table import Table
 
 from chalicelib import tables
-from operations import stage as stages
-from operations.display import Display, per_second
-from operations.stage import Function
+from operations import stages
+from operations.progress import Display, per_second
+from operations.stages import Function
 
-# After so many each invocation answers, so that the bar moves.
+# Each invocation returns after this long, so that the progress bar moves.
 SECONDS_PER_INVOCATION = 5
-# One invocation does some thousand orders a second; more segments help where there are many.
+# One invocation counts some thousand orders per second; more segments help only with many orders.
 ORDERS_PER_SEGMENT = 50_000
 SEGMENTS_MAX = 8
 
-FIGURES = ("orders", "changed", "rejected", "uncountable", "requests")
+COUNTS = ("orders", "changed", "rejected", "uncountable", "requests")
 
 
-class Run:
-    """A backfill by several invocations side by side, each with a segment of the table."""
+class BackfillRun:
+    """A backfill whose parallel invocations each take one segment of OrdersTable."""
 
-    def __init__(self, function: Function, segments: int, display: Display, about: int) -> None:
-        self.figures = dict.fromkeys(FIGURES, 0)
+    def __init__(self, function: Function, segments: int, display: Display, estimate: int) -> None:
+        self.counts = dict.fromkeys(COUNTS, 0)
         self.uncountable: dict[str, str] = {}
+        """Why an order cannot be counted, by order id."""
         self._function = function
         self._segments = segments
         self._display = display
-        self._about = about
+        self._estimate = estimate
         self._lock = threading.Lock()
         self._stopped = False
 
-    def to_the_end(self) -> None:
-        """Runs it. Raises what EXPECTED names, when all segments have stopped."""
+    def run(self) -> None:
+        """Run all segments to the end. Raise one of EXPECTED_ERRORS once every segment has stopped."""
         pool = ThreadPoolExecutor(self._segments)
-        running = [pool.submit(self._segment, segment) for segment in range(self._segments)]
+        running = [pool.submit(self._run_segment, segment) for segment in range(self._segments)]
         try:
             for each in running:
                 each.result()
         finally:
-            self._stopped = True  # The others stop after their invocations.
+            self._stopped = True  # The other segments stop after their current invocation.
             pool.shutdown()
 
-    def _segment(self, segment: int) -> None:
+    def _run_segment(self, segment: int) -> None:
         request: dict[str, Any] = {"segment": segment, "segments": self._segments}
         while not self._stopped:
-            answer = self._function.invoke({**request, "seconds": SECONDS_PER_INVOCATION})
-            self._note(answer)
-            if answer["done"]:
+            result = self._function.invoke({**request, "seconds": SECONDS_PER_INVOCATION})
+            self._add(result)
+            if result["done"]:
                 return
-            request = {"cursor": answer["cursor"]}
+            request = {"cursor": result["cursor"]}
 
-    def _note(self, answer: dict[str, Any]) -> None:
+    def _add(self, result: dict[str, Any]) -> None:
         with self._lock:
-            for name in FIGURES:
-                self.figures[name] += answer[name]
-            self.uncountable.update(answer["uncountableOrders"])
-            self._display.show("Orders", self.figures["orders"], self._about)
+            for name in COUNTS:
+                self.counts[name] += result[name]
+            self.uncountable.update(result["uncountableOrders"])
+            self._display.update("Orders", self.counts["orders"], self._estimate)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = stages.parser("make backfill", "Brings the ledger and the counters to what OrdersTable says.")
-    parser.add_argument("--segments", type=int, help="how many invocations side by side")
-    asked = parser.parse_args(arguments)
+    """Run the command and return its exit status."""
+    parser = stages.parser("make backfill", "Count every order of a stage that its totals do not contain yet.")
+    parser.add_argument("--segments", type=int, help="number of parallel invocations")
+    options = parser.parse_args(arguments)
     console = Console()
     try:
-        stage = stages.of(asked)
+        stage = stages.from_options(options)
         function = stage.function("backfill")
-        about = stage.item_count(tables.ORDERS, function)
-        segments = asked.segments or min(SEGMENTS_MAX, 1 + about // ORDERS_PER_SEGMENT)
+        estimate = stage.item_count(tables.ORDERS, function)
+        segments = options.segments or min(SEGMENTS_MAX, 1 + estimate // ORDERS_PER_SEGMENT)
         started = time.monotonic()
         with Display(console) as display:
-            run = Run(function, segments, display, about)
-            run.to_the_end()
+            backfill = BackfillRun(function, segments, display, estimate)
+            backfill.run()
             display.end()
-    except stages.EXPECTED as error:
+    except stages.EXPECTED_ERRORS as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. What is counted is counted; run it again to go on.")
+        Console(stderr=True).print("Stopped. Orders counted so far stay counted. Run it again to count the rest.")
         return 130
-    console.print(summary(run, segments, time.monotonic() - started))
-    for order_id, why in run.uncountable.items():
-        console.print(f"{order_id} cannot be counted: {why}", style="red", highlight=False, markup=False)
-    return 2 if run.figures["uncountable"] else 0
+    console.print(summary(backfill, segments, time.monotonic() - started))
+    for order_id, reason in backfill.uncountable.items():
+        console.print(f"{order_id} cannot be counted: {reason}", style="red", highlight=False, markup=False)
+    return 2 if backfill.counts["uncountable"] else 0
 
 
-def summary(run: Run, segments: int, seconds: float) -> Table:
-    """What was done."""
+def summary(backfill: BackfillRun, segments: int, seconds: float) -> Table:
+    """Return a table of what the backfill did."""
     table = Table(title="Backfill", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    names = ("Orders seen", "Changed in the ledger", "Not valid", "Not countable", "Requests of DynamoDB")
-    for name, figure in zip(names, run.figures.values(), strict=True):
-        table.add_row(name, f"{figure:,}")
-    table.add_row("Invocations side by side", str(segments))
+    names = ("Orders read", "Ledger entries changed", "Rejected orders", "Uncountable orders", "DynamoDB requests")
+    for name, count in zip(names, backfill.counts.values(), strict=True):
+        table.add_row(name, f"{count:,}")
+    table.add_row("Parallel invocations", str(segments))
     table.add_row("Seconds", f"{seconds:.1f}")
-    table.add_row("Orders per second", per_second(run.figures["orders"], seconds))
+    table.add_row("Orders per second", per_second(backfill.counts["orders"], seconds))
     return table
 
 

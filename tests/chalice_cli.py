@@ -1,8 +1,8 @@
 """Chalice's command line for the emulator: `python -P tests/chalice_cli.py deploy --stage dev` in a project's folder.
 
-All of it is Chalice's own but two calls. ministack 1.5.33 has neither ImportRestApi nor PutRestApi, and makes the
-same of a Swagger document when CloudFormation asks for it: so they become a stack with the API alone. And where
-Chalice waits for AWS it looks again sooner: the emulator has a function ready in half a second, and not in five.
+It runs Chalice with two changes. ministack 1.5.33 lacks ImportRestApi and PutRestApi, so both are replaced by a
+CloudFormation stack that contains only the API. And Chalice's waits are shortened, because the emulator creates a
+function in half a second rather than five.
 """
 
 import json
@@ -17,7 +17,7 @@ import botocore.waiter
 from chalice.awsclient import TypedAWSClient
 from chalice.cli import main
 
-from localcloud.servers import HOST
+from infrastructure.local_stage import HOST
 
 STACK = "rest-api"
 POLL_SECONDS = 0.05
@@ -25,18 +25,18 @@ LONGEST_SLEEP_SECONDS = 0.2
 
 
 def import_rest_api(client: TypedAWSClient, swagger_document: dict[str, Any], endpoint_type: str) -> str:
-    """Makes an API; returns its id."""
+    """Create an API and return its id."""
     return put_stack("create_stack", swagger_document)
 
 
 def update_api_from_swagger(client: TypedAWSClient, rest_api_id: str, swagger_document: dict[str, Any]) -> None:
-    """Changes an API to what the document says."""
+    """Update an API to match the document."""
     updated = put_stack("update_stack", swagger_document)
     assert updated == rest_api_id
 
 
 def put_stack(operation: str, swagger_document: dict[str, Any]) -> str:
-    """Creates or updates the stack; returns the API's id."""
+    """Create or update the stack and return the API's id."""
     api = {"Type": "AWS::ApiGateway::RestApi", "Properties": {"Body": swagger_document}}
     client = aws("cloudformation")
     try:
@@ -53,20 +53,20 @@ def put_stack(operation: str, swagger_document: dict[str, Any]) -> str:
 
 
 def sleep(seconds: float) -> None:
-    """Waits, but not for long."""
+    """Sleep, but no longer than LONGEST_SLEEP_SECONDS."""
     time.sleep(min(seconds, LONGEST_SLEEP_SECONDS))
 
 
 def aws(service: str) -> Any:
-    """A client of the emulator, and of nothing else."""
+    """Return a client of the emulator. Fail if it would reach the real AWS."""
     client = botocore.session.get_session().create_client(service)
     assert urlsplit(client.meta.endpoint_url).hostname == HOST, "This would reach the real AWS."
     return client
 
 
 if __name__ == "__main__":
-    for needed in ("lambda", "iam", "apigateway", "events", "sts"):
-        aws(needed)
+    for service in ("lambda", "iam", "apigateway", "events", "sts"):
+        aws(service)
     for replaced in (import_rest_api, update_api_from_swagger):
         setattr(TypedAWSClient, replaced.__name__, replaced)
     vars(botocore.waiter)["time"] = SimpleNamespace(sleep=sleep)

@@ -1,4 +1,4 @@
-"""What all tests have in common: no real AWS account, a time limit, and a report of what was left out."""
+"""Set-up for all tests: no real AWS account, a time limit per test, and a report of what was not run."""
 
 import ast
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-# Before any test module, or the app, makes a client. The region is the emulator's.
+# Set before a test module or the app creates a client. The region is the emulator's.
 FAKE_ACCESS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -19,25 +19,25 @@ FAKE_ACCESS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 
-# What tests need besides requirements.txt, chalice, boto3, pytest and moto, where their own imports do not show it.
-# pytest leaves out what needs a package that is not installed, and says so.
-NEEDS = {
+# Packages that tests need indirectly, besides requirements.txt, chalice, boto3, pytest and moto. Files whose packages
+# are not installed are not collected, and the last line of the output names them.
+REQUIRED_PACKAGES = {
     "benchmarks": ("ministack", "matplotlib"),
     "browser": ("ministack", "samtranslator", "playwright", "axe_playwright_python"),
     "e2e": ("ministack", "samtranslator", "rich", "schemathesis"),
     "infrastructure/test_chromium.py": ("playwright", "ministack"),
-    "infrastructure/test_stage.py": ("rich",),
+    "infrastructure/test_operations.py": ("rich",),
     "infrastructure/test_view_example.py": ("ruff",),
     "proof": ("ministack", "hypothesis"),
     "unit/test_openapi.py": ("openapi_spec_validator",),
 }
 
 HERE = Path(__file__).parent
-LEFT_OUT: dict[str, list[str]] = {}
-"""The packages that are missing, by the file or folder that was left out for it."""
+NOT_COLLECTED: dict[str, list[str]] = {}
+"""The missing packages by the file or folder that needs them."""
 BROWSER_TESTS = "tests/browser/"
 
-# pytest-timeout's limit for a test, in seconds. The setting in pyproject.toml would be an error without the plugin.
+# pytest-timeout's limit per test, in seconds. As a setting in pyproject.toml it would be an error without the plugin.
 os.environ.setdefault("PYTEST_TIMEOUT", "300")
 
 
@@ -49,15 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     path = collection_path.relative_to(HERE).as_posix() if collection_path.is_relative_to(HERE) else ""
-    needed = {*NEEDS.get(path, ()), *(imported(collection_path) if path.endswith(".py") else ())}
+    needed = {*REQUIRED_PACKAGES.get(path, ()), *(imported(collection_path) if path.endswith(".py") else ())}
     missing = sorted(package for package in needed if find_spec(package) is None)
     if missing:
-        LEFT_OUT[f"tests/{path}"] = missing
+        NOT_COLLECTED[f"tests/{path}"] = missing
     return True if missing else None
 
 
 def imported(file: Path) -> set[str]:
-    """Return the top-level packages that a file imports at its top."""
+    """Return the packages that a file imports at module level."""
     found: set[str] = set()
     for statement in ast.parse(file.read_bytes()).body:
         if isinstance(statement, ast.Import):
@@ -69,22 +69,22 @@ def imported(file: Path) -> set[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
-    """Say in the last lines what was left out, and how to run it."""
+    """Print in the last lines what was not run, and how to run it."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter:  # The workers of pytest-xdist have none.
-        for line in left_out(reporter.stats):
+    if reporter:  # Worker processes of pytest-xdist have no reporter.
+        for line in not_run(reporter.stats):
             reporter.write_line(line, yellow=True)
     return result
 
 
-def left_out(reports: dict[str, list[Any]]) -> list[str]:
-    """Return a line for the files that were not collected, and one for the browser tests that were skipped."""
+def not_run(reports: dict[str, list[Any]]) -> list[str]:
+    """Return a line about the files that were not collected, and one about the browser tests that were skipped."""
     lines = []
-    if LEFT_OUT:
-        packages = ", ".join(sorted({package for missing in LEFT_OUT.values() for package in missing}))
+    if NOT_COLLECTED:
+        packages = ", ".join(sorted({package for missing in NOT_COLLECTED.values() for package in missing}))
         lines.append(
-            f"Left out, because {packages} are not installed: {', '.join(LEFT_OUT)}. To run all tests: make test"
+            f"Not run, because {packages} are not installed: {', '.join(NOT_COLLECTED)}. To run all tests: make test"
         )
     skipped = [report for report in reports.get("skipped", []) if report.nodeid.startswith(BROWSER_TESTS)]
     if skipped:

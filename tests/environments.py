@@ -1,4 +1,4 @@
-"""Virtual environments for tests of what works with few packages. They are kept in build/, by what is in them."""
+"""Virtualenvs with few packages, for tests that need them. They are cached in build/ by their content."""
 
 import hashlib
 import subprocess
@@ -11,9 +11,9 @@ FOLDER = PROJECT / "build" / "test-environments"
 
 
 def environment(name: str, *arguments: str) -> Path:
-    """Return the bin folder of a virtual environment with what `pip install ARGUMENTS` installs.
+    """Return the bin folder of a virtualenv that `pip install ARGUMENTS` has filled.
 
-    Files among the arguments are hashed by their content.
+    A file among the arguments counts by its content: if it changes, a new virtualenv is created.
     """
     contents = [Path(each).read_bytes() if Path(each).is_file() else each.encode() for each in arguments]
     key = hashlib.sha256(b"\0".join([sys.version.encode(), *contents])).hexdigest()[:16]

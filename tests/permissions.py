@@ -1,7 +1,7 @@
-"""Every action that the functions' role is granted, and who needs it: none is granted in vain."""
+"""Every IAM action that the functions' role is granted, and what needs it. No action is unused."""
 
 NEEDED_BY: dict[str, tuple[str, ...]] = {
-    "dynamodb:PutItem": ("POST /orders", "the stream: an order placed"),
+    "dynamodb:PutItem": ("POST /orders", "stream: new order"),
     "dynamodb:GetItem": (
         "GET /orders/{order_id}",
         "GET /totals",
@@ -10,21 +10,21 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     ),
     "dynamodb:UpdateItem": (
         "PUT /orders/{order_id}",
-        "the stream: an order placed",
-        "backfill: an order to count",
-        "audit: an order to count",
-        "audit: a counter to mend",
+        "stream: new order",
+        "backfill: uncounted order",
+        "audit: uncounted order",
+        "audit: drifted counter",
     ),
     "dynamodb:DeleteItem": ("DELETE /orders/{order_id}",),
-    "dynamodb:BatchGetItem": ("the stream: an order amended", "backfill", "audit"),
+    "dynamodb:BatchGetItem": ("stream: amended order", "backfill", "audit"),
     "dynamodb:Scan": ("GET /totals", "backfill", "audit", "daily_audit"),
     "dynamodb:Query": ("GET /totals/{product}/trend",),
 }
-"""What is refused without an action. The emulator evaluates the role's policies at each of these calls."""
+"""What fails without an action. The emulator checks the role's policies at each of these calls."""
 
 PLATFORM: dict[str, str] = {
-    # DynamoDB Developer Guide, "IAM policy to allow a Lambda function to access DynamoDB stream records", and the
-    # managed policy AWSLambdaDynamoDBExecutionRole, which has these and the next three and nothing else.
+    # DynamoDB Developer Guide, "IAM policy to allow a Lambda function to access DynamoDB stream records". The managed
+    # policy AWSLambdaDynamoDBExecutionRole has exactly these four actions and the three logs actions.
     "dynamodb:DescribeStream": "Lambda reads the stream with the function's role",
     "dynamodb:GetRecords": "Lambda reads the stream with the function's role",
     "dynamodb:GetShardIterator": "Lambda reads the stream with the function's role",
@@ -33,6 +33,6 @@ PLATFORM: dict[str, str] = {
     "logs:CreateLogStream": "Lambda writes the function's log with the function's role",
     "logs:PutLogEvents": "Lambda writes the function's log with the function's role",
     # Lambda Developer Guide, "Retaining discarded batch records for a DynamoDB data source in Lambda".
-    "sqs:SendMessage": "Lambda reports batches that it gives up with the function's role",
+    "sqs:SendMessage": "Lambda sends failed batches to the queue with the function's role",
 }
-"""What AWS itself does in the role's name, and why. ministack 1.5.33 does it too, and asks no policy."""
+"""Actions that AWS itself uses with the role. ministack 1.5.33 does the same without checking policies."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from infrastructure import chalice_config
 from infrastructure.package import PROJECT
 
-# All that `make local` and `make package` read.
+# Everything that `make local` and `make package` read.
 SOURCE = ("app.py", "chalicelib", "infrastructure", "localcloud", "operations", ".chalice/config.json")
 
 
 def copy_source(folder: Path) -> Path:
-    """Copy all that `make local` and `make package` read into a folder; return the folder."""
+    """Copy everything that `make local` and `make package` read into a folder, and return the folder."""
     for part in (*SOURCE, *(path.name for path in PROJECT.glob("requirements*"))):
         source, target = PROJECT / part, folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def copy_source(folder: Path) -> Path:
 
 
 def view_example(document: str) -> str:
-    """Return the view that a document shows, exactly as it is there."""
+    """Return the source of the example view in a document."""
     text = (PROJECT / document).read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert isinstance(example, str)
@@ -33,13 +33,13 @@ def view_example(document: str) -> str:
 
 
 def add_view(project: Path, example: str) -> None:
-    """Add a view to the end of chalicelib/views.py, two lines below what is there."""
+    """Append a view to chalicelib/views.py, after two blank lines."""
     with (project / "chalicelib" / "views.py").open("a", encoding="utf-8") as views:
         views.write(f"\n\n{example}")
 
 
 def copy_project(folder: Path, variables: dict[str, str] | None = None) -> Path:
-    """A copy of what Chalice works on, with no stage provisioned; every stage has these environment variables."""
+    """Copy what Chalice needs into a folder, with no stage provisioned, and set every stage's environment variables."""
     folder.mkdir()
     for file in ("app.py", "requirements.txt"):
         shutil.copy(PROJECT / file, folder)

@@ -1,8 +1,7 @@
-"""`make capacity`: what a shard and a product can bear: the app's own packing, and a shard simulated.
+"""`make capacity`: calculate how many orders a shard and a product can handle, for the tables in docs/scale.md.
 
-docs/scale.md has these tables. How many transactions a batch takes is asked of the code that packs them. How long
-things take is in `Pace`: what could be measured here was (`make bench`), the rest is assumed and says so. Nothing is
-sent anywhere.
+The app's own code packs batches into transactions, and a simulation runs them. `Timings` has the durations: some were
+measured with `make bench`, and the others are marked as assumed. Nothing is sent over the network.
 """
 
 import sys
@@ -15,28 +14,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chalicelib.counting import ledger, transactions
 
-BATCH_ORDERS = 1_000  # app.py's batch size.
-SHARD_RECORDS_PER_SECOND = 1_000  # A partition takes 1,000 write units a second, and its shard gets what it takes.
+BATCH_ORDERS = 1_000  # The batch size in app.py.
+SHARD_RECORDS_PER_SECOND = 1_000  # A shard has one record for each write; a partition allows 1,000 writes per second.
 PARTITION_UNITS_PER_SECOND = 1_000
-UNITS_PER_ACTION = 2  # Of a transaction, for items of at most 1 KB (Developer Guide, "Managing complex workflows").
-POLLS_PER_SECOND = (
-    4  # Lambda's, of a shard that has nothing (Lambda Developer Guide, "Using AWS Lambda with DynamoDB").
-)
+UNITS_PER_ACTION = 2  # In a transaction, for items up to 1 KB (Developer Guide, "Managing complex workflows").
+# How often Lambda polls a shard without records (Lambda Developer Guide, "Using AWS Lambda with DynamoDB").
+POLLS_PER_SECOND = 4
 FULL_CPU_MB = 1_769  # Memory at which a function has one CPU (Lambda quotas).
 
 
-class Pace(NamedTuple):
-    """How long things take."""
+class Timings(NamedTuple):
+    """How long each step takes."""
 
     memory_mb: int = 512
-    request_seconds: float = 0.010  # Until DynamoDB has answered, in the same region. Assumed ...
-    action_seconds: float = 0.000_4  # ... so that a transaction of 100 actions takes 50 ms.
-    invocation_seconds: float = 0.010  # Of Lambda, around the handler. Assumed.
-    request_cpu_seconds: float = 0.000_9  # Measured by make bench, on one core of this kind of machine ...
-    action_cpu_seconds: float = 0.000_045  # ... and taken for what a CPU of Lambda's does.
+    request_seconds: float = 0.010  # One DynamoDB request in the same region. Assumed ...
+    action_seconds: float = 0.000_4  # ... together with this, so that a transaction of 100 actions takes 50 ms.
+    invocation_seconds: float = 0.010  # Lambda's overhead for each invocation. Assumed.
+    request_cpu_seconds: float = 0.000_9  # Measured by make bench on one core ...
+    action_cpu_seconds: float = 0.000_045  # ... which is assumed to be as fast as one of Lambda's.
 
     def batch_seconds(self, orders: int, products: int) -> float:
-        """How long a batch of new orders takes."""
+        """Return how long a batch of new orders takes."""
         requests, actions = pack(orders, products)
         cpu = requests * self.request_cpu_seconds + actions * self.action_cpu_seconds
         waiting = requests * self.request_seconds + actions * self.action_seconds
@@ -44,25 +42,25 @@ class Pace(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """What a batch of new orders comes to."""
+    """The size of a packed batch of new orders."""
 
     transactions: int
     actions: int
 
     def units(self, orders: int) -> float:
-        """Write units for each order."""
+        """Return the write units per order."""
         return self.actions * UNITS_PER_ACTION / orders
 
 
 @cache
 def pack(orders: int, products: int) -> Packed:
-    """Has the app pack new orders, of so many products in turn, placed within an hour."""
+    """Pack new orders with the app's code. They cycle through the products and are placed within one hour."""
     packed = transactions.pack(new_orders(orders, products))
     return Packed(len(packed), sum(len(each.changes) + len(each.increments) for each in packed))
 
 
 def new_orders(count: int, products: int) -> Iterator[ledger.Change]:
-    """Their changes of the ledger."""
+    """Yield the ledger changes for new orders."""
     for number in range(count):
         order_id = f"order-{number}"
         item = {
@@ -75,20 +73,23 @@ def new_orders(count: int, products: int) -> Iterator[ledger.Change]:
         yield ledger.Change(before, ledger.apply(before, record))
 
 
-class Load(NamedTuple):
-    """How a shard does under a steady load."""
+class ShardLoad(NamedTuple):
+    """How a shard performs under a steady load."""
 
     batch_orders: float
-    """In a batch, on average."""
-    behind_seconds: float
-    """How old the oldest order of a batch is when it is counted, on average; infinite if that grows for ever."""
+    """Orders per batch, on average."""
+    lag_seconds: float
+    """Age of a batch's oldest order when it is counted, on average; infinite if it grows without bound."""
     transactions: float
-    """A second, on the counter of the one product; of several, all together."""
+    """Transactions per second, for all products together."""
 
 
-def simulate(rate: float, products: int, pace: Pace, seconds: float = 120.0) -> Load:
-    """Orders come evenly, of all products in turn; one batch after another, each of what has come meanwhile."""
-    now = counted = behind = touched = 0.0
+def simulate(rate: float, products: int, timings: Timings, seconds: float = 120.0) -> ShardLoad:
+    """Simulate a shard that receives `rate` orders per second, evenly spaced and cycling through the products.
+
+    Batches run one after another. Each takes the orders that arrived during the previous one.
+    """
+    now = counted = lag_sum = transaction_count = 0.0
     batches = 0
     while now < seconds:
         waiting = int(rate * now - counted)
@@ -96,18 +97,18 @@ def simulate(rate: float, products: int, pace: Pace, seconds: float = 120.0) -> 
             now += 1 / POLLS_PER_SECOND
             continue
         orders = min(waiting, BATCH_ORDERS)
-        took = pace.batch_seconds(orders, min(products, orders))
+        duration = timings.batch_seconds(orders, min(products, orders))
         oldest = (counted + 1) / rate
-        now += took
+        now += duration
         counted += orders
-        behind += now - oldest
+        lag_sum += now - oldest
         batches += 1
-        touched += pack(orders, min(products, orders)).transactions
+        transaction_count += pack(orders, min(products, orders)).transactions
     keeps_up = rate * now - counted <= 2 * BATCH_ORDERS + rate
-    return Load(counted / batches, behind / batches if keeps_up else float("inf"), touched / now)
+    return ShardLoad(counted / batches, lag_sum / batches if keeps_up else float("inf"), transaction_count / now)
 
 
-# --- What is printed -----------------------------------------------------------------------------
+# --- The tables ----------------------------------------------------------------------------------
 
 PRODUCTS = (1, 10, 100, 1_000)
 RATES = (1, 10, 100, 300, 500, 700, 1_000)
@@ -115,7 +116,7 @@ MEMORY_MB = (512, 1_769)
 
 
 def packing() -> str:
-    """A batch's requests and units."""
+    """Return a table of transactions and write units by batch size."""
     rows = []
     for orders in (1, 10, 100, 1_000):
         for products in [each for each in PRODUCTS if each <= orders]:
@@ -126,27 +127,27 @@ def packing() -> str:
 
 
 def shard() -> str:
-    """The most that a shard's handler can do, if it always has a full batch."""
+    """Return a table of a shard's maximum throughput, with full batches."""
     rows = []
     for products in PRODUCTS:
-        speeds = [BATCH_ORDERS / Pace(memory).batch_seconds(BATCH_ORDERS, products) for memory in MEMORY_MB]
+        speeds = [BATCH_ORDERS / Timings(memory).batch_seconds(BATCH_ORDERS, products) for memory in MEMORY_MB]
         rows.append([f"{products:,}", *[f"{speed:,.0f}" for speed in speeds]])
     return table(["products", *[f"orders/s with {memory:,} MB" for memory in MEMORY_MB]], rows)
 
 
 def loads() -> str:
-    """A shard under rising load."""
+    """Return a table of a shard's lag as its load rises."""
     rows = []
     for products in (1, 1_000):
         for rate in RATES:
-            load = simulate(rate, products, Pace())
-            behind = f"{load.behind_seconds:.1f} s" if load.behind_seconds < 1e6 else "grows"
-            rows.append([f"{rate:,}", f"{products:,}", f"{load.batch_orders:,.0f}", f"{load.transactions:.0f}", behind])
+            load = simulate(rate, products, Timings())
+            lag = f"{load.lag_seconds:.1f} s" if load.lag_seconds < 1e6 else "grows"
+            rows.append([f"{rate:,}", f"{products:,}", f"{load.batch_orders:,.0f}", f"{load.transactions:.0f}", lag])
     return table(["orders/s", "products", "orders in a batch", "transactions/s", "totals behind"], rows)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table."""
     lines = [f"| {' | '.join(head)} |", f"|{'---:|' * len(head)}", *[f"| {' | '.join(row)} |" for row in rows]]
     return "\n".join(lines)
 
@@ -155,7 +156,7 @@ TABLES = {"packing": packing, "shard": shard, "load": loads}
 
 
 def main() -> int:
-    """Prints all of it."""
+    """Print all tables."""
     for name, make in TABLES.items():
         print(f"{name}\n\n{make()}\n")
     return 0

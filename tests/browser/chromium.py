@@ -1,4 +1,4 @@
-"""The browser that the tests drive: the machine's chromium, or with BROWSER=yes the one that apt-get installs."""
+"""The browser for the tests: the machine's Chromium, or with BROWSER=yes the one that apt-get installs."""
 
 import fcntl
 import os
@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOCK = Path(tempfile.gettempdir()) / f"order-totals-browser-{os.getuid()}.lock"
-INSTALL_SECONDS = 280  # Below pytest's own limit for a test.
+INSTALL_SECONDS = 280  # Below pytest's time limit for a test.
 
-# Nothing that would ask hosts of the browser's maker, which a test has no business with.
+# Switch off everything that would contact the browser vendor's servers.
 ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -26,37 +26,37 @@ ARGUMENTS = [
 ]
 
 
-class NoBrowser(Exception):
-    """There is none and none can be had; the message says what to do."""
+class NoBrowserError(Exception):
+    """There is no browser. The message says what to do."""
 
 
 def find_or_install() -> str:
-    """Return the path of a chromium; with BROWSER=yes install Debian's, if this is root. Raise NoBrowser."""
-    with _alone():
+    """Return the path of Chromium. With BROWSER=yes and as root, install Debian's if needed. Raise NoBrowserError."""
+    with _one_process_at_a_time():
         return _find_or_install()
 
 
 def _find_or_install() -> str:
-    there = _found()
-    if there:
-        return there
+    path = _find()
+    if path:
+        return path
     if os.environ.get("BROWSER") != "yes":
-        raise NoBrowser("There is no chromium on this machine. To have one installed: make test BROWSER=yes")
-    said = _apt_get("update", "-q") + _apt_get("install", "-qy", "--no-install-recommends", "chromium")
-    there = _found()
-    if there:
-        return there
-    raise NoBrowser(f"There is no chromium on this machine. Install one: apt-get install chromium. {said}".strip())
+        raise NoBrowserError("No Chromium found on this machine. To install one: make test BROWSER=yes")
+    errors = _apt_get("update", "-q") + _apt_get("install", "-qy", "--no-install-recommends", "chromium")
+    path = _find()
+    if path:
+        return path
+    raise NoBrowserError(f"No Chromium found on this machine. Install one: apt-get install chromium. {errors}".strip())
 
 
 @contextmanager
 def running(path: str) -> Iterator[Browser]:
-    """A chromium without a window."""
+    """Run a headless Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
             headless=True,
-            chromium_sandbox=os.geteuid() != 0,  # As root it does not start in its sandbox.
+            chromium_sandbox=os.geteuid() != 0,  # Chromium's sandbox does not work for root.
             args=ARGUMENTS,
         )
         try:
@@ -66,19 +66,19 @@ def running(path: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One process after another: apt-get refuses a second one, and a browser is found before it is whole."""
+def _one_process_at_a_time() -> Iterator[None]:
+    """Let one process at a time find and install: apt-get allows only one, and `_find` also finds half an install."""
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _found() -> str | None:
+def _find() -> str | None:
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 def _apt_get(*arguments: str) -> str:
-    """Runs it, where there is one and it may; returns what it said last if that went wrong."""
+    """Run apt-get if it exists and this is root. Return the end of its error output if it fails, otherwise ''."""
     command = shutil.which("apt-get")
     if command is None or os.geteuid() != 0:
         return ""

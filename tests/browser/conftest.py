@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
     """A chromium."""
     try:
         path = chromium.find_or_install()
-    except chromium.NoBrowser as error:
+    except chromium.NoBrowserError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))

@@ -15,10 +15,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from infrastructure.local_stage import HOST, REGION
 from infrastructure.package import package
 from localcloud.chalice_local import ChaliceLocal
-from localcloud.emulator import REGION, Emulator
-from localcloud.servers import HOST
+from localcloud.emulator import Emulator
 from localcloud.stack import Stack, Template, deploy
 from tests.e2e.http import Answer, Api
 from tests.projects import copy_project

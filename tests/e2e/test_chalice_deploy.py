@@ -11,8 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib import tables
+from infrastructure.local_stage import root_environment
 from infrastructure.provision import provision
-from localcloud.emulator import Emulator, root_environment
+from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT, clean_environment
 from tests.e2e.http import Api
 from tests.permissions import NEEDED_BY, PLATFORM

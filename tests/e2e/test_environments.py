@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from infrastructure.local_stage import HOST, root_environment
 from infrastructure.package import LOCK, PROJECT, pins
-from localcloud.emulator import Emulator, root_environment
-from localcloud.servers import HOST, Server, answers, clean_environment, free_port
+from localcloud.emulator import Emulator
+from localcloud.servers import Server, clean_environment, free_port, responds
 from localcloud.stack import Stack
 from tests.e2e.http import Api
 from tests.environments import environment
@@ -68,7 +69,7 @@ def plain_chalice_local(plain: Path, **variables: str) -> Iterator[tuple[Api, Se
     port = free_port()
     command = [str(plain / "chalice"), "local", "--port", str(port), "--no-autoreload"]
     with Server("plain-chalice", port, command, {**BARE, **variables}, PROJECT) as server:
-        server.wait(f"http://{HOST}:{port}/openapi.json")
+        server.wait_until_up(f"http://{HOST}:{port}/openapi.json")
         yield Api(f"http://{HOST}:{port}"), server
 
 
@@ -136,7 +137,7 @@ def test_the_small_lock_is_enough_to_run_the_app_package_it_and_call_its_jobs(sm
     command = [str(small / "python"), "-m", "localcloud"]
     with Server("make-local", http_port, command, {**clean_environment(), **ports}, PROJECT) as server:
         end = time.monotonic() + 120
-        while server.running and not answers(f"http://{HOST}:{http_port}/totals") and time.monotonic() < end:
+        while server.running and not responds(f"http://{HOST}:{http_port}/totals") and time.monotonic() < end:
             time.sleep(0.1)
         assert Api(f"http://{HOST}:{http_port}").get("/totals").status == 200, server.last_output()
         for job in ("backfill", "audit"):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from localcloud.emulator import Emulator, root_environment
+from infrastructure.local_stage import root_environment
+from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT, clean_environment
 from localcloud.stack import Stack, deploy
 from operations import audit, backfill

@@ -11,7 +11,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from localcloud.emulator import REGION, Emulator
+from infrastructure.local_stage import REGION
+from localcloud.emulator import Emulator
 from localcloud.stack import Stack
 
 STRANGER = "SomebodyElsesTable"

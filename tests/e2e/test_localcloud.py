@@ -16,8 +16,9 @@ from typing import Any
 import boto3
 import pytest
 
-from localcloud.emulator import Emulator, root_access
-from localcloud.servers import HOST, PROJECT, PortTaken, Server, ServerError, clean_environment, free_port
+from infrastructure.local_stage import HOST, root_access
+from localcloud.emulator import Emulator
+from localcloud.servers import PROJECT, PortTakenError, Server, ServerError, clean_environment, free_port
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 from tests.e2e.http import Api
 from tests.projects import add_view, copy_source, view_example
@@ -52,7 +53,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRe
 def start(mark: str) -> Server:
     port = free_port()
     server = Server("test", port, [sys.executable, "-c", PARENT, str(port), mark], clean_environment(), PROJECT)
-    server.wait(f"http://{HOST}:{port}/")
+    server.wait_until_up(f"http://{HOST}:{port}/")
     return server
 
 
@@ -82,11 +83,11 @@ def test_a_server_that_ends_at_once_is_reported_with_what_it_said():
     command = [sys.executable, "-c", "raise SystemExit('no such luck')"]
     server = Server("test", free_port(), command, clean_environment(), PROJECT)
     with server, pytest.raises(ServerError, match="no such luck"):
-        server.wait(f"http://{HOST}:{server.port}/")
+        server.wait_until_up(f"http://{HOST}:{server.port}/")
 
 
 def test_a_server_is_not_started_on_a_port_that_is_taken(taken: int):
-    with pytest.raises(PortTaken, match=f"Port {taken} "):
+    with pytest.raises(PortTakenError, match=f"Port {taken} "):
         Emulator(taken)
 
 

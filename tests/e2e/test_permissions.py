@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.package import TEMPLATE, read
+from infrastructure.package import TEMPLATE, read_template
 from localcloud.emulator import Emulator
 from localcloud.stack import FunctionError, Stack, deploy
 from tests.e2e.http import Answer, Api
@@ -95,14 +95,14 @@ class App:
             "GET /totals": self._list_totals,
             "GET /totals/{product}": lambda: self._ask("GET", f"/totals/{self._known}"),
             "GET /totals/{product}/trend": lambda: self._ask("GET", f"/totals/{self._known}/trend"),
-            "the stream: an order placed": lambda: self._is_counted(self._place()),
-            "the stream: an order amended": self._amend,
-            "the stream: an order cancelled": self._cancel,
+            "stream: new order": lambda: self._is_counted(self._place()),
+            "stream: amended order": self._amend,
+            "stream: cancelled order": self._cancel,
             "backfill": lambda: self._run("Backfill"),
-            "backfill: an order to count": self._backfill,
+            "backfill: uncounted order": self._backfill,
             "audit": lambda: self._run("Audit"),
-            "audit: an order to count": self._audit_order,
-            "audit: a counter to mend": self._audit_counter,
+            "audit: uncounted order": self._audit_order,
+            "audit: drifted counter": self._audit_counter,
             "daily_audit": lambda: self._invoke("DailyAudit", SCHEDULED_EVENT),
         }
         self._known = self._counted()
@@ -248,14 +248,14 @@ def app(stack: Stack, role: Role) -> App:
 
 def test_everything_is_tried(app: App, build: Path):
     """Each route that Chalice has found, and each function; so a new one has to be added here."""
-    template = read(build / TEMPLATE)
+    template = read_template(build / TEMPLATE)
     routes = {
         f"{method.upper()} {path}"
         for path, methods in template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"].items()
         for method in methods
     }
     assert {part for part in app.parts if "/" in part} == routes
-    of_functions = {"the stream": "Aggregate", "backfill": "Backfill", "audit": "Audit", "daily_audit": "DailyAudit"}
+    of_functions = {"stream": "Aggregate", "backfill": "Backfill", "audit": "Audit", "daily_audit": "DailyAudit"}
     functions = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
     assert {of_functions[part.partition(":")[0]] for part in app.parts if "/" not in part} == functions - {"APIHandler"}
 

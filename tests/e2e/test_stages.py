@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.package import package, read
+from infrastructure.package import package, read_template
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
 from tests.e2e.http import Api
@@ -52,7 +52,7 @@ def with_gateway_responses(stages: dict[str, Stack], tmp_path_factory: pytest.Te
     """The stage prod with its template's gateway responses, which the emulator does not read from a template."""
     stack = stages["prod"]
     gateway = stack.emulator.client("apigateway")
-    api = read(package("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]
+    api = read_template(package("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]
     for kind, response in api["GatewayResponses"].items():
         gateway.put_gateway_response(
             restApiId=stack.resources["RestAPI"],

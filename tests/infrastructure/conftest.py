@@ -1,4 +1,4 @@
-"""What is packaged once for all tests here, and a project folder of its own for tests that write to it."""
+"""Shared fixtures: packages that are built once, and a copy of the project for tests that write to it."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,11 +12,11 @@ from tests.projects import copy_project
 
 @pytest.fixture(scope="session")
 def packaged_stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`packaged_stage("prod")` is the template of a stage, with its code beside it; not to be changed."""
+    """Return a function from a stage to its packaged template, which has its code beside it. Do not edit the files."""
     return cache(lambda stage: package(stage, tmp_path_factory.mktemp(stage)))
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what Chalice works on, with no stage provisioned yet."""
+    """Return a copy of the project in which no stage is provisioned."""
     return copy_project(tmp_path / "project")

@@ -1,4 +1,4 @@
-"""infrastructure/access.py: the template has for callers what the routes, as packaged, ask them for."""
+"""infrastructure/access.py: keys, policies and error responses in the template match what the routes require."""
 
 import json
 import subprocess
@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from infrastructure.package import PackageError, package, read
+from infrastructure.package import PackageError, package, read_template
 from tests.projects import copy_project
 
 ORIGIN = "https://shop.example.com"
 
 
 @pytest.fixture(scope="module")
-def open_to_all(packaged_stage: Callable[[str], Path]) -> dict[str, Any]:
-    return read(packaged_stage("prod"))
+def open_template(packaged_stage: Callable[[str], Path]) -> dict[str, Any]:
+    return read_template(packaged_stage("prod"))
 
 
 def packaged(folder: Path, reads: str, writes: str) -> Path:
@@ -26,8 +26,8 @@ def packaged(folder: Path, reads: str, writes: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guarded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packaged(tmp_path_factory.mktemp("guarded"), "iam", "key")
+def protected_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packaged(tmp_path_factory.mktemp("protected"), "iam", "key")
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keys(keys_file: Path) -> dict[str, Any]:
-    return read(keys_file)
+    return read_template(keys_file)
 
 
 @pytest.fixture(scope="module")
-def guarded(guarded_file: Path) -> dict[str, Any]:
-    return read(guarded_file)
+def protected(protected_file: Path) -> dict[str, Any]:
+    return read_template(protected_file)
 
 
 def api(template: dict[str, Any]) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def api(template: dict[str, Any]) -> dict[str, Any]:
     return properties
 
 
-def asked(template: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    """What the routes ask of their callers."""
+def required_schemes(template: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """Return the security schemes that each route requires of its callers."""
     return {
         (method.upper(), path): [*operation["security"][0]] if "security" in operation else []
         for path, operations in api(template)["DefinitionBody"]["paths"].items()
@@ -59,29 +59,29 @@ def asked(template: dict[str, Any]) -> dict[tuple[str, str], Any]:
     }
 
 
-def test_a_stage_is_open_unless_it_says_otherwise(open_to_all: dict[str, Any]):
-    assert set(map(tuple, asked(open_to_all).values())) == {()}
-    types = {each["Type"] for each in open_to_all["Resources"].values()}
+def test_stage_is_open_by_default(open_template: dict[str, Any]):
+    assert set(map(tuple, required_schemes(open_template).values())) == {()}
+    types = {each["Type"] for each in open_template["Resources"].values()}
     assert not types & {"AWS::ApiGateway::ApiKey", "AWS::ApiGateway::UsagePlan", "AWS::IAM::ManagedPolicy"}
-    assert not [route for route in asked(open_to_all) if route[0] == "OPTIONS"]
+    assert not [route for route in required_schemes(open_template) if route[0] == "OPTIONS"]
 
 
-def test_the_api_as_a_whole_is_throttled_in_any_case(open_to_all: dict[str, Any], guarded: dict[str, Any]):
-    for template in (open_to_all, guarded):
+def test_api_is_always_throttled(open_template: dict[str, Any], protected: dict[str, Any]):
+    for template in (open_template, protected):
         (settings,) = api(template)["MethodSettings"]
         assert settings["ResourcePath"] == "/*"
         assert settings["ThrottlingRateLimit"] == {"Ref": "ApiRequestsPerSecond"}
         assert int(template["Parameters"]["ApiRequestsPerSecond"]["Default"]) > 0
 
 
-def test_reads_and_writes_ask_for_what_the_stage_says_and_the_page_for_nothing(guarded: dict[str, Any]):
-    for (method, path), names in asked(guarded).items():
-        about = path in ("/", "/openapi.json") or method == "OPTIONS"
-        assert names == ([] if about else ["sigv4"] if method == "GET" else ["api_key"])
+def test_reads_and_writes_require_the_stage_settings_and_the_dashboard_requires_nothing(protected: dict[str, Any]):
+    for (method, path), names in required_schemes(protected).items():
+        public = path in ("/", "/openapi.json") or method == "OPTIONS"
+        assert names == ([] if public else ["sigv4"] if method == "GET" else ["api_key"])
 
 
-def test_the_key_is_in_a_plan_with_limits_and_its_value_nowhere(guarded: dict[str, Any]):
-    resources = guarded["Resources"]
+def test_api_key_is_in_a_usage_plan_with_limits_and_has_no_value(protected: dict[str, Any]):
+    resources = protected["Resources"]
     assert resources["ApiKey"]["Properties"] == {"Name": "order-totals-prod", "Enabled": True}
     plan = resources["UsagePlan"]["Properties"]
     assert plan["ApiStages"] == [{"ApiId": {"Ref": "RestAPI"}, "Stage": {"Ref": "RestAPI.Stage"}}]
@@ -90,9 +90,9 @@ def test_the_key_is_in_a_plan_with_limits_and_its_value_nowhere(guarded: dict[st
     assert resources["ApiKeyInPlan"]["Properties"]["UsagePlanId"] == {"Ref": "UsagePlan"}
 
 
-def test_there_is_a_policy_to_read_and_one_to_write(guarded: dict[str, Any]):
+def test_iam_access_adds_a_read_policy_and_a_write_policy(protected: dict[str, Any]):
     def methods(name: str) -> set[str]:
-        (statement,) = guarded["Resources"][name]["Properties"]["PolicyDocument"]["Statement"]
+        (statement,) = protected["Resources"][name]["Properties"]["PolicyDocument"]["Statement"]
         assert statement["Action"] == ["execute-api:Invoke"]
         return {resource["Fn::Sub"].rpartition("${RestAPI}/api/")[2] for resource in statement["Resource"]}
 
@@ -100,8 +100,8 @@ def test_there_is_a_policy_to_read_and_one_to_write(guarded: dict[str, Any]):
     assert methods("WritePolicy") == {"POST/*", "PUT/*", "DELETE/*"}
 
 
-def test_a_page_of_the_allowed_origin_can_ask_and_sees_refusals_too(guarded: dict[str, Any]):
-    preflight = api(guarded)["DefinitionBody"]["paths"]["/orders/{order_id}"]["options"]
+def test_allowed_origin_passes_preflight_and_can_read_errors(protected: dict[str, Any]):
+    preflight = api(protected)["DefinitionBody"]["paths"]["/orders/{order_id}"]["options"]
     headers = preflight["x-amazon-apigateway-integration"]["responses"]["default"]["responseParameters"]
     assert headers["method.response.header.Access-Control-Allow-Origin"] == f"'{ORIGIN}'"
     assert set(headers["method.response.header.Access-Control-Allow-Methods"].strip("'").split(",")) == {
@@ -111,16 +111,16 @@ def test_a_page_of_the_allowed_origin_can_ask_and_sees_refusals_too(guarded: dic
         "OPTIONS",
     }
     for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
-        sent = api(guarded)["GatewayResponses"][kind]["ResponseParameters"]["Headers"]
+        sent = api(protected)["GatewayResponses"][kind]["ResponseParameters"]["Headers"]
         assert sent == {"Access-Control-Allow-Origin": f"'{ORIGIN}'"}
 
 
-def no_such_route(template: dict[str, Any]) -> Any:
+def missing_route_response(template: dict[str, Any]) -> Any:
     return api(template).get("GatewayResponses", {}).get("MISSING_AUTHENTICATION_TOKEN")
 
 
-def test_a_missing_route_is_a_404_in_the_apps_form(open_to_all: dict[str, Any]):
-    response = no_such_route(open_to_all)
+def test_missing_route_is_a_404_in_the_apps_error_format(open_template: dict[str, Any]):
+    response = missing_route_response(open_template)
     assert set(response) == {"StatusCode", "ResponseTemplates"}
     assert response["StatusCode"] == 404
     body = response["ResponseTemplates"]["application/json"]
@@ -128,17 +128,19 @@ def test_a_missing_route_is_a_404_in_the_apps_form(open_to_all: dict[str, Any]):
     assert body.endswith("}\n")
 
 
-def test_a_page_of_the_allowed_origin_sees_that_a_route_is_missing(keys: dict[str, Any]):
-    assert no_such_route(keys)["StatusCode"] == 404
-    assert no_such_route(keys)["ResponseParameters"]["Headers"] == {"Access-Control-Allow-Origin": f"'{ORIGIN}'"}
+def test_allowed_origin_can_read_the_404_of_a_missing_route(keys: dict[str, Any]):
+    assert missing_route_response(keys)["StatusCode"] == 404
+    assert missing_route_response(keys)["ResponseParameters"]["Headers"] == {
+        "Access-Control-Allow-Origin": f"'{ORIGIN}'"
+    }
 
 
-def test_an_unsigned_request_is_no_missing_route(guarded: dict[str, Any]):
-    assert no_such_route(guarded) is None
+def test_unsigned_request_is_not_reported_as_a_missing_route(protected: dict[str, Any]):
+    assert missing_route_response(protected) is None
 
 
-@pytest.mark.parametrize("access", ["guarded_file", "keys_file"])
-def test_cfn_lint_finds_nothing_in_it(access: str, request: pytest.FixtureRequest):
+@pytest.mark.parametrize("access", ["protected_file", "keys_file"])
+def test_cfn_lint_reports_nothing(access: str, request: pytest.FixtureRequest):
     template: Path = request.getfixturevalue(access)
     pytest.importorskip("cfnlint", reason="cfn-lint is not installed; make test installs it")
     lint = Path(sys.executable).with_name("cfn-lint")
@@ -146,12 +148,12 @@ def test_cfn_lint_finds_nothing_in_it(access: str, request: pytest.FixtureReques
     assert (found.stdout, found.returncode) == ("", 0)
 
 
-def test_a_setting_that_there_is_not_makes_no_package(tmp_path: Path):
+def test_unknown_access_setting_fails_packaging(tmp_path: Path):
     project = copy_project(tmp_path / "project", {"READ_ACCESS": "private"})
     with pytest.raises(PackageError, match="READ_ACCESS is 'private': give open, key, iam"):
         package("prod", tmp_path / "build", project=project)
 
 
-def test_the_shells_settings_are_not_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_access_settings_of_the_shell_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WRITE_ACCESS", "key")
-    assert asked(read(package("prod", tmp_path / "build")))["POST", "/orders"] == []
+    assert required_schemes(read_template(package("prod", tmp_path / "build")))["POST", "/orders"] == []

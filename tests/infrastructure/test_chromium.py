@@ -1,4 +1,4 @@
-"""The browser for the tests: nothing is installed unasked, and what was skipped is said last."""
+"""tests/browser/chromium.py: a browser is installed only on request. The last line counts skipped browser tests."""
 
 import os
 import subprocess
@@ -11,34 +11,34 @@ from tests.browser import chromium
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The calls of apt-get, none of which is made, on a machine without a browser."""
+def apt_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Simulate a machine without a browser; return the arguments of apt-get calls, which do nothing."""
     calls: list[tuple[str, ...]] = []
 
-    def note(*arguments: str) -> str:
+    def record(*arguments: str) -> str:
         calls.append(arguments)
         return ""
 
-    monkeypatch.setattr(chromium, "_found", lambda: None)
-    monkeypatch.setattr(chromium, "_apt_get", note)
+    monkeypatch.setattr(chromium, "_find", lambda: None)
+    monkeypatch.setattr(chromium, "_apt_get", record)
     monkeypatch.delenv("BROWSER", raising=False)
     return calls
 
 
-def test_no_browser_is_installed_unasked(installed: list[tuple[str, ...]]):
-    with pytest.raises(chromium.NoBrowser, match="make test BROWSER=yes"):
+def test_browser_is_not_installed_without_request(apt_calls: list[tuple[str, ...]]):
+    with pytest.raises(chromium.NoBrowserError, match="make test BROWSER=yes"):
         chromium.find_or_install()
-    assert installed == []
+    assert apt_calls == []
 
 
-def test_a_browser_is_installed_on_request(installed: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch):
+def test_browser_is_installed_on_request(apt_calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("BROWSER", "yes")
-    with pytest.raises(chromium.NoBrowser, match="apt-get install chromium"):
+    with pytest.raises(chromium.NoBrowserError, match="apt-get install chromium"):
         chromium.find_or_install()
-    assert [arguments[0] for arguments in installed] == ["update", "install"]
+    assert [arguments[0] for arguments in apt_calls] == ["update", "install"]
 
 
-def test_the_last_line_of_a_run_counts_the_skipped_browser_tests_and_says_how_to_run_them():
+def test_last_line_of_a_run_counts_skipped_browser_tests_and_names_the_command():
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "BROWSER")}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/browser/test_access.py"]
     ran = subprocess.run(

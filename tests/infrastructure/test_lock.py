@@ -1,4 +1,4 @@
-"""The two lock files: each has what it should, in the same versions, and Lambda gets the versions that are tested."""
+"""The lock files: both are complete and pin the same versions, and the package for Lambda contains those versions."""
 
 import re
 import zipfile
@@ -21,17 +21,17 @@ def locked(lock: Path) -> dict[str, Requirement]:
 LOCKED = locked(DEV_LOCK)
 
 
-def asked(file: str) -> list[Requirement]:
+def requirements_in(file: str) -> list[Requirement]:
     lines = (PROJECT / file).read_text(encoding="utf-8").splitlines()
-    stated = [line.partition("#")[0].strip() for line in lines]
-    return [Requirement(line) for line in stated if line and not line.startswith("-")]
+    without_comments = [line.partition("#")[0].strip() for line in lines]
+    return [Requirement(line) for line in without_comments if line and not line.startswith("-")]
 
 
-ASKED = [*asked("requirements.txt"), *asked("requirements-local.txt")]
+REQUIREMENTS = [*requirements_in("requirements.txt"), *requirements_in("requirements-local.txt")]
 
 
-@pytest.mark.parametrize("requirement", [*ASKED, *asked("requirements-dev.txt")], ids=str)
-def test_what_is_asked_for_is_locked_in_a_version_that_will_do(requirement: Requirement):
+@pytest.mark.parametrize("requirement", [*REQUIREMENTS, *requirements_in("requirements-dev.txt")], ids=str)
+def test_each_requirement_is_locked_at_an_allowed_version(requirement: Requirement):
     found = LOCKED.get(canonicalize_name(requirement.name))
     assert found, "run make lock"
     (specifier,) = found.specifier
@@ -39,32 +39,32 @@ def test_what_is_asked_for_is_locked_in_a_version_that_will_do(requirement: Requ
     assert requirement.specifier.contains(specifier.version), "run make lock"
 
 
-def test_the_small_lock_has_the_same_versions_and_nothing_for_tests():
+def test_local_lock_has_the_same_versions_and_no_test_tools():
     small = locked(LOCK)
     assert {name: pin.specifier for name, pin in small.items()} == {
         name: pin.specifier for name, pin in LOCKED.items() if name in small
     }
-    assert {canonicalize_name(requirement.name) for requirement in ASKED} <= small.keys()
+    assert {canonicalize_name(requirement.name) for requirement in REQUIREMENTS} <= small.keys()
     assert not small.keys() & {"mypy", "moto", "playwright", "matplotlib", "boto3-stubs", "pytest", "ruff"}
 
 
 @pytest.mark.parametrize("lock", [LOCK, DEV_LOCK], ids=lambda lock: lock.name)
-def test_everything_that_is_locked_is_locked_by_its_content(lock: Path):
+def test_each_locked_package_has_a_hash(lock: Path):
     entries = re.split(r"^(?=[a-z0-9])", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert len(entries) == len(pins(lock))
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_without_the_lock_nothing_is_packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_packaging_fails_without_the_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("infrastructure.package.LOCK", tmp_path / "requirements-local.lock")
     with pytest.raises(PackageError, match=r"requirements-local\.lock is missing"):
         package("dev", tmp_path / "build")
 
 
-def test_lambda_gets_the_locked_versions(packaged_stage: Callable[[str], Path]):
+def test_package_contains_the_locked_versions(packaged_stage: Callable[[str], Path]):
     files = zipfile.ZipFile(packaged_stage("prod").with_name(CODE)).namelist()
     folders = {file.partition("/")[0] for file in files if ".dist-info/" in file}
-    got = dict(folder.removesuffix(".dist-info").split("-") for folder in folders)
-    assert "aws_lambda_powertools" in got
-    for name, version in got.items():
+    packaged = dict(folder.removesuffix(".dist-info").split("-") for folder in folders)
+    assert "aws_lambda_powertools" in packaged
+    for name, version in packaged.items():
         assert LOCKED[canonicalize_name(name)].specifier.contains(version)

@@ -1,4 +1,4 @@
-"""infrastructure/monitoring.py: alarms that can go off, explained, and a dashboard that CloudWatch can draw."""
+"""infrastructure/monitoring.py: alarms are consistent and documented, and the dashboard's widgets are valid."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ WIDGETS: list[dict[str, Any]] = json.loads(
 )["widgets"]
 
 
-def test_there_is_an_alarm_for_everything_that_can_go_wrong():
+def test_alarms_watch_every_failure_metric():
     assert {(each["Namespace"], each["MetricName"]) for each in ALARMS.values()} == {
         ("AWS/Lambda", "IteratorAge"),
         ("AWS/Lambda", "Errors"),
@@ -38,34 +38,34 @@ def test_there_is_an_alarm_for_everything_that_can_go_wrong():
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_asks_for_no_more_breaches_than_it_looks_at(name: str):
+def test_alarm_needs_no_more_periods_than_it_evaluates(name: str):
     assert 1 <= ALARMS[name]["DatapointsToAlarm"] <= ALARMS[name]["EvaluationPeriods"]
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_is_explained_to_the_operator(name: str):
+def test_each_alarm_has_a_section_in_the_operations_guide(name: str):
     short = name.removesuffix("Alarm")
     assert f"\n### {short}\n" in (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert ALARMS[name]["AlarmDescription"].endswith(f"See docs/operations.md: {short}.")
 
 
-def test_the_runbook_explains_no_alarm_that_there_is_not():
+def test_operations_guide_lists_exactly_the_existing_alarms():
     section = (PROJECT / "docs" / "operations.md").read_text(encoding="utf-8").split("\n## Alarms\n")[1]
     explained = re.findall(r"^### (\w+)$", section.split("\n## ")[0], re.MULTILINE)
     assert [f"{name}Alarm" for name in explained] == list(ALARMS)
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_alarms_notify_the_topic_if_one_is_given(name: str):
+def test_alarms_notify_the_topic_if_one_is_set(name: str):
     notified = {"Fn::If": ["NotifyOfAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
     assert ALARMS[name]["AlarmActions"] == ALARMS[name]["OKActions"] == notified
 
 
-def test_what_the_audit_found_stays_said_until_the_next_audit():
+def test_drift_alarm_keeps_its_state_until_the_next_audit():
     assert ALARMS["TotalsDriftedAlarm"]["TreatMissingData"] == "ignore"
 
 
-def test_two_stages_in_one_account_share_no_name_and_no_metric():
+def test_stages_in_one_account_share_no_names_and_no_metrics():
     first, second = additions("dev")["Resources"], additions("prod")["Resources"]
     for name, each in first.items():
         if each.get("Type") == "AWS::CloudWatch::Alarm":
@@ -85,16 +85,16 @@ def test_two_stages_in_one_account_share_no_name_and_no_metric():
 # --- The dashboard -------------------------------------------------------------------------------
 
 
-def test_the_dashboard_shows_every_alarm_and_every_metric_that_one_watches():
+def test_dashboard_shows_every_alarm_and_its_metric():
     assert WIDGETS[0]["properties"]["alarms"] == [f"${{{name}.Arn}}" for name in ALARMS]
     drawn = {(line[0], line[1]) for widget in WIDGETS[1:] for line in widget["properties"]["metrics"]}
-    rare = {("AWS/Lambda", "DestinationDeliveryFailures")}
-    assert {(each["Namespace"], each["MetricName"]) for each in ALARMS.values()} - rare <= drawn
+    not_drawn = {("AWS/Lambda", "DestinationDeliveryFailures")}
+    assert {(each["Namespace"], each["MetricName"]) for each in ALARMS.values()} - not_drawn <= drawn
 
 
-def test_widgets_fit_the_grid_and_do_not_cover_each_other():
+def test_widgets_fit_the_grid_without_overlap():
     for one, other in itertools.combinations(WIDGETS, 2):
         beside = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
         above = one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"]
         assert beside or above
-    assert all(widget["x"] + widget["width"] <= monitoring.WIDTH for widget in WIDGETS)
+    assert all(widget["x"] + widget["width"] <= monitoring.GRID_WIDTH for widget in WIDGETS)

@@ -1,4 +1,4 @@
-"""infrastructure/provision.py: tables made, repaired, and told to Chalice; nothing weakened, nothing done twice."""
+"""infrastructure/provision.py: creates and corrects tables, and configures Chalice; it never removes a protection."""
 
 import io
 import json
@@ -19,17 +19,17 @@ ROLE_TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Princi
 
 
 class Account:
-    """An account in moto, and a checkout to provision it from."""
+    """An AWS account in moto, and a copy of the project to provision it from."""
 
     def __init__(self, project: Path) -> None:
         self.project = project
         self.dynamodb = boto3.client("dynamodb", "us-east-1")
         self.functions = boto3.client("lambda", "us-east-1")
-        self.said: list[str] = []
+        self.reported: list[str] = []
 
     def provision(self, stage: str) -> str:
-        self.said.clear()
-        return provision(stage, self.dynamodb, self.functions, self.project, self.said.append)
+        self.reported.clear()
+        return provision(stage, self.dynamodb, self.functions, self.project, self.reported.append)
 
     def table(self, name: str) -> Any:
         return self.dynamodb.describe_table(TableName=name)["Table"]
@@ -82,7 +82,7 @@ def account(project: Path) -> Iterator[Account]:
         yield Account(project)
 
 
-def test_it_makes_all_tables_with_stream_and_expiry(account: Account):
+def test_it_creates_all_tables_with_stream_and_ttl(account: Account):
     arn = account.provision("dev")
     assert set(account.dynamodb.list_tables()["TableNames"]) == set(tables.KEYS)
     assert account.table("OrdersTable")["LatestStreamArn"] == arn
@@ -92,34 +92,34 @@ def test_it_makes_all_tables_with_stream_and_expiry(account: Account):
     assert not account.table("OrdersTable")["DeletionProtectionEnabled"]
 
 
-def test_production_gets_its_own_names_and_all_protection(account: Account):
+def test_production_tables_have_their_own_names_and_full_protection(account: Account):
     account.provision("prod")
     assert set(account.dynamodb.list_tables()["TableNames"]) == {f"{name}-prod" for name in tables.KEYS}
     assert account.table("LedgerTable-prod")["DeletionProtectionEnabled"]
     assert account.table("LedgerTable-prod")["SSEDescription"]["SSEType"] == "KMS"
 
 
-def test_chalice_is_told_tables_and_stream_and_nothing_else_changes_in_its_file(account: Account):
+def test_only_environment_variables_change_in_chalices_configuration(account: Account):
     before = account.config()
     arn = account.provision("prod")
     after = account.config()
-    told = after["stages"]["prod"].pop("environment_variables")
+    variables = after["stages"]["prod"].pop("environment_variables")
     names = {tables.variable(name): f"{name}-prod" for name in tables.KEYS}
-    assert told == {"STAGE": "prod", **names, "ORDERS_STREAM_ARN": arn}
+    assert variables == {"STAGE": "prod", **names, "ORDERS_STREAM_ARN": arn}
     assert after == before
     assert list(after) == list(before)
     assert (account.project / ".chalice" / "config.json").read_text().startswith('{\n  "version": "2.0",\n')
 
 
-def test_a_second_time_it_changes_nothing_and_says_nothing(account: Account):
+def test_second_run_changes_and_reports_nothing(account: Account):
     account.provision("prod")
     text = (account.project / ".chalice" / "config.json").read_bytes()
     account.provision("prod")
-    assert account.said == []
+    assert account.reported == []
     assert (account.project / ".chalice" / "config.json").read_bytes() == text
 
 
-def test_it_mends_tables_that_somebody_made_by_hand(account: Account):
+def test_it_corrects_tables_created_by_hand(account: Account):
     account.plain_table("OrdersTable-prod", "OrderID")
     account.plain_table("LedgerTable-prod", "OrderID")
     account.dynamodb.put_item(TableName="OrdersTable-prod", Item={"OrderID": {"S": "o"}})
@@ -132,13 +132,13 @@ def test_it_mends_tables_that_somebody_made_by_hand(account: Account):
     assert account.table("OrdersTable-prod")["ItemCount"] == 1
 
 
-def test_it_takes_no_protection_away(account: Account):
+def test_it_removes_no_protection(account: Account):
     account.plain_table("OrdersTable", "OrderID", DeletionProtectionEnabled=True)
     account.provision("dev")
     assert account.table("OrdersTable")["DeletionProtectionEnabled"]
 
 
-def test_a_stream_of_new_images_alone_is_left_as_it_is(account: Account):
+def test_stream_of_only_new_images_is_kept(account: Account):
     stream = {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
     account.plain_table("OrdersTable", "OrderID", StreamSpecification=stream)
     before = account.table("OrdersTable")["LatestStreamArn"]
@@ -146,29 +146,29 @@ def test_a_stream_of_new_images_alone_is_left_as_it_is(account: Account):
 
 
 @pytest.mark.parametrize("view", ["KEYS_ONLY", "OLD_IMAGE"])
-def test_a_stream_without_new_images_is_refused_and_left_to_its_readers(account: Account, view: str):
+def test_stream_without_new_images_is_refused_and_kept(account: Account, view: str):
     account.plain_table("OrdersTable", "OrderID", StreamSpecification={"StreamEnabled": True, "StreamViewType": view})
     with pytest.raises(ProvisionError, match=f"stream of {view}"):
         account.provision("dev")
     assert account.table("OrdersTable")["StreamSpecification"]["StreamViewType"] == view
 
 
-def test_a_table_with_another_key_is_refused(account: Account):
+def test_table_with_another_key_is_refused(account: Account):
     account.plain_table("OrdersTable", "id")
-    with pytest.raises(ProvisionError, match=r"OrdersTable is there with another key \(id; needed: OrderID\)"):
+    with pytest.raises(ProvisionError, match=r"OrdersTable exists with another key \(id; needed: OrderID\)"):
         account.provision("dev")
 
 
-def test_a_ledger_that_expires_by_another_attribute_is_refused(account: Account):
+def test_ledger_with_another_ttl_attribute_is_refused(account: Account):
     account.plain_table("LedgerTable", "OrderID")
     account.dynamodb.update_time_to_live(
         TableName="LedgerTable", TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": True}
     )
-    with pytest.raises(ProvisionError, match="expires items by ttl, and should by expiresAt"):
+    with pytest.raises(ProvisionError, match="TTL attribute of LedgerTable is ttl instead of expiresAt"):
         account.provision("dev")
 
 
-def test_a_mapping_to_a_stream_that_is_no_more_is_deleted(account: Account):
+def test_mapping_to_a_deleted_stream_is_deleted(account: Account):
     old = account.provision("dev")
     account.stream_function("order-totals-dev-aggregate", old)
     account.dynamodb.delete_table(TableName="OrdersTable")
@@ -176,10 +176,10 @@ def test_a_mapping_to_a_stream_that_is_no_more_is_deleted(account: Account):
     assert new != old
     assert account.mappings("order-totals-dev-aggregate") == []
     assert account.config()["stages"]["dev"]["environment_variables"]["ORDERS_STREAM_ARN"] == new
-    assert any(old in line and "deleted" in line for line in account.said)
+    assert any(old in line and "deleted" in line for line in account.reported)
 
 
-def test_chalice_forgets_the_mapping_to_a_stream_that_is_no_more_and_nothing_else(account: Account):
+def test_only_the_mapping_to_a_deleted_stream_is_removed_from_chalices_record(account: Account):
     current = account.provision("dev")
     table = current.rpartition("/stream/")[0]
     role = {"name": "default-role", "resource_type": "iam_role", "role_name": "order-totals-dev"}
@@ -195,29 +195,29 @@ def test_chalice_forgets_the_mapping_to_a_stream_that_is_no_more_and_nothing_els
         return json.loads(record.read_text())
 
     assert provision_with(current)["resources"] == [role, {**mapping, "stream_arn": current}, other]
-    assert account.said == []
+    assert account.reported == []
     kept = provision_with(f"{table}/stream/2020-01-01T00:00:00.000")
     assert kept == {"resources": [role, other], "schema_version": "2.0", "backend": "api"}
-    assert len(account.said) == 1
+    assert len(account.reported) == 1
 
 
-def test_a_record_of_chalice_that_is_broken_is_said_and_stays(account: Account):
+def test_broken_record_of_chalice_is_reported_and_kept(account: Account):
     record = account.project / ".chalice" / "deployed" / "dev.json"
     record.parent.mkdir()
     record.write_text("{}")
-    with pytest.raises(ConfigError, match="not what chalice deploy writes"):
+    with pytest.raises(ConfigError, match="not in chalice deploy's format"):
         account.provision("dev")
     assert record.read_text() == "{}"
 
 
-def test_a_mapping_to_the_current_stream_stays(account: Account):
+def test_mapping_to_the_current_stream_is_kept(account: Account):
     arn = account.provision("dev")
     account.stream_function("order-totals-dev-aggregate", arn)
     account.provision("dev")
     assert account.mappings("order-totals-dev-aggregate") == [arn]
 
 
-def test_an_unknown_stage_is_refused_before_anything_is_made(account: Account):
+def test_unknown_stage_is_refused_before_anything_is_created(account: Account):
     with pytest.raises(ConfigError, match="no stage porduction"):
         account.provision("porduction")
     assert account.dynamodb.list_tables()["TableNames"] == []

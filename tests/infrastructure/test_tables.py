@@ -1,4 +1,4 @@
-"""infrastructure/tables.py: one definition, which CloudFormation and the API understand alike."""
+"""infrastructure/tables.py: one definition yields the same tables through CloudFormation and through API calls."""
 
 from typing import Any
 
@@ -24,11 +24,11 @@ def by_name(stage: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_table_of_the_app_is_there_with_its_key(stage: str):
+def test_every_table_of_the_app_is_defined_with_its_key(stage: str):
     assert {name: table.key for name, table in by_name(stage).items()} == tables.KEYS
 
 
-def test_a_view_that_is_added_gets_its_table(monkeypatch: pytest.MonkeyPatch):
+def test_new_view_gets_a_table(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(tables.KEYS, "CustomerTable", ("customer", "day"))
     table = by_name("prod")["CustomerTable"]
     assert (table.name, table.variable) == ("CustomerTable-prod", "CUSTOMER_TABLE")
@@ -41,12 +41,12 @@ def test_a_view_that_is_added_gets_its_table(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("stage", "name"), [("local", "OrdersTable"), ("dev", "OrdersTable"), ("prod", "OrdersTable-prod")]
 )
-def test_a_stage_that_shares_its_account_names_its_tables_after_itself(stage: str, name: str):
+def test_table_names_end_with_the_stage_if_stages_can_share_an_account(stage: str, name: str):
     assert by_name(stage)["OrdersTable"].name == name
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_only_the_orders_have_a_stream_and_only_the_ledger_expires(stage: str):
+def test_only_orders_have_a_stream_and_only_the_ledger_has_a_ttl(stage: str):
     assert {name: (table.stream, table.ttl) for name, table in by_name(stage).items() if table.stream or table.ttl} == {
         "OrdersTable": ("NEW_AND_OLD_IMAGES", None),
         "LedgerTable": (None, "expiresAt"),
@@ -54,7 +54,7 @@ def test_only_the_orders_have_a_stream_and_only_the_ledger_expires(stage: str):
 
 
 @pytest.mark.parametrize(
-    ("stage", "recovery", "undeletable", "own_key", "policy"),
+    ("stage", "recovery", "deletion_protection", "kms_key", "policy"),
     [
         ("local", False, False, False, "Delete"),
         ("dev", True, False, False, "Delete"),
@@ -62,24 +62,24 @@ def test_only_the_orders_have_a_stream_and_only_the_ledger_expires(stage: str):
         ("some-customer", True, True, True, "Retain"),
     ],
 )
-def test_the_stage_says_how_tables_are_protected(
-    stage: str, recovery: bool, undeletable: bool, own_key: bool, policy: str
+def test_protection_depends_on_the_stage(
+    stage: str, recovery: bool, deletion_protection: bool, kms_key: bool, policy: str
 ):
     for table in all_tables(stage):
-        made = resource(table)
-        properties = made["Properties"]
-        assert made["DeletionPolicy"] == made["UpdateReplacePolicy"] == policy
+        cloudformation = resource(table)
+        properties = cloudformation["Properties"]
+        assert cloudformation["DeletionPolicy"] == cloudformation["UpdateReplacePolicy"] == policy
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": recovery}
-        assert properties["DeletionProtectionEnabled"] is undeletable
-        assert ("SSESpecification" in properties) is own_key
-        assert create_parameters(table)["DeletionProtectionEnabled"] is undeletable
-        assert ("SSESpecification" in create_parameters(table)) is own_key
+        assert properties["DeletionProtectionEnabled"] is deletion_protection
+        assert ("SSESpecification" in properties) is kms_key
+        assert create_parameters(table)["DeletionProtectionEnabled"] is deletion_protection
+        assert ("SSESpecification" in create_parameters(table)) is kms_key
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("view", ["NEW_AND_OLD_IMAGES", "NEW_IMAGE"])
 @mock_aws
-def test_the_calls_and_cloudformation_make_the_same_tables(stage: str, view: StreamView):
+def test_api_calls_and_cloudformation_create_the_same_tables(stage: str, view: StreamView):
     dynamodb = boto3.client("dynamodb", "us-east-1")
     for table in all_tables(stage, view):
         dynamodb.create_table(**create_parameters(table))
@@ -87,12 +87,12 @@ def test_the_calls_and_cloudformation_make_the_same_tables(stage: str, view: Str
         ttl = ttl_parameters(table)
         if ttl:
             dynamodb.update_time_to_live(**ttl)
-        there = dynamodb.describe_table(TableName=table.name)["Table"]
-        made = resource(table)["Properties"]
-        assert there["KeySchema"] == made["KeySchema"]
-        assert there["AttributeDefinitions"] == made["AttributeDefinitions"]
-        assert there["BillingModeSummary"]["BillingMode"] == made["BillingMode"] == "PAY_PER_REQUEST"
-        assert there.get("StreamSpecification", {}).get("StreamViewType") == made.get("StreamSpecification", {}).get(
-            "StreamViewType"
-        )
-        assert there["DeletionProtectionEnabled"] == made["DeletionProtectionEnabled"]
+        described = dynamodb.describe_table(TableName=table.name)["Table"]
+        declared = resource(table)["Properties"]
+        assert described["KeySchema"] == declared["KeySchema"]
+        assert described["AttributeDefinitions"] == declared["AttributeDefinitions"]
+        assert described["BillingModeSummary"]["BillingMode"] == declared["BillingMode"] == "PAY_PER_REQUEST"
+        assert described.get("StreamSpecification", {}).get("StreamViewType") == declared.get(
+            "StreamSpecification", {}
+        ).get("StreamViewType")
+        assert described["DeletionProtectionEnabled"] == declared["DeletionProtectionEnabled"]

@@ -1,4 +1,4 @@
-"""tools/venv.py: setting up on a bare machine, with progress, whatever pip has to say."""
+"""tools/venv.py: creates a virtualenv on a bare machine, shows progress, and explains failures."""
 
 import ast
 import shutil
@@ -12,7 +12,7 @@ from infrastructure.package import PROJECT
 from tools import venv
 
 
-def test_it_counts_what_pip_collects_and_passes_over_its_warnings(capsys: pytest.CaptureFixture[str]):
+def test_progress_counts_collected_packages_and_skips_warnings(capsys: pytest.CaptureFixture[str]):
     lines = [
         "WARNING: Location 'file:///nowhere' is ignored: it is neither a file nor a directory.\n",
         "Collecting pytest==9.2.0 (from -r requirements-dev.txt (line 3))\n",
@@ -26,14 +26,14 @@ def test_it_counts_what_pip_collects_and_passes_over_its_warnings(capsys: pytest
     ]
 
 
-def test_a_failure_shows_what_pip_said_and_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_failed_installation_prints_pips_output_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert venv.install(Path(sys.executable), str(tmp_path / "none.txt")) != 0
-    said = capsys.readouterr().out
-    assert "No such file" in said
-    assert "pip could not install" in said
+    output = capsys.readouterr().out
+    assert "No such file" in output
+    assert "pip could not install" in output
 
 
-def test_an_old_python_is_refused_with_what_to_do(
+def test_old_python_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(sys, "version_info", (3, 10, 0, "final", 0))
@@ -42,31 +42,31 @@ def test_an_old_python_is_refused_with_what_to_do(
     assert not (tmp_path / "venv").exists()
 
 
-def test_a_virtualenv_that_does_not_run_is_none(tmp_path: Path):
-    assert not venv.works(tmp_path / "bin" / "python")
-    assert venv.works(Path(sys.executable))
+def test_broken_virtualenv_is_not_usable(tmp_path: Path):
+    assert not venv.is_usable(tmp_path / "bin" / "python")
+    assert venv.is_usable(Path(sys.executable))
 
 
 def old_python(minor: int) -> str | None:
-    """Return a Python 3.MINOR of this machine, or None. A command that pyenv has made may not run."""
+    """Return this machine's Python 3.MINOR, or None. Commands that pyenv installs exist even if they cannot run."""
     found = [shutil.which(f"python3.{minor}"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")]
     commands = [str(each) for each in found if each]
     return next((each for each in commands if not subprocess.run([each, "-V"], capture_output=True).returncode), None)
 
 
 @pytest.mark.parametrize("minor", range(6, 11))
-def test_an_old_python_gets_one_sentence(minor: int, tmp_path: Path):
+def test_old_python_prints_one_line(minor: int, tmp_path: Path):
     python = old_python(minor)
     if python is None:
         pytest.skip(f"There is no Python 3.{minor} on this machine.")
     command = [python, str(PROJECT / "tools" / "venv.py"), str(tmp_path / "venv"), "none.txt"]
     refused = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert refused.returncode == 1
-    assert refused.stdout.startswith("Order Totals needs Python 3.11 or newer, and ")
+    assert refused.stdout.startswith("Order Totals needs Python 3.11 or newer, but ")
     assert len(refused.stdout.splitlines()) == 1
 
 
-def test_python_3_6_can_read_it():
+def test_python_3_6_can_parse_it():
     source = (PROJECT / "tools" / "venv.py").read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 6))
     annotations = [each for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for each in annotated(node)]

@@ -1,4 +1,4 @@
-"""The view that three documents show: it works as it is there, added to the end of chalicelib/views.py."""
+"""The example view in three documents: it works if it is pasted at the end of chalicelib/views.py."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from infrastructure.package import PROJECT
 from tests.projects import add_view, copy_source, view_example
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/views.md")
-# Prints what one order adds to the example's table.
+# Prints what one order contributes to the example's table.
 COUNT = """
 from chalicelib import orders, tables, views
 order = orders.Order("order-1", "Notebook", 5, "2026-11-02T10:00:00Z")
@@ -20,7 +20,7 @@ print(tables.KEYS["MonthTable"])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_the_view_in_the_documents_passes_the_checks_and_counts(document: str, tmp_path: Path):
+def test_view_in_the_documents_passes_the_checks_and_counts(document: str, tmp_path: Path):
     project = copy_source(tmp_path)
     add_view(project, view_example(document))
     views = project / "chalicelib" / "views.py"

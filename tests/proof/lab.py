@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 from unittest import mock
 
 from infrastructure import tables
-from localcloud.emulator import REGION, ROOT_KEY, Emulator, root_environment
-from localcloud.servers import HOST
+from infrastructure.local_stage import HOST, REGION, ROOT_KEY, root_environment
+from localcloud.emulator import Emulator
 from tests.proof.faults import Wire
 
 APP = Path(__file__).resolve().parents[2] / "app.py"

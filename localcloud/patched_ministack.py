@@ -1,10 +1,9 @@
-"""Run ministack, the emulator of AWS, with two differences from AWS fixed.
+"""Run ministack, the emulator of AWS, with two of its differences from AWS fixed.
 
-An API Gateway REST API routes by the path as it is sent and hands path parameters over percent-encoded: `%2F`
-does not part segments there, and `%2520` arrives as `%2520`. ministack 1.5.33 decodes the path first. So
-requests for an API get to it with the path as it was sent.
-
-Lambda polls a DynamoDB stream four times a second; ministack 1.5.33 polls once a second. So this wakes its poller.
+1. An API Gateway REST API routes by the path as sent and passes path parameters percent-encoded: `%2F` does not
+   separate segments, and `%2520` arrives as `%2520`. ministack 1.5.33 decodes the path first. This module gives it the
+   undecoded path for API requests.
+2. Lambda polls a DynamoDB stream four times per second, ministack 1.5.33 once. This module wakes its poller more often.
 """
 
 import threading
@@ -16,7 +15,7 @@ import ministack.app
 from ministack.core.concurrency import esm_wake
 
 STREAM_POLL_SECONDS = 0.25  # AWS Lambda Developer Guide, "Process DynamoDB records with Lambda": 4 times per second.
-API_HOST_MARK = b".execute-api."
+API_HOST_PART = b".execute-api."
 API_PATH_PREFIX = "/_aws/execute-api/"
 
 Scope = Mapping[str, Any]
@@ -26,20 +25,20 @@ ministack_app: Callable[[Scope, Channel, Channel], Awaitable[None]] = ministack.
 
 
 async def app(scope: Scope, receive: Channel, send: Channel) -> None:
-    """The ASGI application: ministack's, with undecoded paths for APIs."""
-    await ministack_app(undecoded(scope) if is_api_request(scope) else scope, receive, send)
+    """Serve as ministack's ASGI application, with undecoded paths for API requests."""
+    await ministack_app(with_raw_path(scope) if is_api_request(scope) else scope, receive, send)
 
 
 def is_api_request(scope: Scope) -> bool:
-    """Whether a request is for an API behind API Gateway, and not for a service."""
+    """Return whether a request is for an API behind API Gateway rather than for an AWS service."""
     if scope["type"] != "http":
         return False
     host = dict(scope["headers"]).get(b"host", b"")
-    return API_HOST_MARK in host or scope["path"].startswith(API_PATH_PREFIX)
+    return API_HOST_PART in host or scope["path"].startswith(API_PATH_PREFIX)
 
 
-def undecoded(scope: Scope) -> Scope:
-    """The request with its path as it was sent."""
+def with_raw_path(scope: Scope) -> Scope:
+    """Return the request with its path as it was sent, not percent-decoded."""
     return {**scope, "path": scope["raw_path"].partition(b"?")[0].decode("latin-1")}
 
 

@@ -1,4 +1,4 @@
-"""make audit and make backfill on a machine that lacks something: one sentence that says what to do."""
+"""operations/: `make audit` and `make backfill` report a missing AWS setting in one message that says what to do."""
 
 import os
 import subprocess
@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from infrastructure.local_stage import HOST
 from infrastructure.package import PROJECT
-from localcloud.servers import HOST, free_port
+from localcloud.servers import free_port
 from operations import audit
 
 NO_SETTINGS = {
@@ -36,7 +37,7 @@ def run(job: str, *arguments: str, **variables: str) -> str:
 
 @pytest.mark.parametrize("job", ["audit", "backfill"])
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({}, "No AWS region is set. Set AWS_REGION, or run `aws configure`.\n"),
         (REGION, "No AWS credentials are set. Log in to AWS, or set AWS_PROFILE.\n"),
@@ -47,17 +48,21 @@ def run(job: str, *arguments: str, **variables: str) -> str:
     ],
     ids=["no region", "no credentials", "no such profile"],
 )
-def test_a_missing_aws_setting_is_named(job: str, variables: dict[str, str], said: str):
-    assert run(job, "--stage", "dev", **variables) == said
+def test_missing_aws_setting_is_named(job: str, variables: dict[str, str], message: str):
+    assert run(job, "--stage", "dev", **variables) == message
 
 
 @pytest.mark.parametrize("job", ["audit", "backfill"])
-def test_without_make_local_it_says_to_start_it(job: str):
+def test_message_says_to_start_make_local_if_it_is_not_running(job: str):
     port = free_port()
-    said = run(job, "--stage", "local", "--aws-port", str(port))
-    todo = "Start `make local` first, or pass the port of a running one: AWS_PORT=..."
-    assert said == f"Nothing answers at http://{HOST}:{port}. {todo}\n"
+    output = run(job, "--stage", "local", "--aws-port", str(port))
+    advice = "Start `make local` first, or pass the port of a running one: AWS_PORT=..."
+    assert output == f"Cannot connect to http://{HOST}:{port}. {advice}\n"
 
 
-def test_products_are_counted_in_the_singular_and_the_plural():
-    assert [audit.counted(count, "product") for count in (1, 2, 5000)] == ["1 product", "2 products", "5,000 products"]
+def test_noun_is_singular_or_plural():
+    assert [audit.with_noun(count, "product") for count in (1, 2, 5000)] == [
+        "1 product",
+        "2 products",
+        "5,000 products",
+    ]

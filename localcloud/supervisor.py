@@ -1,11 +1,12 @@
-"""Runs a command that cannot outlive the one who asked for it.
+"""Run a command that is stopped when its parent process ends, even if the parent is killed.
 
-`python guard.py FOLDER COMMAND...` runs the command in a process group of its own until this process is asked to
-stop or its standard input comes to its end, which it does when the asking process ends, however that happened.
-Then the command, and whatever it has started, is stopped, and FOLDER, its scratch space, removed.
+`python supervisor.py FOLDER COMMAND...` runs the command in its own process group. It stops the command, with all the
+processes that the command has started, and deletes FOLDER, the command's scratch space, in either case:
 
-It is run as a script, and imports nothing of the project, so that nothing of the project's own import path gets
-to the command.
+- this process receives SIGTERM, SIGINT or SIGHUP;
+- its standard input ends. The parent holds the other end of that pipe, so it ends whenever the parent does.
+
+It runs as a script and imports nothing from the project, so that the command does not inherit its import path.
 """
 
 import contextlib
@@ -19,24 +20,24 @@ import time
 from types import FrameType
 
 GRACE_SECONDS = 30.0
-"""How long the command has to end by itself; the emulator saves its state in this time."""
+"""How long the command has to exit after SIGTERM. The emulator saves its state in this time."""
 CHILDREN_GRACE_SECONDS = 1.0
-"""How long those that the command has started have, after it has ended."""
+"""How long the command's own child processes have to exit after it."""
 POLL_SECONDS = 0.05
 
 
 class Stop(BaseException):
-    """It is time to end."""
+    """A signal asks this process to stop."""
 
 
 def main(folder: str, command: list[str]) -> int:
-    """Runs the command to its end, or until it is stopped; returns its exit status."""
+    """Run the command until it ends or must be stopped; return its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
-    # Its own group, so that signals reach all of it, and so that a Ctrl-C at the terminal does not.
+    # In its own group, so that a signal reaches all of its processes, and a Ctrl-C in the terminal reaches none.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        while process.poll() is None and not _asker_is_gone():
+        while process.poll() is None and not _parent_has_ended():
             pass
     except Stop:
         pass
@@ -47,7 +48,7 @@ def main(folder: str, command: list[str]) -> int:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that leads its group, and then all of the group: gently first, then for certain."""
+    """Stop a group leader and then the rest of its group: first with SIGTERM, then with SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     process.terminate()
@@ -62,17 +63,17 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Sends a signal to a process group; returns whether there is such a group."""
+    """Send a signal to a process group; return whether the group exists."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # What macOS says of a group of which only zombies are left.
+    except PermissionError:  # On macOS: only zombies are left in the group.
         return False
     return True
 
 
-def _asker_is_gone() -> bool:
+def _parent_has_ended() -> bool:
     readable, _, _ = select.select([sys.stdin], [], [], POLL_SECONDS)
     return bool(readable) and not os.read(sys.stdin.fileno(), 1)
 

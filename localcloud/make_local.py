@@ -1,7 +1,7 @@
-"""`make local`: the whole app on this machine, until Ctrl-C.
+"""`make local`: run the whole app on this machine until Ctrl-C, and redeploy it when its source changes.
 
-The environment says how: HTTP_PORT (8000) and AWS_PORT (4566), and DATA, a folder in which to keep the state;
-without it every start is a fresh one.
+Environment variables: HTTP_PORT (default 8000), AWS_PORT (default 4566), and DATA, a folder that keeps the state.
+Without DATA every start is empty.
 """
 
 import contextlib
@@ -15,43 +15,43 @@ from pathlib import Path
 from types import FrameType
 
 from infrastructure.chalice_config import ConfigError
+from infrastructure.local_stage import DEFAULT_PORTS, HOST, STAGE
 from infrastructure.package import PackageError, package_current_source
-from localcloud import guide
+from localcloud import banner, log_lines
 from localcloud.chalice_local import ChaliceLocal
 from localcloud.emulator import Emulator, is_emulator
-from localcloud.servers import HOST, PROJECT, PortTaken, ServerError, is_free
+from localcloud.servers import PROJECT, PortTakenError, ServerError, is_free
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 
-STAGE = "local"
-DEFAULT_PORTS = {"HTTP_PORT": 8000, "AWS_PORT": 4566}
 POLL_SECONDS = 0.5
-# A write that was made at the last moment is counted before the emulator, which forgets its streams, goes.
+# Time to count the last writes before the emulator stops, because it does not save its streams' records.
 DRAIN_SECONDS = 1.5
-EXPECTED = (PackageError, ConfigError, ServerError, DeployError, FunctionError, OSError)
+EXPECTED_ERRORS = (PackageError, ConfigError, ServerError, DeployError, FunctionError, OSError)
+"""What `make local` prints as a message, without a traceback."""
 
 
 class Stop(BaseException):
-    """Ctrl-C, SIGTERM, or the terminal is closed. No Exception, since boto3 takes those for failures to try again."""
+    """Ctrl-C, SIGTERM, or a closed terminal. It is not an Exception, because boto3 would catch that and retry."""
 
 
 class Settings:
-    """What the environment says. Raises ValueError, with a message for its reader."""
+    """The settings from environment variables. Raise ValueError with a message for the user."""
 
     def __init__(self) -> None:
         self.http_port = _port("HTTP_PORT")
         self.aws_port = _port("AWS_PORT")
         self.data = Path(os.environ["DATA"]).expanduser() if os.environ.get("DATA") else None
         if self.data and self.data.exists() and not self.data.is_dir():
-            raise ValueError(f"DATA={self.data} is a file: give a folder, which is made if it is not there")
+            raise ValueError(f"DATA={self.data} is a file. Name a folder; it is created if it does not exist.")
         if self.http_port == self.aws_port:
-            raise ValueError(f"HTTP_PORT and AWS_PORT are both {self.http_port}: give one of them another port")
+            raise ValueError(f"HTTP_PORT and AWS_PORT are both {self.http_port}. Use two different ports.")
 
 
 class LocalCloud:
-    """The three parts of it and their lives: the emulator, the stack in it, `chalice local` beside it."""
+    """The running parts: the emulator, the stack in it, and `chalice local`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Starts it. Raises what EXPECTED names."""
+        """Start all parts. Raise one of EXPECTED_ERRORS."""
         self._settings = settings
         self._routes: ChaliceLocal | None = None
         with _step(f"Starting the emulator of AWS on port {settings.aws_port}"):
@@ -60,7 +60,7 @@ class LocalCloud:
             self.stack = self._deploy()
             self._routes = self._serve_routes()
             if settings.data:
-                self._catch_up()
+                self._backfill()
         except BaseException:
             self._stop_servers()
             raise
@@ -70,29 +70,32 @@ class LocalCloud:
         """The URL of the routes."""
         return f"http://localhost:{self._settings.http_port}"
 
-    def check(self) -> None:
-        """Raises ServerError if a part of it has ended by itself. Routes that an edit has broken may be missing."""
+    def check_servers(self) -> None:
+        """Raise ServerError if a server has stopped by itself.
+
+        `chalice local` may be missing: it is stopped for a redeployment, which can fail.
+        """
         for server in (self._emulator, self._routes):
             if server and not server.running:
                 raise ServerError(f"{server.name} has stopped:\n{server.last_output()}")
 
     def route_output(self) -> list[str]:
-        """What `chalice local` has printed since the last call."""
+        """Return the lines that `chalice local` has printed since the last call."""
         return self._routes.new_output() if self._routes else []
 
-    def renew(self) -> None:
-        """Takes up changes in the source. What is wrong with them is said, and the old code runs on if it can."""
+    def redeploy(self) -> None:
+        """Deploy the changed source. If that fails, print why; the previously deployed code keeps running."""
         try:
             self.stack = self._deploy()
             if self._routes:
                 self._routes.stop()
                 self._routes = None
             self._routes = self._serve_routes()
-        except EXPECTED as error:
-            say(f"{error}\nFix it and save; it is then deployed again.")
+        except EXPECTED_ERRORS as error:
+            print_text(f"{error}\nFix it and save the file to deploy again.")
 
     def stop(self) -> None:
-        """Stops all of it."""
+        """Stop all parts."""
         with _step("Stopping"):
             if self._settings.data:
                 time.sleep(DRAIN_SECONDS)
@@ -105,7 +108,7 @@ class LocalCloud:
 
     def _deploy(self) -> Stack:
         with _step("Packaging the app (chalice package)"):
-            build = self._emulator.folder / "build"  # Which goes when the emulator does, however that happens.
+            build = self._emulator.folder / "build"  # Always deleted with the emulator.
             package_current_source(STAGE, build)
         with _step("Deploying it to the emulator (CloudFormation)"):
             stack = deploy(self._emulator, build)
@@ -116,19 +119,19 @@ class LocalCloud:
     def _serve_routes(self) -> ChaliceLocal:
         with _step(f"Starting chalice local on port {self._settings.http_port}"):
             routes = ChaliceLocal(self._emulator, self._settings.http_port, stage=STAGE)
-        routes.new_output()  # What it says of its start is said already.
+        routes.new_output()  # Skip its start-up messages.
         return routes
 
-    def _catch_up(self) -> None:
-        """Counts what the stream may not have delivered before the last stop."""
-        with _step(f"Bringing the totals of {self._settings.data} up to date (backfill)"):
-            answer = self.stack.invoke("Backfill")
-            while answer.get("cursor"):
-                answer = self.stack.invoke("Backfill", {"cursor": answer["cursor"]})
+    def _backfill(self) -> None:
+        """Count orders that the stream may not have delivered before the last stop."""
+        with _step(f"Counting orders in {self._settings.data} that are not in the totals (backfill)"):
+            result = self.stack.invoke("Backfill")
+            while result.get("cursor"):
+                result = self.stack.invoke("Backfill", {"cursor": result["cursor"]})
 
 
 def main() -> int:
-    """Runs it; returns the exit status."""
+    """Run `make local` and return its exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
@@ -140,17 +143,17 @@ def main() -> int:
         run(settings)
     except Stop:
         pass
-    except PortTaken as error:  # Taken since they were checked.
+    except PortTakenError as error:  # Taken after `taken_ports` had checked it.
         print(taken_ports(settings) or error, file=sys.stderr)
         return 1
-    except (ValueError, *EXPECTED) as error:
+    except (ValueError, *EXPECTED_ERRORS) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def taken_ports(settings: Settings) -> str | None:
-    """Return which ports are taken and a command that works, or None if both are free."""
+    """Return a message with the taken ports and a command that works, or None if both are free."""
     ports = {"HTTP_PORT": settings.http_port, "AWS_PORT": settings.aws_port}
     taken = [port for port in ports.values() if not is_free(port)]
     if not taken:
@@ -161,7 +164,7 @@ def taken_ports(settings: Settings) -> str | None:
     else:
         names = " and ".join(str(port) for port in taken)
         problem = f"Port {names} on {HOST} is taken." if len(taken) == 1 else f"Ports {names} on {HOST} are taken."
-        advice = "Stop the program that listens there, or use another port"
+        advice = "Stop the program that uses it, or choose another port" if len(taken) == 1 else "Choose other ports"
     free = dict(ports)
     for name, port in ports.items():
         if port in taken:
@@ -173,86 +176,87 @@ def taken_ports(settings: Settings) -> str | None:
 
 
 def run(settings: Settings) -> None:
-    """Starts it and follows the stream handler's log until Ctrl-C."""
+    """Start everything, then print logs and redeploy after edits until Ctrl-C."""
     log = PROJECT / "build" / f"local-{settings.http_port}.log"
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
-    edited = source_time()  # Before it is packaged: an edit meanwhile is one to take up.
+    edited = last_edit()  # Read before packaging, so that an edit during packaging triggers a redeployment.
     cloud = LocalCloud(settings)
     try:
-        say(guide.text(cloud.url, cloud.stack, settings.data))
-        lines = new_lines(cloud)
+        print_text(banner.text(cloud.url, cloud.stack, settings.data))
+        stream_lines = new_stream_lines(cloud)
         parent = os.getppid()
-        while os.getppid() == parent:  # For make may be killed without a word to us.
-            for line in [*next(lines), *filter(guide.worth_showing, cloud.route_output())]:
-                show(line, log)
-            cloud.check()
-            if edited != (edited := source_time()):
-                say("The source has changed.")
+        while os.getppid() == parent:  # Stop if make was killed; no signal reports that.
+            for line in [*next(stream_lines), *filter(log_lines.is_worth_printing, cloud.route_output())]:
+                print_log_line(line, log)
+            cloud.check_servers()
+            if edited != (edited := last_edit()):
+                print_text("The source has changed.")
                 url = cloud.stack.api_host_url
-                cloud.renew()
-                if cloud.stack.api_host_url != url:  # As after a change of the routes.
-                    say(f"API Gateway's URL is now {cloud.stack.api_host_url}")
+                cloud.redeploy()
+                if cloud.stack.api_host_url != url:  # A change of the routes can replace the API.
+                    print_text(f"API Gateway's URL is now {cloud.stack.api_host_url}")
             time.sleep(POLL_SECONDS)
     finally:
         _ignore_signals()
         cloud.stop()
 
 
-def new_lines(cloud: LocalCloud) -> Iterator[list[str]]:
-    """The stream handler's log lines, without metrics and platform lines, since the last call."""
-    shown: set[str] = set()
+def new_stream_lines(cloud: LocalCloud) -> Iterator[list[str]]:
+    """Yield, at each step, the stream handler's log lines since the last step that are worth printing."""
+    printed: set[str] = set()
     since_ms = int(time.time() * 1000)
     while True:
-        asked_ms = int(time.time() * 1000)
+        read_ms = int(time.time() * 1000)
         events = cloud.stack.log_events("Aggregate", since_ms)
-        yield [event.message for event in events if event.stream not in shown and guide.worth_showing(event.message)]
-        shown = {event.stream for event in events}
-        # Lines appear a little after the time that they bear.
-        since_ms = max(since_ms, asked_ms - 10_000)
+        new = [event.message for event in events if event.stream not in printed]
+        yield [line for line in new if log_lines.is_worth_printing(line)]
+        printed = {event.stream for event in events}
+        # Lines appear a little later than their own timestamps, so read an overlap of ten seconds.
+        since_ms = max(since_ms, read_ms - 10_000)
 
 
-def source_time() -> float:
-    """When the app's source, or its configuration, was last changed."""
+def last_edit() -> float:
+    """Return when the app's source or requirements were last changed, in epoch seconds."""
     files = [PROJECT / "app.py", PROJECT / "requirements.txt", *(PROJECT / "chalicelib").rglob("*.*")]
     times = [0.0]
     for file in files:
         if "__pycache__" not in file.parts:
-            with contextlib.suppress(OSError):  # An editor is just replacing it.
+            with contextlib.suppress(OSError):  # An editor may be replacing the file right now.
                 times.append(file.stat().st_mtime)
     return max(times)
 
 
-def show(line: str, log: Path) -> None:
-    """Show a log line, and keep it whole in the log file."""
-    with log.open("a", encoding="utf-8") as whole:
-        whole.write(f"{line}\n")
-    say(guide.short(line, log.relative_to(PROJECT)))
+def print_log_line(line: str, log: Path) -> None:
+    """Print a log line, shortened, and append the whole line to the log file."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    print_text(log_lines.shorten(line, log.relative_to(PROJECT)))
 
 
-def say(text: str, end: str = "\n") -> None:
-    """Prints something, if there still is somebody to print it to."""
+def print_text(text: str, end: str = "\n") -> None:
+    """Print to the terminal; ignore a terminal that has been closed."""
     with contextlib.suppress(OSError):
         print(text, end=end, flush=True)
 
 
 @contextlib.contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Says what is done, and how long it took."""
-    say(f"{what} ...", end="")
+    """Print what happens now, and afterwards how long it took."""
+    print_text(f"{what} ...", end="")
     started = time.monotonic()
     try:
         yield
     except BaseException:
-        say("")
+        print_text("")
         raise
-    say(f" {time.monotonic() - started:.1f} s")
+    print_text(f" {time.monotonic() - started:.1f} s")
 
 
 def _port(variable: str) -> int:
     text = os.environ.get(variable) or str(DEFAULT_PORTS[variable])
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise ValueError(f"{variable}={text} is not a port: give a number from 1 to 65535")
+        raise ValueError(f"{variable}={text} is not a port. Use a number from 1 to 65535.")
     return int(text)
 
 

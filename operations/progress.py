@@ -1,4 +1,4 @@
-"""What an operator sees while a job runs: a bar where somebody watches, else a line now and then."""
+"""Progress of a running job: a bar in a terminal, and otherwise a line every few seconds."""
 
 import time
 from types import TracebackType
@@ -13,21 +13,21 @@ LINE_EVERY_SECONDS = 5.0
 
 
 class Speed(ProgressColumn):
-    """Items per second, from the start of the task."""
+    """A column with a task's average speed, in items per second."""
 
     def render(self, task: BarTask) -> Text:
-        """As Rich asks for it."""
+        """Return the column's text for a task."""
         seconds = (task.stop_time or time.monotonic()) - task.fields["since"]
         return Text(f"{per_second(task.completed, seconds)}/s", style="green")
 
 
 def per_second(items: float, seconds: float) -> str:
-    """`1,234`."""
+    """Return the speed as text, such as `1,234`."""
     return f"{items / seconds:,.0f}" if seconds else "0"
 
 
 class Display:
-    """Shows one task after another, each with the items that it has gone through."""
+    """Show the progress of tasks that run one after another."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,7 +42,7 @@ class Display:
         )
         self._task: TaskID | None = None
         self._name = ""
-        self._started = self._transition = self._changed = time.monotonic()
+        self._started = self._printed = self._updated = time.monotonic()
         self._items = 0
 
     def __enter__(self) -> Self:
@@ -53,22 +53,25 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def show(self, name: str, items: int, about: int) -> None:
-        """Says that the task of this name has gone through so many items, of about so many (0: not known)."""
+    def update(self, name: str, items: int, estimate: int) -> None:
+        """Show that a task has processed `items` of about `estimate` items; an estimate of 0 means unknown.
+
+        A new name ends the previous task.
+        """
         if name != self._name:
             self._end_task()
-            self._name, self._started = name, self._changed  # It began when the one before it was last heard of.
+            self._name, self._started = name, self._updated  # It started at the last update of the previous task.
             if self._console.is_terminal:
-                self._task = self._bar.add_task(name, total=about or None, since=self._started)
-        self._changed = time.monotonic()
+                self._task = self._bar.add_task(name, total=estimate or None, since=self._started)
+        self._updated = time.monotonic()
         self._items = items
         if self._task is not None:
-            self._bar.update(self._task, completed=items, total=max(about, items) or None)
-        elif time.monotonic() - self._transition > LINE_EVERY_SECONDS:
-            self._tell(f" of about {about:,}" if about > items else "")
+            self._bar.update(self._task, completed=items, total=max(estimate, items) or None)
+        elif time.monotonic() - self._printed > LINE_EVERY_SECONDS:
+            self._print_line(f" of about {estimate:,}" if estimate > items else "")
 
     def end(self) -> None:
-        """Says that the last task is done."""
+        """Show that the last task is done."""
         self._end_task()
         self._name = ""
 
@@ -77,9 +80,9 @@ class Display:
             self._bar.update(self._task, total=max(self._items, 1), completed=max(self._items, 1))
             self._bar.stop_task(self._task)
         elif self._name:
-            self._tell("")
+            self._print_line("")
 
-    def _tell(self, more: str) -> None:
-        self._transition = time.monotonic()
-        speed = per_second(self._items, self._transition - self._started)
+    def _print_line(self, more: str) -> None:
+        self._printed = time.monotonic()
+        speed = per_second(self._items, self._printed - self._started)
         self._console.print(f"{self._name}: {self._items:,}{more}, {speed}/s", highlight=False)
