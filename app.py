@@ -39,7 +39,7 @@ from chalice.app import (
     Response,
 )
 
-from chalicelib import dashboard, effects, hints, orders, stream_lag, tables, timestamps
+from chalicelib import dashboard, effects, hints, orders, stream_lag, tables, timestamps, ulid
 from chalicelib.api import access, openapi, totals, trend
 from chalicelib.api.access import Access
 from chalicelib.counting import committer, entry_item, ledger, stream, transactions
@@ -148,7 +148,7 @@ def require_settings(params: Mapping[str, Any], context: dict[str, Any], **_: An
 
 def require_table(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
     """After a request to DynamoDB: raise an error that says what to do if the table is missing."""
-    explain(hints.refusal(parsed.get("Error", {}).get("Code"), context.get("table", ""), REGION))
+    explain(hints.error_hint(parsed.get("Error", {}).get("Code"), context.get("table", ""), REGION))
 
 
 def explain(problem: str | None) -> None:
@@ -170,10 +170,10 @@ if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
 def place_order() -> Response:
     """Places an order; says 200 and changes nothing if it is there already with the same content."""
     draft = read_draft(orders.CREATE_FIELDS)
-    if isinstance(draft, dict):
+    if isinstance(draft, orders.FieldErrors):
         return bad_request(draft)
-    order_id = draft.order_id or orders.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
-    item = orders.to_item(order_id, draft, timestamps.to_the_millisecond(time.time_ns() // 1_000_000))
+    order_id = draft.order_id or ulid.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
+    item = orders.to_item(order_id, draft, timestamps.from_epoch_milliseconds(time.time_ns() // 1_000_000))
     there = put_new_order(item)
     if not orders.same_content(there, draft):
         raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
@@ -200,7 +200,7 @@ def show_order(order_id: str) -> dict[str, Any]:
 def amend_order(order_id: str) -> Response | dict[str, Any]:
     """Amends an order."""
     draft = read_draft(orders.UPDATE_FIELDS)
-    if isinstance(draft, dict):
+    if isinstance(draft, orders.FieldErrors):
         return bad_request(draft)
     key = order_key(order_id)
     item = update_order(key, draft)
@@ -231,7 +231,7 @@ def show_total(product: str) -> dict[str, Any]:
 def list_totals() -> Response | dict[str, Any]:
     """Lists totals: page by page, or the largest."""
     asked = totals.parse_query(request().query_params)
-    if isinstance(asked, dict):
+    if isinstance(asked, orders.FieldErrors):
         return bad_request(asked)
     lag = stream_lag.to_json(get_item(TREND, stream_lag.KEY))
     if asked.top is not None:
@@ -239,14 +239,14 @@ def list_totals() -> Response | dict[str, Any]:
         return {"totals": [totals.to_json(item) for item in largest], "freshness": lag}
     page = scan_page(TOTALS, asked.limit, asked.start)
     listed = [totals.to_json(item) for item in page["Items"]]
-    return {"totals": listed, "cursor": totals.cursor(page.get("LastEvaluatedKey")), "freshness": lag}
+    return {"totals": listed, "cursor": totals.encode_cursor(page.get("LastEvaluatedKey")), "freshness": lag}
 
 
 @app.route("/totals/{product}/trend", methods=["GET"], **READ)
 def show_trend(product: str) -> Response | dict[str, Any]:
     """Shows what was ordered of a product by day and hour."""
-    count = trend.days_asked(request().query_params)
-    if isinstance(count, dict):
+    count = trend.parse_days(request().query_params)
+    if isinstance(count, orders.FieldErrors):
         return bad_request(count)
     name = decode_segment(product)
     get_total_or_404(name)

@@ -1,28 +1,33 @@
-"""What a developer's machine may lack to serve the routes, and what to do about it. Lambda never lacks it."""
+"""Error messages for an incomplete setup on a developer's machine. They say what is missing and what to do.
+
+In Lambda, the region, the credentials and the tables are always there.
+"""
 
 from typing import Any
 
-LOCAL = "Run `make local`"
+_RUN_LOCALLY = "Run `make local`"
 
-REFUSALS = {
-    "ResourceNotFoundException": "There is no table {table} in {region}. " + LOCAL + ", or `make provision STAGE=dev`.",
-    "UnrecognizedClientException": "AWS does not accept the credentials. " + LOCAL + ", or set other ones.",
-    "InvalidSignatureException": "AWS does not accept the credentials. " + LOCAL + ", or set other ones.",
+_HINTS = {
+    "ResourceNotFoundException": (
+        f"There is no table {{table}} in {{region}}. {_RUN_LOCALLY}, or `make provision STAGE=dev`."
+    ),
+    "UnrecognizedClientException": f"AWS does not accept the credentials. {_RUN_LOCALLY}, or set other ones.",
+    "InvalidSignatureException": f"AWS does not accept the credentials. {_RUN_LOCALLY}, or set other ones.",
     "ExpiredTokenException": "The AWS credentials have expired. Log in to AWS again.",
 }
-"""What to say to an error of DynamoDB's, by its code."""
+"""Messages by DynamoDB's error code."""
 
 
 def missing_settings(region: str | None, credentials: Any) -> str | None:
-    """Return which of the AWS settings is missing, or None. `credentials` is None if there are none."""
+    """Return a message if the AWS region or the credentials are missing (None), or None if both are set."""
     if region is None:
-        return f"No AWS region is set. {LOCAL}, or set AWS_DEFAULT_REGION."
+        return f"No AWS region is set. {_RUN_LOCALLY}, or set AWS_DEFAULT_REGION."
     if credentials is None:
-        return f"No AWS credentials are set. {LOCAL}, or log in to AWS."
+        return f"No AWS credentials are set. {_RUN_LOCALLY}, or log in to AWS."
     return None
 
 
-def refusal(code: str | None, table: str, region: str | None) -> str | None:
-    """Return what is missing if DynamoDB refused a request with this error code, or None."""
-    hint = REFUSALS.get(code or "")
+def error_hint(code: str | None, table: str, region: str | None) -> str | None:
+    """Return a message for an error code of DynamoDB, or None if there is no hint for it."""
+    hint = _HINTS.get(code or "")
     return hint and hint.format(table=table, region=region)

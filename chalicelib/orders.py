@@ -1,7 +1,7 @@
-"""Orders: what a valid one is, and its forms: JSON as people send it, the item as OrdersTable has it.
+"""Orders: the validation rules, and conversion from and to JSON and OrdersTable items.
 
-All rules about an order's fields live here, for both ways in (HTTP, and writing the table directly).
-What an order adds to the totals does not: that is views.py.
+The same rules apply to an order from the API and to an item that someone wrote to the table directly.
+views.py says what an order adds to the totals.
 """
 
 import base64
@@ -13,23 +13,27 @@ from typing import Any, NamedTuple, NoReturn
 
 from chalicelib import timestamps
 
-_KEY_MAX_BYTES = 2048  # Of a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
-# Half of that leaves a view room to make a key of a product and something more.
+_KEY_MAX_BYTES = 2048  # DynamoDB's limit for a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
+# Half of that, so that a view can build a key from a product and something else.
 PRODUCT_MAX_BYTES = 1024
 QUANTITY_MAX = 1_000_000_000
 ORDER_ID_MAX_CHARACTERS = 128
-# The largest valid order is below 8 KB, also with each of its characters written as a \uXXXX escape.
+# The largest valid order takes less than 8 KB, even if every character is written as a \uXXXX escape.
 BODY_MAX_BYTES = 16_384
 
 Item = Mapping[str, Any]
-"""An item, or a stream record's image of one, in DynamoDB's own form: `{"Quantity": {"N": "5"}}`."""
+"""An item or a stream record's image, in DynamoDB's JSON: `{"Quantity": {"N": "5"}}`."""
 
-FieldErrors = dict[str, str]
-"""What is wrong, by field: `{"quantity": "must be a whole number from 1 to 1000000000"}`."""
+
+class FieldErrors(dict[str, str]):
+    """What is wrong with an input, by field: `{"quantity": "must be a whole number from 1 to 1000000000"}`.
+
+    It is returned, not raised: an invalid order is ordinary data that the ledger stores and the API shows.
+    """
 
 
 class Order(NamedTuple):
-    """A valid order. `placed_at` is an instant as timestamps.py has it."""
+    """A valid order. `placed_at` is a timestamp in the form of timestamps.py."""
 
     order_id: str
     product: str
@@ -38,7 +42,7 @@ class Order(NamedTuple):
 
 
 class OrderInput(NamedTuple):
-    """A valid order as a request body states it; `order_id` is None where the sender gave none."""
+    """A valid order from a request body. `order_id` is None if the body has none."""
 
     product: str
     quantity: int
@@ -46,17 +50,17 @@ class OrderInput(NamedTuple):
 
 
 class MalformedBodyError(ValueError):
-    """A request body that is no JSON object; its text tells the sender why."""
+    """The request body is not a JSON object. The message is for the sender."""
 
 
-# --- The rules: each answers what is wrong with a value, or None ---------------------------------
+# --- Validation rules ----------------------------------------------------------------------------
 
-# As regular expressions have them between brackets; openapi.py puts them into the API's description.
+# Contents of a bracket expression in a regular expression. openapi.py uses them too.
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"
 ORDER_ID_CHARACTERS = r"A-Za-z0-9._:\-"
 
-# Clients and servers resolve these in a URL's path (RFC 3986, section 5.2.4), also percent-encoded, so that no request
-# could name such an order or product.
+# Clients and servers remove these from a URL's path (RFC 3986, section 5.2.4), even percent-encoded. A request could
+# not address an order or a product with such a name.
 _DOT_SEGMENTS = (".", "..")
 
 _CONTROL_CHARACTER = re.compile(f"[{CONTROL_CHARACTERS}]")
@@ -65,11 +69,11 @@ _ORDER_ID = re.compile(f"[{ORDER_ID_CHARACTERS}]{{1,{ORDER_ID_MAX_CHARACTERS}}}"
 _PRODUCT_RULE = f"must be a non-blank string of at most {PRODUCT_MAX_BYTES} UTF-8 bytes without control characters"
 _QUANTITY_RULE = f"must be a whole number from 1 to {QUANTITY_MAX}"
 _ORDER_ID_RULE = f"must be 1 to {ORDER_ID_MAX_CHARACTERS} characters of A-Z a-z 0-9 . _ : -"
-_DOT_SEGMENTS_RULE = "must not be . or .., because a URL path cannot name it"
+_DOT_SEGMENTS_RULE = "must not be . or .., because a URL path cannot contain it"
 
 
 def validate_product(value: object) -> str | None:
-    """What is wrong with a product's name."""
+    """Return what is wrong with a product name, or None if it is valid."""
     if not isinstance(value, str) or not value.strip() or _CONTROL_CHARACTER.search(value):
         return _PRODUCT_RULE
     if value in _DOT_SEGMENTS:
@@ -78,27 +82,27 @@ def validate_product(value: object) -> str | None:
         return _PRODUCT_RULE if len(value) > PRODUCT_MAX_BYTES else None
     try:
         return _PRODUCT_RULE if len(value.encode()) > PRODUCT_MAX_BYTES else None
-    except UnicodeEncodeError:  # Half of a surrogate pair, which JSON can spell as "\ud800".
+    except UnicodeEncodeError:  # Half of a surrogate pair, which JSON can contain as "\ud800".
         return "must be valid Unicode"
 
 
 def validate_quantity(value: object) -> str | None:
-    """What is wrong with a quantity; a bool and a float are none."""
+    """Return what is wrong with a quantity, or None if it is valid. A bool or a float is not valid."""
     return None if type(value) is int and 1 <= value <= QUANTITY_MAX else _QUANTITY_RULE
 
 
 def validate_order_id(value: object) -> str | None:
-    """What is wrong with an order's id."""
+    """Return what is wrong with an order id, or None if it is valid."""
     if value in _DOT_SEGMENTS:
         return _DOT_SEGMENTS_RULE
     return None if isinstance(value, str) and _ORDER_ID.fullmatch(value) else _ORDER_ID_RULE
 
 
-# --- JSON, as people send and read it ------------------------------------------------------------
+# --- JSON ----------------------------------------------------------------------------------------
 
 
 class _Field(NamedTuple):
-    attribute: str  # The table's own spelling, taken in too, so that an item's attributes can be sent.
+    attribute: str  # The attribute in OrdersTable. A request body may use this name too.
     validate: Callable[[object], str | None]
     required: bool
 
@@ -113,45 +117,44 @@ UPDATE_FIELDS = ("product", "quantity")
 
 
 def parse_order(body: bytes, fields: Sequence[str]) -> OrderInput | FieldErrors:
-    """The order that a request body states, or all that is wrong with it.
+    """Return the order in a request body, or every error in it.
 
-    `fields` are those that the body may have: CREATE_FIELDS, or UPDATE_FIELDS where the path names the order.
-    Raises MalformedBodyError if the body is no JSON object.
+    The body may have these `fields`: CREATE_FIELDS, or UPDATE_FIELDS if the path has the order id.
+    Raise MalformedBodyError if the body is not a JSON object.
     """
-    sent = _json_object(body)
+    content = _parse_json_object(body)
     values = {}
-    problems = {}
+    errors = FieldErrors()
     for name in fields:
         field = _FIELDS[name]
-        spellings = [spelling for spelling in (name, field.attribute) if spelling in sent]
-        given = [sent.pop(spelling) for spelling in spellings]
-        problem = _validate_field(name, field, given)
-        if problem:
-            problems[name] = problem
-        elif given:
-            values[name] = given[0]
-    for name in sent:
-        problems[_shown(name)] = f"is not a field here; the fields are {', '.join(fields)}"
-    return problems or OrderInput(values["product"], values["quantity"], values.get("orderId"))
+        found = [content.pop(spelling) for spelling in (name, field.attribute) if spelling in content]
+        error = _validate_field(name, field, found)
+        if error:
+            errors[name] = error
+        elif found:
+            values[name] = found[0]
+    for name in content:
+        errors[_printable(name)] = f"is not a known field; the fields are {', '.join(fields)}"
+    return errors or OrderInput(values["product"], values["quantity"], values.get("orderId"))
 
 
-def _validate_field(name: str, field: _Field, given: list[object]) -> str | None:
-    if not given:
+def _validate_field(name: str, field: _Field, values: list[object]) -> str | None:
+    if not values:
         return "is missing" if field.required else None
-    if len(given) > 1:
-        return f"is given twice, as {name} and as {field.attribute}"
-    return field.validate(given[0])
+    if len(values) > 1:
+        return f"is given twice, as {name} and as {field.attribute}; send one of them"
+    return field.validate(values[0])
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _parse_json_object(body: bytes) -> dict[str, Any]:
     if len(body) > BODY_MAX_BYTES:
         raise MalformedBodyError(f"The body is larger than {BODY_MAX_BYTES} bytes.")
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_object_without_repeats)
+        value = json.loads(body.decode(), parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates)
     except UnicodeDecodeError:
-        raise MalformedBodyError("The body is not UTF-8.") from None
+        raise MalformedBodyError("The body is not UTF-8. Encode it as UTF-8.") from None
     except RecursionError:
-        raise MalformedBodyError("The body is nested too deeply.") from None
+        raise MalformedBodyError("The body is nested too deeply. Send a flat JSON object.") from None
     except ValueError as error:
         raise MalformedBodyError(f"The body is not JSON: {error}.") from None
     if not isinstance(value, dict):
@@ -159,39 +162,39 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    # Python's parser takes NaN and Infinity, which JSON (RFC 8259, section 6) does not have.
+def _reject_constant(name: str) -> NoReturn:
+    # Python's parser accepts NaN and Infinity. JSON has neither (RFC 8259, section 6).
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("an object has the same name twice")
     return fields
 
 
-def _shown(name: str, most_characters: int = 64) -> str:
-    """A field's name from outside, short and valid enough to be put into an answer."""
-    return name[:most_characters].encode(errors="replace").decode()
+def _printable(name: str, max_characters: int = 64) -> str:
+    """Return a field name from a request, shortened and encodable as UTF-8, so that a response can contain it."""
+    return name[:max_characters].encode(errors="replace").decode()
 
 
 def to_json(item: Item) -> dict[str, Any]:
-    """Return an order's item, valid or not, as the API shows it; absent attributes stay absent."""
+    """Return an order's item as the API shows it. The order need not be valid; absent attributes are left out."""
     names = {"orderId": "OrderID", "product": "Product", "quantity": "Quantity", "placedAt": "PlacedAt"}
-    return {name: _plain(item[attribute]) for name, attribute in names.items() if attribute in item}
+    return {name: _attribute_to_json(item[attribute]) for name, attribute in names.items() if attribute in item}
 
 
-def _plain(value: Mapping[str, Any]) -> Any:
-    """Return a string or whole number as JSON has it, and any other attribute in DynamoDB's JSON form."""
+def _attribute_to_json(value: Mapping[str, Any]) -> Any:
+    """Return a string or whole number as it is, and any other attribute in DynamoDB's JSON: `{"BOOL": true}`."""
     if "S" in value:
         return value["S"]
-    whole = _whole_number(value["N"]) if "N" in value else None
+    whole = _parse_whole_number(value["N"]) if "N" in value else None
     return _with_base64(value) if whole is None else whole
 
 
 def _with_base64(value: Any) -> Any:
-    """Return an attribute in DynamoDB's JSON form: binary, at any depth, becomes base64."""
+    """Return an attribute with its binary values, at any depth, as base64."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list):
@@ -201,79 +204,68 @@ def _with_base64(value: Any) -> Any:
     return value
 
 
-# --- The item, as OrdersTable has it -------------------------------------------------------------
+# --- Items of OrdersTable ------------------------------------------------------------------------
 
 
-def to_item(order_id: str, draft: OrderInput, placed_at: str) -> dict[str, Any]:
-    """The item of a new order."""
+def to_item(order_id: str, order: OrderInput, placed_at: str) -> dict[str, Any]:
+    """Return the item of a new order."""
     return {
         "OrderID": {"S": order_id},
-        "Product": {"S": draft.product},
-        "Quantity": {"N": str(draft.quantity)},
+        "Product": {"S": order.product},
+        "Quantity": {"N": str(order.quantity)},
         "PlacedAt": {"S": placed_at},
     }
 
 
 def from_item(item: Item, first_seen: str) -> Order | FieldErrors:
-    """The order that an item is, or all that is wrong with it.
+    """Return the order in an item, or every error in it.
 
-    It was placed at its `PlacedAt` where that names an instant, or else at `first_seen`.
+    `placed_at` is the item's `PlacedAt` if that is a timestamp, and `first_seen` otherwise.
     """
-    order_id = item.get("OrderID", _NOTHING).get("S")
-    product = item.get("Product", _NOTHING).get("S")
-    quantity = _whole_number(item.get("Quantity", _NOTHING).get("N"))
-    placed_at = item.get("PlacedAt", _NOTHING).get("S")
-    wrong = validate_order_id(order_id) or validate_product(product) or validate_quantity(quantity)
-    if wrong or quantity is None:
-        return _problems(item, {"orderId": order_id, "product": product, "quantity": quantity})
+    order_id = item.get("OrderID", _NO_VALUE).get("S")
+    product = item.get("Product", _NO_VALUE).get("S")
+    quantity = _parse_whole_number(item.get("Quantity", _NO_VALUE).get("N"))
+    placed_at = item.get("PlacedAt", _NO_VALUE).get("S")
+    error = validate_order_id(order_id) or validate_product(product) or validate_quantity(quantity)
+    if error or quantity is None:
+        return _item_errors(item, {"orderId": order_id, "product": product, "quantity": quantity})
     return Order(order_id, product, quantity, (placed_at and timestamps.parse(placed_at)) or first_seen)
 
 
-def _problems(item: Item, values: Mapping[str, object]) -> FieldErrors:
-    """All that is wrong with the values that were found in an item."""
-    problems = {}
+def _item_errors(item: Item, values: Mapping[str, object]) -> FieldErrors:
+    """Return every error in an item. `values` are its fields, None where the attribute is absent or of a wrong type."""
+    errors = FieldErrors()
     for name, value in values.items():
         field = _FIELDS[name]
-        problem = field.validate(value)
-        if problem:
-            problems[name] = problem if field.attribute in item else "is missing"
-    return problems
+        error = field.validate(value)
+        if error:
+            errors[name] = error if field.attribute in item else "is missing"
+    return errors
 
 
-_NOTHING: Mapping[str, Any] = {}
+_NO_VALUE: Mapping[str, Any] = {}
 
 
-def _whole_number(digits: str | None) -> int | None:
-    """A DynamoDB number as an int where it is whole and may be a quantity, else None."""
+def _parse_whole_number(digits: str | None) -> int | None:
+    """Return a DynamoDB number as an int, or None if it is not whole or its magnitude exceeds QUANTITY_MAX."""
     if digits is None:
         return None
     if digits.isascii() and digits.isdigit() and len(digits) <= len(str(QUANTITY_MAX)):
         return int(digits)
     try:
         number = Decimal(digits)
-        # Bounded first: int() of a number such as 1E+125 would be a long one for nothing.
+        # Compare first: int() of a number such as 1E+125 would have 126 digits.
         return int(number) if abs(number) <= QUANTITY_MAX and number == number.to_integral_value() else None
     except InvalidOperation:
         return None
 
 
 def can_be_key(text: str) -> bool:
-    """Return whether a table's partition key can be this text; a valid order id or product is not required."""
+    """Return whether DynamoDB accepts this text as a partition key. It need not be a valid order id or product."""
     return 1 <= len(text.encode()) <= _KEY_MAX_BYTES
 
 
-def same_content(item: Item, draft: OrderInput) -> bool:
-    """Whether an order's item has the content that a request states, so that the request is a retry."""
-    attributes = to_item("", draft, "")
+def same_content(item: Item, order: OrderInput) -> bool:
+    """Return whether an item has the product and quantity of a request, which makes the request a retry."""
+    attributes = to_item("", order, "")
     return all(item.get(name) == attributes[name] for name in ("Product", "Quantity"))
-
-
-# --- Ids -----------------------------------------------------------------------------------------
-
-_CROCKFORD_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def make_order_id(epoch_milliseconds: int, randomness: bytes) -> str:
-    """A ULID (github.com/ulid/spec): 26 characters, sortable by time; `randomness` is 10 bytes."""
-    number = (epoch_milliseconds << 80) | int.from_bytes(randomness, "big")
-    return "".join(_CROCKFORD_BASE32[(number >> shift) & 31] for shift in range(125, -1, -5))

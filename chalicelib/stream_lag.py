@@ -1,10 +1,10 @@
-"""Freshness: what the stream handler last reported about how far it is behind.
+"""The stream handler's report of how far it is behind. The API returns it as `freshness`.
 
-The handler writes its report to one small item beside the counters: at once when the state changes or batches begin
-or cease to be late, else at most every SECONDS_BETWEEN_WRITES in each container. The write is outside the transactions
-that count, so no order costs more, and the totals are exact without it.
+The report is one small item in TrendTable. Each container writes it at once when the state changes or when batches
+start or stop being late, and otherwise at most every SECONDS_BETWEEN_WRITES. It is not part of the transactions that
+count orders: counting costs no more, and the totals are exact without it.
 
-With several shards the last report wins: one shard may fail while another one, which reports later, is current.
+All shards write the same item, and the last report wins. So `freshness` can be `current` while one shard fails.
 The metric `lagSeconds` has the lag of every batch.
 """
 
@@ -15,28 +15,27 @@ from typing import Any
 from chalicelib import timestamps
 from chalicelib.orders import Item
 
-# In TrendTable, under a product that no order can have: a name must not be blank.
+# The item's key in TrendTable. No order can have this product, because a product name must not be blank.
 KEY: Mapping[str, Any] = {"product": {"S": " "}, "day": {"S": "freshness"}}
 
 SECONDS_BETWEEN_WRITES = 5.0
-BEHIND_SECONDS = 5.0  # A record that waited this long is late.
-BATCH_SIZE = 1000  # The handler's: a batch of this size is a full poll, after which more may be waiting.
+BEHIND_SECONDS = 5.0  # A record of this age is late.
+BATCH_SIZE = 1000  # The event source mapping's batch size. After a full batch, more records may be waiting.
 
 
 class State(StrEnum):
-    """What the last batch says about the stream."""
+    """The state of counting after the last batch."""
 
-    CURRENT = "current"  # Counted, and no backlog is left.
-    CATCHING_UP = "catchingUp"  # Counted, but a backlog is left.
-    FAILING = "failing"  # Not counted; Lambda delivers it again.
+    CURRENT = "current"  # The batch was counted, and there is no backlog.
+    CATCHING_UP = "catchingUp"  # The batch was counted, but there is a backlog.
+    FAILING = "failing"  # The batch was not counted. Lambda delivers it again.
 
 
 def state_of(ages: Collection[float], counted: bool) -> State:
-    """Return the state after a batch whose records are that many seconds old.
+    """Return the state after a batch. `ages` are the ages of its records in seconds.
 
-    A backlog is left if the batch was full and even its newest record is late. A poll also ends at 1 MB of records
-    and may return fewer than there are, so a backlog can be reported as over too early; the next batch then
-    reports its lag.
+    There is a backlog if the batch was full and even its newest record is late. This can miss a backlog: a poll also
+    ends at 1 MB, and can return fewer records than there are. The next batch then reports its own lag.
     """
     if not counted:
         return State.FAILING
@@ -45,33 +44,33 @@ def state_of(ages: Collection[float], counted: bool) -> State:
 
 
 class WriteThrottle:
-    """Decides when one warm container writes the next report."""
+    """Decides when a container writes the next report."""
 
     def __init__(self) -> None:
-        self._at = float("-inf")
+        self._written_at = float("-inf")
         self._written: tuple[State, bool] | None = None  # The state, and whether the batch was late.
 
     def is_due(self, now: float, state: State, lag_seconds: float) -> bool:
-        """Return whether to write this report at `now`, in seconds of any steady clock, and remember it if so."""
+        """Return whether to write a report, and take it as written if so. `now` is in seconds of a monotonic clock."""
         report = (state, lag_seconds >= BEHIND_SECONDS)
-        if report == self._written and now < self._at + SECONDS_BETWEEN_WRITES:
+        if report == self._written and now < self._written_at + SECONDS_BETWEEN_WRITES:
             return False
-        self._at = now
+        self._written_at = now
         self._written = report
         return True
 
 
 def update(state: State, lag_seconds: float, now: str) -> dict[str, Any]:
-    """Return the UpdateItem parameters, without the table, that write a report at the instant `now`.
+    """Return the UpdateItem parameters, without TableName, that write a report. `now` is a timestamp.
 
-    `failingSince` stays while reports of failure follow one another, whichever container writes them.
+    `failingSince` keeps its value while one failing report follows another, even if other containers write them.
     """
     failing = state is State.FAILING
     failing_since = ", failingSince = if_not_exists(failingSince, :now)" if failing else " REMOVE failingSince"
     return {
         "Key": KEY,
         "UpdateExpression": f"SET lagSeconds = :lag, measuredAt = :now, #state = :state{failing_since}",
-        "ExpressionAttributeNames": {"#state": "state"},  # A reserved word.
+        "ExpressionAttributeNames": {"#state": "state"},  # DynamoDB reserves the word.
         "ExpressionAttributeValues": {
             ":lag": {"N": f"{lag_seconds:.1f}"},
             ":now": {"S": now},
@@ -81,23 +80,23 @@ def update(state: State, lag_seconds: float, now: str) -> dict[str, Any]:
 
 
 def to_json(item: Item | None) -> dict[str, Any] | None:
-    """Return `{"lagSeconds", "measuredAt", "state", "failingSince"}`, or None without a report that can be read."""
+    """Return `{"lagSeconds", "measuredAt", "state", "failingSince"}`, or None if the report is absent or malformed."""
     if item is None:
         return None
     try:
         return {
             "lagSeconds": float(item["lagSeconds"]["N"]),
-            "measuredAt": _instant(item["measuredAt"]),
+            "measuredAt": _timestamp(item["measuredAt"]),
             "state": State(item["state"]["S"]),
-            "failingSince": _instant(item["failingSince"]) if "failingSince" in item else None,
+            "failingSince": _timestamp(item["failingSince"]) if "failingSince" in item else None,
         }
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _instant(value: Mapping[str, Any]) -> str:
-    """Return the text of an attribute that holds an instant. Raise ValueError if it holds something else."""
+def _timestamp(value: Mapping[str, Any]) -> str:
+    """Return the timestamp in an attribute. Raise ValueError if it is not one."""
     text: str = value["S"]
     if timestamps.parse(text) != text:
-        raise ValueError(f"{text} is not an instant.")
+        raise ValueError(f"{text} is not a timestamp.")
     return text

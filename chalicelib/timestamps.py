@@ -1,37 +1,38 @@
-"""Instants as the tables hold them: UTC, ISO 8601, whole seconds, `2026-11-23T18:13:05Z`.
+"""Timestamps in the form that the tables store: ISO 8601, UTC, whole seconds, `2026-11-23T18:13:05Z`.
 
-In this one form plain string order is time order, and `[:10]` is the day and `[11:13]` the hour.
-Nothing here reads a clock; app.py does.
+In this form, string order is time order, `[:10]` is the day and `[11:13]` is the hour. app.py reads the clock.
 """
 
 from datetime import UTC, datetime
 from functools import lru_cache
 
 LATEST = 253_402_300_799
-"""The last second that has a four-digit year, in epoch seconds."""
+"""The last second of the year 9999, in epoch seconds."""
 
-_A_DATE_ALONE = len("2026-11-23")
-_WITHOUT_FRACTION = len("2026-11-23T18:13:05")
+_DATE_LENGTH = len("2026-11-23")
+_SECONDS_LENGTH = len("2026-11-23T18:13:05")
 
 
-@lru_cache(maxsize=4096)  # The records of one batch share a few seconds between them.
+@lru_cache(maxsize=4096)  # The records of a batch are from the same few seconds.
 def from_epoch(seconds: int) -> str:
-    """The instant that is `seconds` after 1970-01-01T00:00:00Z."""
+    """Return the timestamp of an epoch second."""
     return _canonical(datetime.fromtimestamp(seconds, UTC))
 
 
-def to_the_millisecond(milliseconds: int) -> str:
-    """The same with a fraction, `2026-11-23T18:13:05.250Z`: not for comparing, but for OrdersTable."""
+def from_epoch_milliseconds(milliseconds: int) -> str:
+    """Return a timestamp with milliseconds, `2026-11-23T18:13:05.250Z`, for OrdersTable's `PlacedAt`.
+
+    Do not compare it with timestamps in whole seconds.
+    """
     return f"{from_epoch(milliseconds // 1000)[:-1]}.{milliseconds % 1000:03}Z"
 
 
 def parse(text: str) -> str | None:
-    """The instant that an ISO 8601 `text` names, or None if it names none.
+    """Return the timestamp of an ISO 8601 time, or None if the text is not one.
 
-    An offset is converted, none means UTC, and a fraction of a second is dropped. A date without a
-    time is a day and not an instant.
+    A time without an offset is in UTC. A fraction of a second is dropped. A date without a time is not a timestamp.
     """
-    if len(text) <= _A_DATE_ALONE:
+    if len(text) <= _DATE_LENGTH:
         return None
     try:
         moment = datetime.fromisoformat(text)
@@ -42,9 +43,9 @@ def parse(text: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def is_canonical(text: str) -> bool:
-    """Return whether a text is an instant in the form of this module: `2026-11-23T18:13:05Z`."""
+    """Return whether a text is a timestamp in the form of this module: `2026-11-23T18:13:05Z`."""
     return parse(text) == text
 
 
 def _canonical(moment: datetime) -> str:
-    return moment.isoformat()[:_WITHOUT_FRACTION] + "Z"
+    return moment.isoformat()[:_SECONDS_LENGTH] + "Z"

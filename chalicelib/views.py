@@ -1,10 +1,8 @@
-"""The materialized views: what an order adds to each of them.
+"""The materialized views: which counters an order adds to, and how much.
 
-This is the one place to edit to add a view. A view is a pure function from a valid order to the
-counter that it moves and by how much; `@view` names the view's table and that table's key. From here
-infrastructure/ makes the table, and the ledger keeps the view as exact as all the others.
-
-How contributions are kept exact is not here: that is ledger.py.
+To add a view, edit only this file. A view is a pure function from a valid order to a counter and its increments.
+`@view` names the view's table and its key attributes. infrastructure/ creates the table from that, and
+counting/ledger.py keeps the counters exact.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,76 +13,75 @@ from chalicelib.orders import Item, Order
 
 
 class CounterKey(NamedTuple):
-    """One item of a view's table: the table's logical name and the values of its key, strings."""
+    """The key of a counter, which is one item of a view's table: the table's logical name and its key values."""
 
     table: str
     key: tuple[str, ...]
 
 
 Increments = Mapping[str, int]
-"""What is added to a counter's attributes: `{"totalQuantity": 5, "orderCount": 1}`."""
+"""Numbers to add to a counter, by attribute: `{"totalQuantity": 5, "orderCount": 1}`."""
 
 Contributions = Mapping[CounterKey, Increments]
-"""All that one order has added, or should: at most one entry for each counter."""
+"""The increments of one order, by counter."""
 
-
-Adds = Callable[[Order], tuple[tuple[str, ...], Increments] | None]
-"""A view's function: the counter's key and what is added, or None for an order that it does not count."""
+ViewFunction = Callable[[Order], tuple[tuple[str, ...], Increments] | None]
+"""Returns a counter's key values and increments, or None if the view does not count the order."""
 
 
 class View(NamedTuple):
-    """A view's table, the names of its key attributes, and its function."""
+    """A view: its table, the names of the table's key attributes, and its function."""
 
     table: str
     key: tuple[str, ...]
-    stamp: str | None  # The attribute that says when a counter last changed, where people want to know.
-    adds: Adds
+    stamp: str | None  # The attribute that gets the time of the counter's last change, if the view has one.
+    function: ViewFunction
 
 
 VIEWS: dict[str, View] = {}
-"""All views by their table. One table has one view: by the table the ledger knows whose amounts are whose."""
+"""All views by table. A table has only one view, because the ledger finds a contribution's view by the table."""
 
 
-def view(table: str, key: tuple[str, ...], stamp: str | None = None) -> Callable[[Adds], Adds]:
-    """Makes a function the view of `table`, whose items have the key attributes `key`, all strings."""
+def view(table: str, key: tuple[str, ...], stamp: str | None = None) -> Callable[[ViewFunction], ViewFunction]:
+    """Register a function as the view of `table`. The table's key attributes are `key`; all are strings."""
 
-    def register(adds: Adds) -> Adds:
+    def register(function: ViewFunction) -> ViewFunction:
         if table in VIEWS:
-            raise ValueError(f"{table} has a view already; give this one a table of its own")
-        VIEWS[table] = View(table, key, stamp, adds)
-        return adds
+            raise ValueError(f"{table} already has a view. Give this one its own table.")
+        VIEWS[table] = View(table, key, stamp, function)
+        return function
 
     return register
 
 
 @view("AggregateTable", key=("product",), stamp="updatedAt")
 def totals(order: Order) -> tuple[tuple[str, ...], Increments]:
-    """How much of a product is ordered, and in how many orders."""
+    """Count a product's quantity and its orders."""
     return (order.product,), {"totalQuantity": order.quantity, "orderCount": 1}
 
 
 @view("TrendTable", key=("product", "day"))
 def trend(order: Order) -> tuple[tuple[str, ...], Increments]:
-    """How much of a product is ordered on a day, and in which of its hours, UTC."""
+    """Count a product's quantity by day and by hour, in UTC."""
     day, hour = order.placed_at[:10], order.placed_at[11:13]
     return (order.product, day), {"total": order.quantity, f"h{hour}": order.quantity}
 
 
 def contributions(order: Order) -> Contributions:
-    """What an order should have added, over all views."""
-    added = {}
+    """Return what a valid order contributes to the counters of all views."""
+    increments_by_counter = {}
     for each in VIEWS.values():
-        contribution = each.adds(order)
+        contribution = each.function(order)
         if contribution is not None:
-            key, amounts = contribution
-            added[CounterKey(each.table, key)] = amounts
-    return added
+            key, increments = contribution
+            increments_by_counter[CounterKey(each.table, key)] = increments
+    return increments_by_counter
 
 
-def amount(item: Item, attribute: str) -> int:
-    """What an attribute of a counter's item has come to.
+def read_amount(item: Item, attribute: str) -> int:
+    """Return the number in an attribute of a counter's item.
 
-    0 if it is not there, or is no number: another hand than this app's must have written it. That is for an audit to
-    find and mend; until then it shall not keep people from all the other totals.
+    Return 0 if it is absent or not a number. Something other than this app then wrote it; an audit finds and repairs
+    it, and until then the other totals can still be read.
     """
     return int(Decimal(item.get(attribute, {}).get("N", "0")))

@@ -1,1 +1,1 @@
-"""The HTTP API: what its routes take and return, who may call them, and its description."""
+"""The HTTP API: its parameters, responses, access settings and OpenAPI document."""

@@ -1,8 +1,8 @@
-"""Who may call the API: what a stage says about it, read and checked.
+"""A stage's access settings: who may call the API.
 
-A stage says it in its environment_variables (.chalice/config.json): READ_ACCESS and WRITE_ACCESS are `open`, `key`
-or `iam`, and CORS_ORIGIN is the origin of the web pages that may call the API too. It is API Gateway that refuses
-calls, before any code of ours runs; what it is told is in app.py, and in infrastructure/access.py.
+They are in the stage's environment_variables (.chalice/config.json). READ_ACCESS and WRITE_ACCESS are `open`, `key` or
+`iam`. CORS_ORIGIN is the origin of the other web pages that may call the API. API Gateway enforces access before it
+invokes the app; app.py and infrastructure/access.py configure it.
 """
 
 import re
@@ -14,35 +14,38 @@ READ_VARIABLE = "READ_ACCESS"
 WRITE_VARIABLE = "WRITE_ACCESS"
 ORIGIN_VARIABLE = "CORS_ORIGIN"
 
-# What a browser sends as Origin (RFC 6454): scheme, host, and the port if it is not the scheme's own.
+# The Origin header of a browser (RFC 6454): scheme and host, and the port unless it is the scheme's default.
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|\*")
 
 
 class Access(StrEnum):
-    """Whose calls are answered."""
+    """Who may send a request."""
 
-    OPEN = "open"  # Everybody's.
-    KEY = "key"  # Those with an API key, header x-api-key.
-    IAM = "iam"  # Those signed (Signature Version 4) by somebody whom IAM allows execute-api:Invoke.
+    OPEN = "open"  # Everyone.
+    KEY = "key"  # Callers with an API key, in the header x-api-key.
+    IAM = "iam"  # Callers who sign with Signature Version 4 and have the IAM permission execute-api:Invoke.
 
 
 class Settings(NamedTuple):
-    """What a stage says. The page at `/` and the description are open in any case: no order is in them."""
+    """A stage's access settings. The dashboard and the OpenAPI document contain no orders and are always open."""
 
-    reads: Access = Access.OPEN  # GET of orders and totals.
-    writes: Access = Access.OPEN  # POST, PUT and DELETE of orders.
-    origin: str | None = None  # None: a browser lets only the API's own page call it.
+    reads: Access = Access.OPEN  # GET orders and totals.
+    writes: Access = Access.OPEN  # POST, PUT and DELETE orders.
+    origin: str | None = None  # With None, browsers let only the dashboard call the API.
 
 
 OPEN_TO_ALL = Settings()
 
 
-class Misconfigured(ValueError):
-    """A setting is none that there is; the message says which there are."""
+class InvalidSettingError(ValueError):
+    """An access setting has an unknown value. The message lists the valid ones."""
 
 
 def settings(variables: Mapping[str, str]) -> Settings:
-    """The settings that environment variables hold. Raises Misconfigured, rather than leave anything open."""
+    """Return the settings in the environment variables.
+
+    Raise InvalidSettingError for an unknown value, so that a typing error cannot leave the API open.
+    """
     return Settings(_access(variables, READ_VARIABLE), _access(variables, WRITE_VARIABLE), _origin(variables))
 
 
@@ -51,11 +54,11 @@ def _access(variables: Mapping[str, str], name: str) -> Access:
     try:
         return Access(value)
     except ValueError:
-        raise Misconfigured(f"{name} is {value!r}: give {', '.join(Access)}") from None
+        raise InvalidSettingError(f"{name} is {value!r}. Set it to one of: {', '.join(Access)}.") from None
 
 
 def _origin(variables: Mapping[str, str]) -> str | None:
     value = variables.get(ORIGIN_VARIABLE)
     if value is None or _ORIGIN.fullmatch(value):
         return value
-    raise Misconfigured(f"{ORIGIN_VARIABLE} is {value!r}: give an origin, such as https://shop.example.com")
+    raise InvalidSettingError(f"{ORIGIN_VARIABLE} is {value!r}. Set it to an origin such as https://shop.example.com.")

@@ -1,7 +1,7 @@
-"""The API's description, an OpenAPI 3.1 document: what every route takes and answers with.
+"""The API's OpenAPI 3.1 document: the requests and responses of every route.
 
-Limits and defaults come from the modules whose rules they are. That the routes are these, and that they answer
-as it says here, is shown by tests/integration/test_description.py.
+Limits and defaults come from the modules that enforce them. tests/integration/test_description.py checks that the
+document and the app's routes and responses agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,31 +17,32 @@ Schema = dict[str, Any]
 
 
 def document(base: str, access: Settings = OPEN_TO_ALL) -> dict[str, Any]:
-    """The document; `base` is the path under which the routes are, such as `/api` for a deployed stage."""
-    described = _document(base)
-    wanted = {access.reads, access.writes} - {Access.OPEN}
-    if wanted:
-        described["paths"] = _guarded(described["paths"], access)
-        described["components"]["securitySchemes"] = {name: _SECURITY[name] for name in sorted(wanted)}
-    return described
+    """Return the OpenAPI document of a stage. `base` is the path of its routes, such as `/api`."""
+    result = _open_document(base)
+    schemes = {access.reads, access.writes} - {Access.OPEN}
+    if schemes:
+        result["paths"] = _with_security(result["paths"], access)
+        result["components"]["securitySchemes"] = {name: _SECURITY_SCHEMES[name] for name in sorted(schemes)}
+    return result
 
 
-def _document(base: str) -> dict[str, Any]:
+def _open_document(base: str) -> dict[str, Any]:
+    """Return the document of a stage without access control."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Order Totals",
             "version": VERSION,
-            "summary": "How much of each product has been ordered, exact and within a second or two.",
+            "summary": "Exact totals of the ordered products, within a second or two.",
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": base}],
-        "security": [],  # Nothing, unless an operation says otherwise.
+        "security": [],  # No operation needs credentials, except those with their own `security`.
         "tags": [
-            {"name": "orders", "description": "Placing orders, amending and cancelling them."},
-            {"name": "totals", "description": "What the orders come to."},
-            {"name": "about", "description": "The dashboard, and this description."},
+            {"name": "orders", "description": "Place, show, amend and cancel orders."},
+            {"name": "totals", "description": "Totals and trends of the counted orders."},
+            {"name": "about", "description": "The dashboard and this document."},
         ],
         "paths": {
             "/orders": {"post": _PLACE},
@@ -61,35 +62,35 @@ def _document(base: str) -> dict[str, Any]:
     }
 
 
-# --- Who may ask ---------------------------------------------------------------------------------
+# --- Access --------------------------------------------------------------------------------------
 
-_SECURITY: dict[Access, Schema] = {
+_SECURITY_SCHEMES: dict[Access, Schema] = {
     Access.KEY: {"type": "apiKey", "in": "header", "name": "x-api-key"},
     Access.IAM: {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "AWS Signature Version 4, service execute-api.",
+        "description": "AWS Signature Version 4 for the service execute-api.",
         "x-amazon-apigateway-authtype": "awsSigv4",
     },
 }
 
 
-def _guarded(paths: Mapping[str, Any], access: Settings) -> dict[str, Any]:
-    """The paths, with what is wanted for each operation."""
-    guarded: dict[str, Any] = {}
+def _with_security(paths: Mapping[str, Any], access: Settings) -> dict[str, Any]:
+    """Return the paths with `security` and a 403 response for each operation that needs credentials."""
+    result: dict[str, Any] = {}
     for path, operations in paths.items():
-        guarded[path] = dict(operations)
+        result[path] = dict(operations)
         for method, operation in operations.items():
-            wanted = access.reads if method == "get" else access.writes
-            if method != "parameters" and "about" not in operation["tags"] and wanted is not Access.OPEN:
-                responses = {**operation["responses"], "403": _NOT_ALLOWED}
-                guarded[path][method] = {**operation, "security": [{wanted: []}], "responses": responses}
-    return guarded
+            scheme = access.reads if method == "get" else access.writes
+            if method != "parameters" and "about" not in operation["tags"] and scheme is not Access.OPEN:
+                responses = {**operation["responses"], "403": _FORBIDDEN}
+                result[path][method] = {**operation, "security": [{scheme: []}], "responses": responses}
+    return result
 
 
-_NOT_ALLOWED: Schema = {
-    "description": "The request lacks what `security` wants, or that does not allow it. API Gateway says so.",
+_FORBIDDEN: Schema = {
+    "description": "The credentials are missing, wrong or without permission. API Gateway sends this response.",
     "content": {
         "application/json": {
             "schema": {"type": "object", "properties": {"message": {"type": "string"}}},
@@ -100,19 +101,17 @@ _NOT_ALLOWED: Schema = {
 
 
 _DESCRIPTION = """\
-Orders placed here, or written into the orders' table directly, are counted by way of the table's stream: what \
-an answer says of totals may be a second or two behind what it says of orders. `GET /orders/{orderId}` tells \
-whether an order has been counted.
+An order is counted a second or two after it was placed or written to the orders table directly. Totals are therefore \
+slightly behind orders. `counted` in `GET /orders/{orderId}` is true as soon as the totals include the order.
 
-Request bodies are JSON. They are read as such also without a content type and with the one that curl gives \
-of its own accord, `application/x-www-form-urlencoded`. The table's spelling of the fields, `OrderID`, `Product` \
-and `Quantity`, is taken as well.
+Request bodies are JSON. A content type is not needed, and curl's default, `application/x-www-form-urlencoded`, is \
+read as JSON too. Fields may also have the names of the table's attributes: `OrderID`, `Product` and `Quantity`.
 
-Product names and order ids stand percent-encoded in paths, a `/` as `%2F`.
+Percent-encode product names and order ids in paths: a `/` is `%2F`.
 
-API Gateway itself responds to requests for other paths and methods, with 404; or with 403 and `{"message": …}` if \
-requests must be signed or the app was deployed by `chalice deploy`. It responds with 429 to more requests than it is \
-set to take."""
+API Gateway responds to unknown paths and methods with 404. If requests must be signed, or if the app was deployed by \
+`chalice deploy`, it responds with 403 and `{"message": …}` instead. Above the stage's rate limit, it responds \
+with 429."""
 
 
 # --- Schemas -------------------------------------------------------------------------------------
@@ -123,7 +122,7 @@ def _ref(name: str) -> Schema:
 
 
 def _object(properties: Mapping[str, Schema], optional: Sequence[str] = (), **more: Any) -> Schema:
-    """An object that has these properties and no others."""
+    """Return the schema of an object with these properties and no others."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -137,9 +136,11 @@ _NO_DOT_SEGMENT = r"(?!\.{1,2}$)"
 _NO_CONTROL = f"[^{orders.CONTROL_CHARACTERS}]*"
 _PRODUCT: Schema = {
     "type": "string",
-    "description": f"Not blank, not `.` or `..`, no control characters, up to {orders.PRODUCT_MAX_BYTES} UTF-8 bytes.",
+    "description": (
+        f"At most {orders.PRODUCT_MAX_BYTES} UTF-8 bytes, without control characters; not blank, not `.` and not `..`."
+    ),
     "minLength": 1,
-    "maxLength": orders.PRODUCT_MAX_BYTES,  # In characters; a schema cannot count bytes.
+    "maxLength": orders.PRODUCT_MAX_BYTES,  # Counts characters; a schema cannot count bytes.
     "pattern": rf"^{_NO_DOT_SEGMENT}{_NO_CONTROL}[^\s{orders.CONTROL_CHARACTERS}]{_NO_CONTROL}$",
     "examples": ["Notebook"],
 }
@@ -157,19 +158,19 @@ _ORDER_ID: Schema = {
     "pattern": f"^{_NO_DOT_SEGMENT}[{orders.ORDER_ID_CHARACTERS}]+$",
     "examples": ["order-1"],
 }
-_INSTANT: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
+_TIMESTAMP: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
 _AMOUNT: Schema = {"type": "integer", "minimum": 0}
 _PROBLEMS: Schema = {
     "type": "object",
-    "description": "All that is wrong, by field or parameter.",
+    "description": "Every error, by field or parameter.",
     "minProperties": 1,
     "additionalProperties": {"type": "string"},
     "examples": [{"quantity": f"must be a whole number from 1 to {orders.QUANTITY_MAX}"}],
 }
 
 _AS_STORED = (
-    "May be missing or of any type in an order that was written to the table directly. "
-    "A value that is neither a string nor a whole number has DynamoDB's JSON form, with binary in base64: "
+    "In an order that was written to the table directly, it can be absent or of any type. "
+    "A value that is neither a string nor a whole number is in DynamoDB's JSON, with binary in base64: "
     '`{"B": "AAE="}`.'
 )
 _STORED_ORDER: dict[str, Schema] = {
@@ -177,11 +178,11 @@ _STORED_ORDER: dict[str, Schema] = {
     "product": {"description": _AS_STORED, "examples": ["Notebook"]},
     "quantity": {"description": _AS_STORED, "examples": [5]},
     "placedAt": {
-        "description": f"When it was placed, UTC. {_AS_STORED}",
+        "description": f"When the order was placed, in UTC. {_AS_STORED}",
         "examples": ["2026-11-23T18:13:05.250Z"],
     },
 }
-_NEED_NOT_BE = ("product", "quantity", "placedAt")
+_CAN_BE_ABSENT = ("product", "quantity", "placedAt")
 
 _SCHEMAS: dict[str, Schema] = {
     "NewOrder": _object(
@@ -190,7 +191,10 @@ _SCHEMAS: dict[str, Schema] = {
             "quantity": _QUANTITY,
             "orderId": {
                 **_ORDER_ID,
-                "description": "For trying again without ordering twice. Not `.` or `..`. Made if not given.",
+                "description": (
+                    "Send one so that you can retry without ordering twice. Not `.` and not `..`. "
+                    "If omitted, the API generates one."
+                ),
             },
         },
         optional=["orderId"],
@@ -207,17 +211,20 @@ _SCHEMAS: dict[str, Schema] = {
         optional=["placedAt"],
         examples=[{"orderId": "order-1", "product": "Notebook", "quantity": 5, "placedAt": "2026-11-23T18:13:05.250Z"}],
     ),
-    "OrderAndStanding": _object(
+    "OrderWithStatus": _object(
         {
             **_STORED_ORDER,
-            "counted": {"type": "boolean", "description": "Whether the totals include the order as it is now."},
-            "rejected": {**_PROBLEMS, "description": "Why it is not counted: what is wrong with it, by field."},
+            "counted": {
+                "type": "boolean",
+                "description": "Whether the totals include the current version of the order.",
+            },
+            "rejected": {**_PROBLEMS, "description": "Why the order is not counted: every error in it, by field."},
             "ledgerProblem": {
                 "type": "string",
-                "description": "Why it is not counted: its ledger entry cannot be read, until an audit repairs it.",
+                "description": "Why the order is not counted: its ledger entry cannot be read. An audit repairs it.",
             },
         },
-        optional=[*_NEED_NOT_BE, "rejected", "ledgerProblem"],
+        optional=[*_CAN_BE_ABSENT, "rejected", "ledgerProblem"],
         examples=[
             {
                 "orderId": "order-1",
@@ -247,11 +254,11 @@ _SCHEMAS: dict[str, Schema] = {
         {
             "product": {"type": "string", "examples": ["Notebook"]},
             "totalQuantity": {**_AMOUNT, "description": "The sum of the orders' quantities."},
-            "orderCount": {**_AMOUNT, "description": "How many orders that are."},
+            "orderCount": {**_AMOUNT, "description": "The number of orders."},
             "updatedAt": {
-                **_INSTANT,
+                **_TIMESTAMP,
                 "type": ["string", "null"],
-                "description": "When the total last changed; null if something else than this app has written it.",
+                "description": "When the total last changed. Null if something other than this app wrote the total.",
             },
         },
         examples=[{"product": "Notebook", "totalQuantity": 12, "orderCount": 3, "updatedAt": "2026-11-23T18:13:05Z"}],
@@ -261,38 +268,41 @@ _SCHEMAS: dict[str, Schema] = {
             "lagSeconds": {
                 "type": "number",
                 "minimum": 0,
-                "description": "How old the oldest change of the batch was when the batch ended.",
+                "description": "The age of the batch's oldest change when the batch ended.",
             },
-            "measuredAt": {**_INSTANT, "description": "When the batch ended."},
+            "measuredAt": {**_TIMESTAMP, "description": "When the batch ended."},
             "state": {
                 "enum": list(stream_lag.State),
                 "description": (
-                    "`current`: the batch was counted, and no backlog is left. `catchingUp`: it was counted, and a "
-                    "backlog is left. `failing`: it could not be counted; it is tried again, and its orders wait."
+                    "`current`: the batch was counted, and there is no backlog. `catchingUp`: the batch was counted, "
+                    "but there is a backlog. `failing`: the batch was not counted; it is retried, and its orders wait."
                 ),
             },
             "failingSince": {
-                **_INSTANT,
+                **_TIMESTAMP,
                 "type": ["string", "null"],
-                "description": "When the first of the failures in a row was reported; null unless `failing`.",
+                "description": "When the current series of failures was first reported. Null unless `failing`.",
             },
         },
         description=(
-            "What the counting last reported about a batch of changes: at once when the state changes, else at most "
-            "every few seconds. Several shards of the stream report to the same place, and the last report is shown."
+            "The last report about a batch of changes. It is written at once when the state changes, and otherwise at "
+            "most every few seconds. All shards of the stream share one report, and the last one wins."
         ),
         examples=[{"lagSeconds": 0.4, "measuredAt": "2026-11-23T18:13:05Z", "state": "current", "failingSince": None}],
     ),
     "Totals": _object(
         {
             "totals": {"type": "array", "items": _ref("Total"), "maxItems": max(totals.LIMIT_MAX, totals.TOP_MAX)},
-            "cursor": {"type": ["string", "null"], "description": "Leads to the next page; null on the last one."},
+            "cursor": {
+                "type": ["string", "null"],
+                "description": "The cursor of the next page. Null on the last page.",
+            },
             "freshness": {
                 "anyOf": [_ref("Freshness"), {"type": "null"}],
-                "description": "Null until the first batch of changes, and if the report cannot be read.",
+                "description": "Null before the first batch of changes, or if the report cannot be read.",
             },
         },
-        optional=["cursor"],  # With `top` there are no pages.
+        optional=["cursor"],  # A response to `top` has no cursor.
     ),
     "Day": _object(
         {
@@ -310,20 +320,20 @@ _SCHEMAS: dict[str, Schema] = {
     "Trend": _object(
         {
             "product": {"type": "string", "examples": ["Notebook"]},
-            "total": {**_AMOUNT, "description": "What was ordered on all these days."},
+            "total": {**_AMOUNT, "description": "The quantity ordered in all of these days."},
             "days": {
                 "type": "array",
                 "items": _ref("Day"),
                 "minItems": 1,
                 "maxItems": trend.DAYS_MAX,
-                "description": "Every day, UTC, also without orders. The last one is today.",
+                "description": "Every day, in UTC, including those without orders. The last one is today.",
             },
         }
     ),
     "Error": _object(
         {
             "Code": {"type": "string", "description": "The kind of error."},
-            "Message": {"type": "string", "description": "What is wrong, for people."},
+            "Message": {"type": "string", "description": "What is wrong, in words."},
             "problems": _PROBLEMS,
         },
         optional=["problems"],
@@ -332,7 +342,7 @@ _SCHEMAS: dict[str, Schema] = {
 }
 
 
-# --- Answers -------------------------------------------------------------------------------------
+# --- Responses -----------------------------------------------------------------------------------
 
 
 def _json(description: str, schema: Schema, **more: Any) -> Schema:
@@ -352,51 +362,53 @@ _BAD_DAYS = {"days": f"must be a whole number from 1 to {trend.DAYS_MAX}"}
 _BAD_CURSOR = {"cursor": totals.BAD_CURSOR}
 
 
-def _refused(description: str, problems: Mapping[str, str]) -> Schema:
+def _bad_request(description: str, problems: Mapping[str, str]) -> Schema:
     (field, problem), *_ = problems.items()
     return _error(description, "BadRequestError", f"{field} {problem}", problems)
 
 
 _RESPONSES: dict[str, Schema] = {
-    "BadOrder": _refused("The order is not valid, or the body no JSON object.", _BAD_QUANTITY),
-    "BadDays": _refused("A parameter is not valid, or the path is not percent-encoded UTF-8.", _BAD_DAYS),
-    "BadListing": _refused("A parameter is not valid, or there is one that is not here.", _BAD_CURSOR),
+    "BadOrder": _bad_request("The order is invalid, or the body is not a JSON object.", _BAD_QUANTITY),
+    "BadTrendRequest": _bad_request(
+        "A parameter is invalid or unknown, or the path is not percent-encoded UTF-8.", _BAD_DAYS
+    ),
+    "BadTotalsQuery": _bad_request("A parameter is invalid or unknown.", _BAD_CURSOR),
     "BadPath": _error(
         "The path is not percent-encoded UTF-8.", "BadRequestError", "The path is not percent-encoded UTF-8."
     ),
-    "NoSuchOrder": _error("There is no such order.", "NotFoundError", "There is no order order-9."),
-    "NothingCounted": _error(
+    "OrderNotFound": _error("There is no order with this id.", "NotFoundError", "There is no order order-9."),
+    "TotalNotFound": _error(
         "Nothing has been counted for the product yet. An order is counted within a second or two.",
         "NotFoundError",
         "Nothing has been counted for Notepad yet.",
     ),
     "Conflict": _error(
-        "There is another order with this id.",
+        "There is an order with this id but with other content.",
         "ConflictError",
         "Order order-1 is there already with other content; PUT /orders/order-1 amends it.",
     ),
-    "OtherContentType": _error(
-        "The body says that it is something else than JSON.",
+    "UnsupportedMediaType": _error(
+        "The content type is not JSON.",
         "UnsupportedMediaType",
         "Unsupported media type: text/plain",
     ),
-    "Failed": _error(
-        "Something went wrong that is not the sender's fault. The request may be made again.",
+    "InternalError": _error(
+        "An unexpected error in the app. You can retry the request.",
         "InternalServerError",
         "An internal server error occurred.",
     ),
     "Unavailable": _error(
-        "The database is out of reach or too busy. The request may be made again, soon.",
+        "The database is out of reach or too busy. Retry the request in a second.",
         "ServiceUnavailableError",
         "The database is out of reach or too busy. Try again in a second.",
     ),
 }
 
 
-def _responses(good: Mapping[str, Schema], bad: Mapping[str, str]) -> Schema:
-    """The answers by their status; 500 and 503 are some of any route that asks the database."""
-    named = {**bad, "500": "Failed", "503": "Unavailable"}
-    return {**good, **{status: {"$ref": f"#/components/responses/{name}"} for status, name in named.items()}}
+def _responses(successes: Mapping[str, Schema], errors: Mapping[str, str]) -> Schema:
+    """Return a route's responses by status. `errors` has names in _RESPONSES; 500 and 503 are added."""
+    names = {**errors, "500": "InternalError", "503": "Unavailable"}
+    return {**successes, **{status: {"$ref": f"#/components/responses/{name}"} for status, name in names.items()}}
 
 
 # --- Operations ----------------------------------------------------------------------------------
@@ -418,8 +430,8 @@ def _query_parameter(name: str, description: str, schema: Schema) -> Schema:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
-def _whole(largest: int, **more: Any) -> Schema:
-    return {"type": "integer", "minimum": 1, "maximum": largest, **more}
+def _whole_number(maximum: int, **more: Any) -> Schema:
+    return {"type": "integer", "minimum": 1, "maximum": maximum, **more}
 
 
 def _body(schema: str) -> Schema:
@@ -427,7 +439,7 @@ def _body(schema: str) -> Schema:
 
 
 _ORDER_ID_IN_PATH = _path_parameter(
-    "orderId", "The order's id; also one that was written into the table directly.", "order-1"
+    "orderId", "The order's id. Orders that were written to the table directly can have any id.", "order-1"
 )
 _PRODUCT_IN_PATH = _path_parameter("product", "The product's name.", "Notebook")
 
@@ -439,22 +451,24 @@ _PLACE: Schema = {
     "operationId": "placeOrder",
     "tags": ["orders"],
     "summary": "Place an order",
-    "description": "Whoever gives the order an id can send it again until an answer comes: it is placed once.",
+    "description": "If you send an `orderId`, you can retry until you get a response: the order is placed once.",
     "requestBody": _body("NewOrder"),
     "responses": _responses(
         {
             "201": _json("The order has been placed.", _ref("Order"), headers=_LOCATION),
-            "200": _json("It is there already, with this content.", _ref("Order"), headers=_LOCATION),
+            "200": _json(
+                "The order already exists with this content. Nothing was changed.", _ref("Order"), headers=_LOCATION
+            ),
         },
-        {"400": "BadOrder", "409": "Conflict", "415": "OtherContentType"},
+        {"400": "BadOrder", "409": "Conflict", "415": "UnsupportedMediaType"},
     ),
 }
 _SHOW_ORDER: Schema = {
     "operationId": "showOrder",
     "tags": ["orders"],
-    "summary": "Show an order, and whether the totals include it",
+    "summary": "Show an order and whether the totals include it",
     "responses": _responses(
-        {"200": _json("The order.", _ref("OrderAndStanding"))}, {"400": "BadPath", "404": "NoSuchOrder"}
+        {"200": _json("The order.", _ref("OrderWithStatus"))}, {"400": "BadPath", "404": "OrderNotFound"}
     ),
 }
 _AMEND: Schema = {
@@ -463,65 +477,71 @@ _AMEND: Schema = {
     "summary": "Amend an order",
     "requestBody": _body("Amendment"),
     "responses": _responses(
-        {"200": _json("The order as it is now.", _ref("Order"))},
-        {"400": "BadOrder", "404": "NoSuchOrder", "415": "OtherContentType"},
+        {"200": _json("The amended order.", _ref("Order"))},
+        {"400": "BadOrder", "404": "OrderNotFound", "415": "UnsupportedMediaType"},
     ),
 }
 _CANCEL: Schema = {
     "operationId": "cancelOrder",
     "tags": ["orders"],
     "summary": "Cancel an order",
-    "responses": _responses({"204": {"description": "It is cancelled."}}, {"400": "BadPath", "404": "NoSuchOrder"}),
+    "responses": _responses(
+        {"204": {"description": "The order is cancelled."}}, {"400": "BadPath", "404": "OrderNotFound"}
+    ),
 }
 _LIST_TOTALS: Schema = {
     "operationId": "listTotals",
     "tags": ["totals"],
-    "summary": "List totals: page by page in no particular order, or the largest",
+    "summary": "List all totals in pages, in no particular order, or the largest totals",
     "parameters": [
-        # None has a `default`: a generated client would send it, also with a parameter that it cannot be combined with.
+        # None has a `default`: generated clients would send it along with a parameter that it cannot be combined with.
         _query_parameter(
             "limit",
-            f"How many totals a page has; {totals.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",
-            _whole(totals.LIMIT_MAX),
+            f"The number of totals in a page; {totals.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",
+            _whole_number(totals.LIMIT_MAX),
         ),
         _query_parameter(
             "cursor",
-            "The `cursor` of the previous page; omit it for the first page. Cannot be combined with `top`.",
+            "The `cursor` of the previous page. Omit it for the first page. Cannot be combined with `top`.",
             {"type": "string"},
         ),
         _query_parameter(
             "top",
-            "Show only this many of the largest totals by quantity, ties by name; if omitted, all totals in pages. "
+            "Show this many of the largest totals, without pages. Equal quantities are ordered by product. "
             "Cannot be combined with `limit` or `cursor`.",
-            _whole(totals.TOP_MAX),
+            _whole_number(totals.TOP_MAX),
         ),
     ],
-    "responses": _responses({"200": _json("Totals.", _ref("Totals"))}, {"400": "BadListing"}),
+    "responses": _responses({"200": _json("The totals.", _ref("Totals"))}, {"400": "BadTotalsQuery"}),
 }
 _SHOW_TOTAL: Schema = {
     "operationId": "showTotal",
     "tags": ["totals"],
     "summary": "Show a product's total",
-    "responses": _responses({"200": _json("The total.", _ref("Total"))}, {"400": "BadPath", "404": "NothingCounted"}),
+    "responses": _responses({"200": _json("The total.", _ref("Total"))}, {"400": "BadPath", "404": "TotalNotFound"}),
 }
 _SHOW_TREND: Schema = {
     "operationId": "showTrend",
     "tags": ["totals"],
-    "summary": "Show what was ordered of a product by day and hour",
+    "summary": "Show a product's quantities by day and hour",
     "parameters": [
-        _query_parameter("days", "How many days, up to today.", _whole(trend.DAYS_MAX, default=trend.DAYS_DEFAULT))
+        _query_parameter(
+            "days", "The number of days, up to today.", _whole_number(trend.DAYS_MAX, default=trend.DAYS_DEFAULT)
+        )
     ],
-    "responses": _responses({"200": _json("The trend.", _ref("Trend"))}, {"400": "BadDays", "404": "NothingCounted"}),
+    "responses": _responses(
+        {"200": _json("The trend.", _ref("Trend"))}, {"400": "BadTrendRequest", "404": "TotalNotFound"}
+    ),
 }
 _SHOW_DASHBOARD: Schema = {
     "operationId": "showDashboard",
     "tags": ["about"],
     "summary": "Show the dashboard",
-    "responses": {"200": {"description": "A page.", "content": {"text/html": {"schema": {"type": "string"}}}}},
+    "responses": {"200": {"description": "An HTML page.", "content": {"text/html": {"schema": {"type": "string"}}}}},
 }
 _SHOW_DESCRIPTION: Schema = {
     "operationId": "showDescription",
     "tags": ["about"],
-    "summary": "Show this description",
+    "summary": "Show this document",
     "responses": {"200": _json("An OpenAPI document.", {"type": "object"})},
 }

@@ -1,23 +1,23 @@
-"""Query parameters: the rules that more than one route has for them.
-
-Which parameters a route takes is with what the route shows: totals.py, trend.py.
-"""
+"""Validation of query parameters, shared by the routes."""
 
 from collections.abc import Iterable, Mapping
 
 from chalicelib.orders import FieldErrors
 
 
-def whole(asked: Mapping[str, str], name: str, default: int, largest: int, problems: FieldErrors) -> int:
-    """A whole number from 1 to `largest`; notes it in `problems` where something else is asked for."""
-    text = asked.get(name, str(default))
-    if text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and 1 <= int(text) <= largest:
+def whole_number(query: Mapping[str, str], name: str, default: int, maximum: int, errors: FieldErrors) -> int:
+    """Return a parameter that is a whole number from 1 to `maximum`, or the default if it is absent.
+
+    Add an entry to `errors` and return the default if it is invalid.
+    """
+    text = query.get(name, str(default))
+    if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum:
         return int(text)
-    problems[name] = f"must be a whole number from 1 to {largest}"
+    errors[name] = f"must be a whole number from 1 to {maximum}"
     return default
 
 
-def refuse_others(asked: Iterable[str], known: Iterable[str], problems: FieldErrors) -> None:
-    """Notes every parameter that a route does not have: a misspelt one would else be left out silently."""
-    for name in set(asked).difference(known):
-        problems[name] = f"is not a parameter here; there is {', '.join(known)}"
+def reject_unknown(query: Iterable[str], known: Iterable[str], errors: FieldErrors) -> None:
+    """Add an entry to `errors` for each unknown parameter, so that a misspelled one is not silently ignored."""
+    for name in set(query).difference(known):
+        errors[name] = f"is not a known parameter; the parameters are {', '.join(known)}"

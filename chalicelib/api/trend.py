@@ -1,7 +1,7 @@
-"""Trends as people read them: TrendTable's items of one product as JSON, by day and hour, UTC.
+"""Trends in the API: a product's quantities by day and hour, in UTC.
 
-An item stands for a day on which something was placed and has an attribute for each hour in which
-something was; here come the days and hours in which nothing was. What fills the items is in views.py.
+TrendTable has an item for each day with orders, and in it an attribute for each hour with orders. The JSON has every
+day and hour, with zeros for the rest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,37 +13,36 @@ from chalicelib.api import query_string
 from chalicelib.orders import FieldErrors, Item
 
 DAYS_DEFAULT = 7
-DAYS_MAX = 90  # An item stays below 2 KB: these are never more than a Query's one page, 1 MB.
+DAYS_MAX = 90  # An item is smaller than 2 KB, so that 90 fit in one page of a Query, 1 MB.
 
 _HOURS = [f"h{hour:02}" for hour in range(24)]
 
 
-def days_asked(query: Mapping[str, str] | None) -> int | FieldErrors:
-    """How many days a query string asks for, or all that is wrong with it."""
-    asked = query or {}
-    problems: FieldErrors = {}
-    days = query_string.whole(asked, "days", DAYS_DEFAULT, DAYS_MAX, problems)
-    query_string.refuse_others(asked, ["days"], problems)
-    return problems or days
+def parse_days(query: Mapping[str, str] | None) -> int | FieldErrors:
+    """Return the `days` parameter of a trend, or every error in the query."""
+    query = query or {}
+    errors = FieldErrors()
+    days = query_string.whole_number(query, "days", DAYS_DEFAULT, DAYS_MAX, errors)
+    query_string.reject_unknown(query, ["days"], errors)
+    return errors or days
 
 
 def days_until(last: str, count: int) -> list[str]:
-    """`count` days in a row, `last` (`2026-11-23`) being the last of them."""
+    """Return `count` consecutive days that end with `last`, in the form `2026-11-23`."""
     end = date.fromisoformat(last)
     return [(end - timedelta(days=back)).isoformat() for back in reversed(range(count))]
 
 
 def to_json(product: str, days: Sequence[str], items: Iterable[Item]) -> dict[str, Any]:
-    """A product's trend as the API answers with it.
+    """Return a product's trend: `{"product", "total", "days": [{"day", "total", "hours": [24 quantities]}]}`.
 
-    `{"product", "total", "days": [{"day", "total", "hours": [24 quantities]}]}`: every one of `days` and all
-    its hours; `total` is the sum over them.
+    It has all of `days`; items of other days are ignored. `total` is the sum of the days.
     """
-    by_day = {item["day"]["S"]: item for item in items}
-    shown = [_day(day, by_day.get(day, {})) for day in days]
-    return {"product": product, "total": sum(day["total"] for day in shown), "days": shown}
+    items_by_day = {item["day"]["S"]: item for item in items}
+    trend = [_day_to_json(day, items_by_day.get(day, {})) for day in days]
+    return {"product": product, "total": sum(day["total"] for day in trend), "days": trend}
 
 
-def _day(day: str, item: Item) -> dict[str, Any]:
-    hours = [views.amount(item, hour) for hour in _HOURS]
-    return {"day": day, "total": views.amount(item, "total"), "hours": hours}
+def _day_to_json(day: str, item: Item) -> dict[str, Any]:
+    hours = [views.read_amount(item, hour) for hour in _HOURS]
+    return {"day": day, "total": views.read_amount(item, "total"), "hours": hours}

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from chalicelib import timestamps, views
 from chalicelib.counting.ledger import LEDGER_ENTRY, Entry, Status, absent
-from chalicelib.orders import FieldErrors, Item
+from chalicelib.orders import Item
 from chalicelib.views import Contributions, CounterKey
 
 FORMAT = 1
@@ -160,7 +160,7 @@ def _first_seen(item: Item) -> str:
     return first_seen
 
 
-def _problems(item: Item) -> FieldErrors:
+def _problems(item: Item) -> Mapping[str, str]:
     problems = item["problems"].get("M")
     if problems is None:
         raise _UnreadableError("problems is not a map")

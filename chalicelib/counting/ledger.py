@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chalicelib import orders, timestamps, views
-from chalicelib.orders import FieldErrors, Item
+from chalicelib.orders import Item
 from chalicelib.views import Contributions, CounterKey
 
 TOMBSTONE_SECONDS = 7 * 24 * 60 * 60
@@ -182,7 +182,7 @@ def _may_be_cancelled(entry: Entry) -> bool:
 def _transition(entry: Entry, image: Item | None, first_seen: str, position: str, at: int, expired: bool) -> Entry:
     """Return the entry after a change of the order's item; the same object if its content stays."""
     contributions: Contributions = {}
-    problems: FieldErrors = {}
+    problems: Mapping[str, str] = {}
     if image is None:
         kind = ChangeKind.EXPIRED if expired else ChangeKind.REMOVED
     else:
@@ -264,7 +264,7 @@ def deltas(before: Contributions, after: Contributions) -> Contributions:
     return moved
 
 
-# --- The API ------------------------------------------------------------------------
+# --- The API -------------------------------------------------------------------------------------
 
 
 def order_status(entry: Entry, item: Item) -> dict[str, Any]:

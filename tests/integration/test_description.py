@@ -206,7 +206,7 @@ def test_an_order_with_an_unreadable_ledger_entry_is_described(client, dynamodb)
     answer = client.http.get("/orders/broken")
     described = response("/orders/{orderId}", "GET", 200)["content"]["application/json"]["schema"]
     Draft202012Validator(whole(described)).validate(answer.json_body)
-    example = DOCUMENT["components"]["schemas"]["OrderAndStanding"]["examples"][-1]
+    example = DOCUMENT["components"]["schemas"]["OrderWithStatus"]["examples"][-1]
     assert answer.json_body["ledgerProblem"] == example["ledgerProblem"]
 
 

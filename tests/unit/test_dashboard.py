@@ -1,4 +1,4 @@
-"""The dashboard's document: whole, small, and with a policy that allows its own style and script alone."""
+"""The dashboard's HTML and headers: one small document whose policy allows only its own style and script."""
 
 import base64
 import hashlib
@@ -19,31 +19,31 @@ def directives() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("element", ["script", "style"])
-def test_the_policy_has_the_hash_of_the_very_script_and_style(element: str):
+def test_policy_has_the_hashes_of_the_script_and_style(element: str):
     (text,) = re.findall(rf"<{element}\b[^>]*>(.*?)</{element}>", PAGE.body, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     assert directives()[f"{element}-src"] == f"'sha256-{digest}'"
 
 
-def test_what_is_not_named_in_the_policy_is_not_allowed():
+def test_policy_allows_nothing_by_default():
     assert directives()["default-src"] == "'none'"
     assert not re.search(r"unsafe|\*|https?:", PAGE.headers["Content-Security-Policy"])
 
 
-def test_nothing_is_fetched_from_elsewhere():
+def test_page_loads_nothing_from_other_hosts():
     without_names = PAGE.body.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|//\w+\.\w+/|@import|url\(", without_names)
 
 
-def test_a_script_that_holds_a_placeholder_stays_as_it_is():
+def test_placeholder_in_a_script_is_not_replaced():
     page = dashboard.page("<style>{style}</style><script>{script}</script>", "a{script}", "b{style}")
     assert page.body == "<style>a{script}</style><script>b{style}</script>"
 
 
-def test_it_stays_small():
+def test_page_is_below_45_kilobytes():
     assert len(PAGE.body.encode()) < 45_000
 
 
-def test_it_is_html_in_utf_8():
+def test_page_is_html_in_utf_8():
     assert PAGE.headers["Content-Type"] == "text/html; charset=utf-8"
     assert PAGE.body.startswith("<!doctype html>")

@@ -1,4 +1,4 @@
-"""The API's description: a valid document whose schemas draw the line where the rules do."""
+"""The OpenAPI document: it is valid, and its schemas accept what the app accepts."""
 
 import json
 import re
@@ -9,39 +9,40 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError, validators
-from openapi_spec_validator import validate
+from openapi_spec_validator import validate as validate_openapi
 
 from chalicelib import orders
 from chalicelib.api import openapi, totals, trend
 from chalicelib.api.access import Access, Settings
+from chalicelib.orders import FieldErrors
 
 DOCUMENT = openapi.document("/api")
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
-def matches_whole(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-    """JSON Schema's patterns are JavaScript's, whose `$` is the very end and not also before a last newline."""
+def match_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """Match as JSON Schema requires, by JavaScript's rules: `$` does not match before a final newline."""
     if isinstance(value, str) and not re.search(pattern.removesuffix("$") + r"\Z", value):
         yield ValidationError("does not match")
 
 
-Validator = validators.extend(Draft202012Validator, {"pattern": matches_whole})
+Validator = validators.extend(Draft202012Validator, {"pattern": match_pattern})
 
 
 def accepts(schema: dict[str, Any], value: object) -> bool:
     return bool(Validator(schema).is_valid(value))
 
 
-def test_it_is_a_valid_openapi_document():
-    validate(DOCUMENT)
+def test_document_is_valid_openapi():
+    validate_openapi(DOCUMENT)
 
 
-def test_it_says_where_the_routes_are():
+def test_server_url_is_the_base_path():
     assert openapi.document("/api")["servers"] == [{"url": "/api"}]
     assert openapi.document("/")["servers"] == [{"url": "/"}]
 
 
-def test_every_operation_has_a_name_of_its_own_and_says_what_it_does():
+def test_every_operation_has_a_unique_id_a_summary_and_tags():
     operations = [
         operation for path in DOCUMENT["paths"].values() for method, operation in path.items() if method != "parameters"
     ]
@@ -50,7 +51,7 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_it_does():
 
 
 def schemas_with_examples(value: Any) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Every schema with an example of it: those in schemas, and those beside a schema."""
+    """Yield every schema together with each of its examples."""
     if isinstance(value, dict):
         if "type" in value and "examples" in value:
             yield from ((value, each) for each in value["examples"])
@@ -60,18 +61,18 @@ def schemas_with_examples(value: Any) -> Iterator[tuple[dict[str, Any], Any]]:
         yield from schemas_with_examples(each)
 
 
-def test_its_examples_are_what_its_schemas_say():
+def test_examples_match_their_schemas():
     found = list(schemas_with_examples(DOCUMENT))
     assert len(found) > 20
     for schema, value in found:
-        whole = {**schema, "components": DOCUMENT["components"]}  # For the references in it.
-        Draft202012Validator(whole).validate(value)
+        resolvable = {**schema, "components": DOCUMENT["components"]}  # The schema's references point there.
+        Draft202012Validator(resolvable).validate(value)
 
 
-# --- Where a rule of the app ends, the schema ends too -------------------------------------------
+# --- Schemas accept what the validation rules accept ---------------------------------------------
 
 NEW_ORDER = SCHEMAS["NewOrder"]["properties"]
-TRANSITIONS: list[tuple[str, Callable[[object], str | None]]] = [
+VALIDATORS: list[tuple[str, Callable[[object], str | None]]] = [
     ("product", orders.validate_product),
     ("quantity", orders.validate_quantity),
     ("orderId", orders.validate_order_id),
@@ -83,39 +84,39 @@ VALUES: list[object] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("field", "rule"), TRANSITIONS, ids=[field for field, _ in TRANSITIONS])
+@pytest.mark.parametrize(("field", "validate"), VALIDATORS, ids=[field for field, _ in VALIDATORS])
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
-def test_the_schemas_accept_what_the_rules_accept(field: str, rule: Callable[[object], str | None], value: object):
-    assert accepts(NEW_ORDER[field], value) is (rule(value) is None)
+def test_schema_and_validation_agree(field: str, validate: Callable[[object], str | None], value: object):
+    assert accepts(NEW_ORDER[field], value) is (validate(value) is None)
 
 
-@pytest.mark.parametrize(("field", "rule"), TRANSITIONS, ids=[field for field, _ in TRANSITIONS])
-def test_the_schemas_accept_what_the_rules_accept_whatever_it_is(field: str, rule: Callable[[object], str | None]):
+@pytest.mark.parametrize(("field", "validate"), VALIDATORS, ids=[field for field, _ in VALIDATORS])
+def test_schema_and_validation_agree_on_any_value(field: str, validate: Callable[[object], str | None]):
     anything = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.text("ab-_.: \x00\x9f\n", max_size=9))
 
     @given(anything)
     @example("a" * orders.PRODUCT_MAX_BYTES)
     @example("..")
     def check(value: object) -> None:
-        assert accepts(NEW_ORDER[field], value) is (rule(value) is None)
+        assert accepts(NEW_ORDER[field], value) is (validate(value) is None)
 
     check()
 
 
-def test_the_amendment_has_the_same_fields_without_the_id():
+def test_amendment_has_the_fields_of_an_update():
     amendment = SCHEMAS["Amendment"]["properties"]
     assert amendment == {name: NEW_ORDER[name] for name in orders.UPDATE_FIELDS}
     assert set(NEW_ORDER) == set(orders.CREATE_FIELDS)
 
 
 @pytest.mark.parametrize("schema", ["NewOrder", "Amendment"])
-def test_a_body_with_a_field_more_or_less_is_none(schema: str):
+def test_body_with_a_missing_or_unknown_field_is_invalid(schema: str):
     full = {"product": "Pen", "quantity": 1}
     assert accepts(SCHEMAS[schema], full)
     for body in ({**full, "color": "red"}, {"product": "Pen"}, {"quantity": 1}, {}, [full]):
         assert not accepts(SCHEMAS[schema], body)
-        draft = orders.parse_order(json.dumps(body).encode(), orders.CREATE_FIELDS) if isinstance(body, dict) else {}
-        assert isinstance(draft, dict)
+        if isinstance(body, dict):
+            assert isinstance(orders.parse_order(json.dumps(body).encode(), orders.CREATE_FIELDS), FieldErrors)
 
 
 def parameters(path: str) -> dict[str, Any]:
@@ -123,37 +124,38 @@ def parameters(path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", [-1, 0, 1, 2, 89, 90, 91, 99, 100, 101, 1000])
-def test_query_parameters_end_where_the_routes_refuse(number: int):
-    listing, trends = parameters("/totals"), parameters("/totals/{product}/trend")
+def test_schemas_of_query_parameters_have_the_limits_of_the_routes(number: int):
+    totals_parameters, trend_parameters = parameters("/totals"), parameters("/totals/{product}/trend")
     for name in ("limit", "top"):
-        assert accepts(listing[name], number) is not isinstance(totals.parse_query({name: str(number)}), dict)
-    assert accepts(trends["days"], number) is isinstance(trend.days_asked({"days": str(number)}), int)
+        invalid = isinstance(totals.parse_query({name: str(number)}), FieldErrors)
+        assert accepts(totals_parameters[name], number) is not invalid
+    assert accepts(trend_parameters["days"], number) is isinstance(trend.parse_days({"days": str(number)}), int)
 
 
 @pytest.mark.parametrize("name", ["limit", "cursor", "top"])
-def test_what_cannot_be_combined_has_no_default_that_a_client_would_send(name: str):
+def test_parameters_that_cannot_be_combined_have_no_default(name: str):
     assert "default" not in parameters("/totals")[name]
 
 
-def test_query_parameters_are_those_that_the_routes_know():
+def test_document_has_the_query_parameters_of_the_routes():
     assert totals.parse_query({"x": "1"}) == {
-        "x": f"is not a parameter here; there is {', '.join(parameters('/totals'))}"
+        "x": f"is not a known parameter; the parameters are {', '.join(parameters('/totals'))}"
     }
-    assert trend.days_asked({"x": "1"}) == {
-        "x": f"is not a parameter here; there is {', '.join(parameters('/totals/{product}/trend'))}"
+    assert trend.parse_days({"x": "1"}) == {
+        "x": f"is not a known parameter; the parameters are {', '.join(parameters('/totals/{product}/trend'))}"
     }
 
 
-def test_defaults_are_those_of_the_routes():
+def test_document_has_the_defaults_of_the_routes():
     described = {each["name"]: each["description"] for each in DOCUMENT["paths"]["/totals"]["get"]["parameters"]}
     assert f"{totals.LIMIT_DEFAULT} if omitted" in described["limit"]
-    assert parameters("/totals/{product}/trend")["days"]["default"] == trend.days_asked({})
+    assert parameters("/totals/{product}/trend")["days"]["default"] == trend.parse_days({})
 
 
-# --- Who may ask ---------------------------------------------------------------------------------
+# --- Access --------------------------------------------------------------------------------------
 
 
-def wanted(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
+def security_by_operation(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {
         (method, path): operation.get("security")
         for path, operations in document["paths"].items()
@@ -162,15 +164,15 @@ def wanted(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
     }
 
 
-def test_an_open_api_wants_nothing():
+def test_open_api_needs_no_credentials():
     assert DOCUMENT["security"] == []
-    assert set(wanted(DOCUMENT).values()) == {None}
+    assert set(security_by_operation(DOCUMENT).values()) == {None}
 
 
-def test_it_says_what_a_stage_wants_of_readers_and_of_writers_and_of_neither_at_the_page():
+def test_security_differs_for_reads_and_writes_and_leaves_the_dashboard_open():
     document = openapi.document("/api", Settings(Access.IAM, Access.KEY))
-    validate(document)
-    for (method, path), security in wanted(document).items():
+    validate_openapi(document)
+    for (method, path), security in security_by_operation(document).items():
         about = path in ("/", "/openapi.json")
         assert security == (None if about else [{"iam": []}] if method == "get" else [{"key": []}])
         assert about or "403" in document["paths"][path][method]["responses"]

@@ -1,4 +1,4 @@
-"""Freshness: what a batch reports, when the handler writes it, and what readers get."""
+"""The lag report: its state, when it is written, and its JSON."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from chalicelib import orders, stream_lag
 from chalicelib.stream_lag import BATCH_SIZE, State, WriteThrottle
 
 NOW = 1_000.0
-INSTANT = "2026-11-23T18:13:05Z"
+MEASURED_AT = "2026-11-23T18:13:05Z"
 REPORT = {
     "lagSeconds": {"N": "0.4"},
-    "measuredAt": {"S": INSTANT},
+    "measuredAt": {"S": MEASURED_AT},
     "state": {"S": "failing"},
-    "failingSince": {"S": INSTANT},
+    "failingSince": {"S": MEASURED_AT},
 }
 
 
@@ -28,61 +28,62 @@ REPORT = {
         ([42.0] * BATCH_SIZE, False, State.FAILING),
     ],
     ids=[
-        "on time",
-        "a late order and no more",
-        "the end of a backlog",
-        "within a backlog",
-        "its newest record is late",
-        "its newest record is on time",
-        "failed",
-        "failed within a backlog",
+        "one record on time",
+        "one late record",
+        "all records late, but the batch is not full",
+        "all records late and the batch is full",
+        "full, newest record just late",
+        "full, newest record on time",
+        "not counted",
+        "not counted and full",
     ],
 )
-def test_a_batch_shows_the_state_of_the_stream(ages: list[float], counted: bool, expected: State):
+def test_state_after_a_batch(ages: list[float], counted: bool, expected: State):
     assert stream_lag.state_of(ages, counted) is expected
 
 
-def test_the_first_report_is_written():
+def test_first_report_is_written():
     assert WriteThrottle().is_due(NOW, State.CURRENT, 0)
 
 
 @pytest.mark.parametrize("state", State)
-def test_the_same_state_is_written_every_five_seconds(state: State):
-    pace = WriteThrottle()
-    assert [pace.is_due(NOW + seconds, state, 0) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
+def test_unchanged_state_is_written_every_five_seconds(state: State):
+    throttle = WriteThrottle()
+    assert [throttle.is_due(NOW + seconds, state, 0) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
         True, False, False, True, False, False, True,
     ]  # fmt: skip
 
 
-def test_a_new_state_is_written_at_once():
-    pace = WriteThrottle()
+def test_changed_state_is_written_at_once():
+    throttle = WriteThrottle()
     states = [
         (0, State.CATCHING_UP), (1, State.CATCHING_UP), (2, State.CURRENT), (2.1, State.CURRENT),
         (3, State.FAILING), (4, State.FAILING), (4.1, State.CURRENT),
     ]  # fmt: skip
-    assert [pace.is_due(NOW + seconds, state, 0) for seconds, state in states] == [
+    assert [throttle.is_due(NOW + seconds, state, 0) for seconds, state in states] == [
         True, False, True, False, True, False, True,
     ]  # fmt: skip
 
 
-def test_a_batch_that_is_late_no_more_is_reported_at_once():
-    pace = WriteThrottle()
-    assert [pace.is_due(NOW + seconds, State.CURRENT, lag) for seconds, lag in ((0, 60), (1, 30), (2, 1), (3, 1))] == [
+def test_end_of_lateness_is_written_at_once():
+    throttle = WriteThrottle()
+    lags = [(0, 60), (1, 30), (2, 1), (3, 1)]
+    assert [throttle.is_due(NOW + seconds, State.CURRENT, lag) for seconds, lag in lags] == [
         True, False, True, False,
     ]  # fmt: skip
 
 
-def test_before_the_first_report_readers_get_none():
+def test_json_is_none_before_the_first_report():
     assert stream_lag.to_json(None) is None
 
 
-def test_readers_get_the_report():
-    report = {"lagSeconds": 0.4, "measuredAt": INSTANT, "state": "failing", "failingSince": INSTANT}
+def test_json_has_the_report():
+    report = {"lagSeconds": 0.4, "measuredAt": MEASURED_AT, "state": "failing", "failingSince": MEASURED_AT}
     assert stream_lag.to_json(REPORT) == report
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "malformed",
     [
         {"lagSeconds": {"S": "0.4"}},
         {"lagSeconds": None},
@@ -91,9 +92,9 @@ def test_readers_get_the_report():
         {"failingSince": {"N": "5"}},
     ],
 )
-def test_readers_get_none_if_the_report_is_broken(broken: dict[str, object]):
-    assert stream_lag.to_json({**REPORT, **broken}) is None
+def test_json_is_none_for_a_malformed_report(malformed: dict[str, object]):
+    assert stream_lag.to_json({**REPORT, **malformed}) is None
 
 
-def test_no_product_can_be_where_the_item_is():
+def test_no_valid_product_has_the_key_of_the_report():
     assert orders.validate_product(stream_lag.KEY["product"]["S"])

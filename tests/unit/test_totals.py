@@ -1,4 +1,4 @@
-"""Totals for people: pages, cursors and the top."""
+"""Totals in the API: query parameters, cursors and the largest totals."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.api import totals
 from chalicelib.api.totals import TotalsQuery
+from chalicelib.orders import FieldErrors
 
 
 def total(product: str, quantity: int) -> dict[str, dict[str, str]]:
@@ -18,7 +19,7 @@ def total(product: str, quantity: int) -> dict[str, dict[str, str]]:
     }
 
 
-def test_a_total_is_shown_in_plain_numbers():
+def test_total_is_shown_in_plain_numbers():
     assert totals.to_json(total("Pen", 5)) == {
         "product": "Pen", "totalQuantity": 5, "orderCount": 1, "updatedAt": "2026-11-23T10:00:00Z",
     }  # fmt: skip
@@ -33,66 +34,65 @@ def test_a_total_is_shown_in_plain_numbers():
         ({"totalQuantity": {"S": "many"}, "orderCount": {"NULL": True}, "updatedAt": {"N": "1"}}, 0, 0),
     ],
 )
-def test_a_total_that_another_hand_has_written_keeps_nobody_from_the_others(
+def test_malformed_total_is_shown_with_zeros_and_does_not_hide_the_others(
     item: dict[str, Any], quantity: int, count: int
 ):
-    by_hand = {"product": {"S": "Ghost"}, **item}
-    shown = {"product": "Ghost", "totalQuantity": quantity, "orderCount": count, "updatedAt": None}
-    assert totals.to_json(by_hand) == shown
-    assert totals.top_totals([total("Ink", 9), by_hand], 2) == [total("Ink", 9), by_hand]
+    malformed = {"product": {"S": "Ghost"}, **item}
+    expected = {"product": "Ghost", "totalQuantity": quantity, "orderCount": count, "updatedAt": None}
+    assert totals.to_json(malformed) == expected
+    assert totals.top_totals([total("Ink", 9), malformed], 2) == [total("Ink", 9), malformed]
 
 
-def asked(**query: str) -> tuple[int, object, int | None] | dict[str, str]:
-    listing = totals.parse_query(query)
-    return (listing.limit, listing.start, listing.top) if isinstance(listing, TotalsQuery) else listing
+def parse(**query: str) -> TotalsQuery | FieldErrors:
+    return totals.parse_query(query)
 
 
-def test_without_a_query_the_first_page_is_asked_for():
-    assert asked() == (50, None, None)
+def test_default_is_the_first_page():
+    assert parse() == (50, None, None)
 
 
 @pytest.mark.parametrize("limit", ["1", "100"])
-def test_a_page_has_the_size_that_is_asked_for(limit: str):
-    assert asked(limit=limit) == (int(limit), None, None)
+def test_limit_sets_the_page_size(limit: str):
+    assert parse(limit=limit) == (int(limit), None, None)
 
 
 @pytest.mark.parametrize("text", ["0", "101", "-1", "1.5", "", " 1", "1e1", "٣", "9" * 5000, "0" * 5000 + "1"])
 @pytest.mark.parametrize("name", ["limit", "top"])
-def test_a_number_out_of_bounds_is_refused(name: str, text: str):
-    assert asked(**{name: text}) == {name: "must be a whole number from 1 to 100"}
+def test_number_out_of_range_is_an_error(name: str, text: str):
+    assert parse(**{name: text}) == {name: "must be a whole number from 1 to 100"}
 
 
 @pytest.mark.parametrize("product", ["Pen", "C++ & Co / 50%", "筆記本 📓", " ", "\x00", "a" * 2048])
-def test_a_cursor_leads_to_where_it_was_given(product: str):
-    cursor = totals.cursor({"product": {"S": product}})
+def test_cursor_decodes_to_its_key(product: str):
+    cursor = totals.encode_cursor({"product": {"S": product}})
     assert cursor
-    assert asked(cursor=cursor) == (50, {"product": {"S": product}}, None)
+    assert parse(cursor=cursor) == (50, {"product": {"S": product}}, None)
 
 
-def test_the_last_page_has_no_cursor():
-    assert totals.cursor(None) is None
+def test_last_page_has_no_cursor():
+    assert totals.encode_cursor(None) is None
 
 
-TOO_LONG_FOR_A_KEY = totals.cursor({"product": {"S": "a" * 2049}})
-OF_NO_KEY = totals.cursor({"product": {"S": ""}})
+KEY_TOO_LONG = totals.encode_cursor({"product": {"S": "a" * 2049}})
+KEY_EMPTY = totals.encode_cursor({"product": {"S": ""}})
 
 
 @pytest.mark.parametrize(
-    "cursor", [TOO_LONG_FOR_A_KEY, OF_NO_KEY, "", "x", "UGVu", "AAAAAFBlbg", "é", "a b", "=", "A" * 5000]
+    "cursor", [KEY_TOO_LONG, KEY_EMPTY, "", "x", "UGVu", "AAAAAFBlbg", "é", "a b", "=", "A" * 5000]
 )
-def test_a_cursor_that_was_never_given_is_refused(cursor: str):
-    assert asked(cursor=cursor) == {"cursor": "is not a cursor from this API; omit it to start over"}
+def test_cursor_from_elsewhere_is_an_error(cursor: str):
+    assert parse(cursor=cursor) == {"cursor": "is not a cursor from this API; omit it to start over"}
 
 
-def test_the_top_answers_at_once_and_so_has_no_pages():
-    assert asked(top="3") == (50, None, 3)
-    assert asked(top="3", limit="5") == {"top": "cannot be combined with limit or cursor"}
+def test_top_cannot_be_combined_with_pages():
+    assert parse(top="3") == (50, None, 3)
+    assert parse(top="3", limit="5") == {"top": "cannot be combined with limit or cursor"}
 
 
-def test_parameters_that_are_not_there_are_refused():
-    assert asked(size="3") == {"size": "is not a parameter here; there is limit, cursor, top"}
+def test_unknown_parameter_is_an_error():
+    assert parse(size="3") == {"size": "is not a known parameter; the parameters are limit, cursor, top"}
 
 
-def test_the_top_is_by_quantity_and_ties_by_name():
+def test_largest_totals_are_ordered_by_quantity_then_product():
     items = [total("c", 5), total("b", 9), total("a", 5), total("d", 1)]
     assert [item["product"]["S"] for item in totals.top_totals(items, 3)] == ["b", "a", "c"]

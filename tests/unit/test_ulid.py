@@ -1,0 +1,17 @@
+"""Generated order ids: valid, and sorted by time."""
+
+from chalicelib import orders, ulid
+
+
+def test_generated_ids_sort_by_time():
+    early = ulid.make_order_id(1_795_000_000_000, b"\xff" * 10)
+    late = ulid.make_order_id(1_795_000_000_001, b"\x00" * 10)
+    assert early < late
+
+
+def test_generated_ids_are_valid_order_ids():
+    assert orders.validate_order_id(ulid.make_order_id(1_795_000_000_000, b"\xff" * 10)) is None
+
+
+def test_example_of_the_ulid_spec():
+    assert ulid.make_order_id(1469918176385, bytes(10)) == "01ARYZ6S410000000000000000"
