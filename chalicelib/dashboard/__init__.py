@@ -1,7 +1,6 @@
-"""The dashboard's page: one document with its style and its script in it, and the headers it is served with.
+"""The dashboard's page: one HTML document with its style and script, and its response headers.
 
-The files beside this one are what to edit; app.py reads them, nothing builds them. What the page shows comes
-from the API's own routes.
+app.py reads the files in this folder; there is no build step. The page gets its data from the API.
 """
 
 import base64
@@ -12,20 +11,20 @@ from typing import NamedTuple
 from chalicelib.api.access import OPEN_TO_ALL, Settings
 
 FILES = ("page.html", "style.css", "script.js")
-"""What `page` takes, in this order."""
+"""The arguments of `page`, in this order."""
 
 
 class Page(NamedTuple):
-    """What `GET /` answers with."""
+    """The response to `GET /`."""
 
     body: str
     headers: Mapping[str, str]
 
 
 def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) -> Page:
-    """The page as it is served; `access` says what the API wants with the page's requests."""
-    guarded = html.replace("{reads}", access.reads).replace("{writes}", access.writes)
-    before, _, rest = guarded.partition("{style}")
+    """Return the page for a stage with these access settings."""
+    document = html.replace("{reads}", access.reads).replace("{writes}", access.writes)
+    before, _, rest = document.partition("{style}")
     between, _, after = rest.partition("{script}")
     headers = {
         "Content-Type": "text/html; charset=utf-8",
@@ -38,12 +37,12 @@ def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) 
 
 
 def _policy(style: str, script: str) -> list[str]:
-    """All that the page has, and nothing else: not even a script or style that got into it as a product's name."""
+    """Return a Content Security Policy that allows only the page's own parts, and no injected script or style."""
     return [
         "default-src 'none'",
         f"script-src {_hash(script)}",
         f"style-src {_hash(style)}",
-        "img-src data:",  # Its icon.
+        "img-src data:",  # The icon.
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",

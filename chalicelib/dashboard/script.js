@@ -1,47 +1,47 @@
-// The dashboard: asks the API next to which it is served, and draws what it answers. Whatever comes from
-// outside is put in as text, never as markup.
+// The dashboard's script: it reads totals and trends from the API, draws them, and places orders. Text from the API
+// is inserted as text, never as markup.
 
-const EVERY_MS = 1000;          // From one look at the totals to the next.
-const TREND_EVERY_MS = 5000;    // Sooner when the product's total has changed.
-const SLOWEST_MS = 15000;       // Between two tries while the API cannot be reached.
-const HANGS_MS = 5000;          // A look at the totals that takes longer is shown as trouble.
-const FEW = 10, MANY = 100;     // Products shown.
-const PLACED_SHOWN = 5;
+const REFRESH_MS = 1000;         // Between two requests for the totals.
+const TREND_REFRESH_MS = 5000;   // The trend is refreshed at once if the product's total changes.
+const MAX_RETRY_MS = 15000;      // Between two requests while they fail.
+const SLOW_MS = 5000;            // After this time without a response, the status light turns red.
+const FEW = 10, MANY = 100;      // Number of products to show.
+const MAX_PLACED = 5;            // Number of placed orders to show.
 
-// Also where the address has no slash at its end, as /api of a deployed stage.
+// The page's path, with a slash at the end. A deployed stage's path can lack one: /api.
 const BASE = location.pathname.replace(/\/?$/, "/");
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", {notation: "compact", maximumFractionDigits: 1});
-const counted = (n, one, many) => `${number.format(n)} ${n === 1 ? one : many}`;
+const plural = (n, one, many) => `${number.format(n)} ${n === 1 ? one : many}`;
 
-// --- Who may ask ---------------------------------------------------------------------------------
+// --- Access --------------------------------------------------------------------------------------
 
-const {reads, writes} = document.body.dataset;   // open, key or iam: what the API wants with a request.
-const SIGNED = "signed with AWS credentials, which a page does not have. The project’s docs/access.md says how to call it.";
-let key = "";   // Typed in, and kept nowhere else.
+const {reads, writes} = document.body.dataset;   // Access settings of the stage: open, key or iam.
+const SIGNED = "signed with AWS credentials, which this page does not have. See docs/access.md in the project.";
+let key = "";   // The API key that the user typed in. It is not stored.
 
-$("entry").hidden = reads !== "key" && writes !== "key";
-$("entry-form").onsubmit = (event) => {
+$("key-entry").hidden = reads !== "key" && writes !== "key";
+$("key-form").onsubmit = (event) => {
   event.preventDefault();
   key = $("key").value.trim();
-  hurry();
+  refreshNow();
 };
 if (writes === "iam") {
   $("form").hidden = true;
-  say("placing-note", `This API wants orders ${SIGNED}`);
+  setText("placing-note", `Orders must be ${SIGNED}`);
 }
 
-function refusal() {
-  return key ? "The API does not take this key." : "The API wants a key: type it in above.";
+function keyProblem() {
+  return key ? "This API key is not accepted. Check it and try again." : "An API key is needed. Enter it above.";
 }
 
 // --- The API -------------------------------------------------------------------------------------
 
-class Failure extends Error {
+class ApiError extends Error {
   constructor(message, status, problems) {
     super(message);
-    this.status = status;       // 0 where there was no answer.
+    this.status = status;       // 0 without a response.
     this.problems = problems || {};
   }
 }
@@ -52,19 +52,19 @@ async function call(path, method = "GET", body = undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  let answer, content;
+  let response, content;
   try {
-    answer = await fetch(BASE + path, options);
-    noteServerTime(Date.parse(answer.headers.get("date")));
-    content = await answer.json();
+    response = await fetch(BASE + path, options);
+    rememberServerTime(Date.parse(response.headers.get("date")));
+    content = await response.json();
   } catch (error) {
-    if (answer?.ok === false) throw new Failure(`The API answered with an error (${answer.status}).`, answer.status);
-    throw new Failure("The API cannot be reached.", 0);
+    if (response?.ok === false) throw new ApiError(`The server returned an error (${response.status}).`, response.status);
+    throw new ApiError("The server cannot be reached.", 0);
   }
-  if (answer.ok) return content;
-  if (answer.status === 403 && (method === "GET" ? reads : writes) === "key") throw new Failure(refusal(), 403);
-  throw new Failure(content.Message || content.message || `The API answered with an error (${answer.status}).`,
-                    answer.status, content.problems);
+  if (response.ok) return content;
+  if (response.status === 403 && (method === "GET" ? reads : writes) === "key") throw new ApiError(keyProblem(), 403);
+  throw new ApiError(content.Message || content.message || `The server returned an error (${response.status}).`,
+                    response.status, content.problems);
 }
 
 // --- Elements ------------------------------------------------------------------------------------
@@ -75,75 +75,75 @@ function make(name, properties = {}, ...children) {
   return element;
 }
 
-function draw(name, attributes, text) {
+function makeSvg(name, attributes, text) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   if (text !== undefined) element.textContent = text;
   return element;
 }
 
-function say(id, text) {
+function setText(id, text) {
   const element = $(id);
   element.hidden = !text;
-  if (element.textContent !== text) element.textContent = text;   // Else a screen reader says it again.
+  if (element.textContent !== text) element.textContent = text;   // An unchanged text must not be read out again.
 }
 
-// --- Keeping up ----------------------------------------------------------------------------------
+// --- Refreshing ----------------------------------------------------------------------------------
 
-let selected = fromAddress();
-let shown = FEW;
+let selected = fromAddress();   // The product whose trend is shown.
+let maxProducts = FEW;
 let failures = 0;
-let looking = null;   // When the look under way started, by performance.now().
-let hurry = () => {};
+let requestStarted = null;   // When the current request for the totals started, by performance.now(); null without one.
+let refreshNow = () => {};   // Ends the pause before the next request.
 
-async function keepUp() {
+async function keepRefreshing() {
   if (reads === "iam") {
-    setStatus("red", "No totals here");
-    return say("alert", `This API wants requests for totals ${SIGNED}`);
+    setStatus("red", "Totals are not available here");
+    return setText("alert", `Requests for totals must be ${SIGNED}`);
   }
   while (reads === "key" && !key) {
-    setStatus("grey", "Waiting for a key");
-    await new Promise((resume) => { hurry = resume; });
+    setStatus("grey", "Waiting for an API key");
+    await new Promise((resume) => { refreshNow = resume; });
   }
-  setInterval(() => { if (!document.hidden) showLight(); }, EVERY_MS);
+  setInterval(() => { if (!document.hidden) showLight(); }, REFRESH_MS);
   for (;;) {
     if (document.hidden) await new Promise((resume) => document.addEventListener("visibilitychange", resume, {once: true}));
-    const started = looking = performance.now();
+    const started = requestStarted = performance.now();
     try {
-      await look();
+      await refresh();
       failures = 0;
-      known.lost = null;
-      say("alert", "");
+      latest.lost = null;
+      setText("alert", "");
     } catch (error) {
       failures += 1;
-      const text = error.status === 0 ? "The server has been out of reach since {time}" : "No totals from the server since {time}";
-      known.lost = {text, since: known.lost?.since ?? serverTime() - (performance.now() - started)};
-      say("alert", `${error.message} What is shown may be out of date; trying again …`);
-      if (!(error instanceof Failure)) console.error(error);
+      const text = error.status === 0 ? "No connection to the server since {time}" : "No totals from the server since {time}";
+      latest.lost = {text, since: latest.lost?.since ?? serverTime() - (performance.now() - started)};
+      setText("alert", `${error.message} The totals may be out of date. Trying again …`);
+      if (!(error instanceof ApiError)) console.error(error);
     }
-    looking = null;
+    requestStarted = null;
     showLight();
-    // An API that takes long is asked less often.
+    // Send fewer requests to a slow API.
     const took = performance.now() - started;
-    await rest(Math.min(SLOWEST_MS, failures ? EVERY_MS * 2 ** failures : Math.max(EVERY_MS, 3 * took)));
+    await pause(Math.min(MAX_RETRY_MS, failures ? REFRESH_MS * 2 ** failures : Math.max(REFRESH_MS, 3 * took)));
   }
 }
 
-function rest(milliseconds) {
+function pause(milliseconds) {
   return new Promise((resume) => {
     const timer = setTimeout(resume, milliseconds);
-    hurry = () => { clearTimeout(timer); resume(); };
+    refreshNow = () => { clearTimeout(timer); resume(); };
   });
 }
 
-async function look() {
-  const {totals, freshness} = await call(`totals?top=${shown}`);
-  known.freshness = freshness;
-  known.totals = totals;
+async function refresh() {
+  const {totals, freshness} = await call(`totals?top=${maxProducts}`);
+  latest.freshness = freshness;
+  latest.totals = totals;
   showTotals(totals);
   if (selected === null && totals.length) selected = totals[0].product;
-  markSelected();
-  await lookAtTrend(totals.find((total) => total.product === selected));
+  showSelection();
+  await refreshTrend(totals.find((total) => total.product === selected));
 }
 
 // --- The light -----------------------------------------------------------------------------------
@@ -153,27 +153,27 @@ const LATE_SECONDS = 5, RECENT_MS = 10000, CAUGHT_UP_SHOWN_MS = 60000;
 const span = (seconds) => seconds < 60 ? `${Math.max(1, Math.ceil(seconds))} s`
   : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 
-// Return {state, colour, text, time}: what the light says. `{time}` in the text stands for `time`. All times are the
-// server's, in milliseconds. The first row that applies wins.
+// Return {state, colour, text, time} of the status light. The page replaces `{time}` in the text with `time`. All times
+// are in milliseconds of the server's clock. The first row of the table that applies wins.
 function light({now, lost, waitedSeconds, freshness, totals}) {
   const {state, lagSeconds} = freshness ?? {};
-  const [measured, failing] = [freshness?.measuredAt, freshness?.failingSince].map((each) => Date.parse(each));
-  const counts = [state !== "failing" && measured, ...totals.map((total) => Date.parse(total.updatedAt))].filter(Boolean);
-  const counted = counts.length ? Math.max(...counts) : null;
+  const [measured, failingSince] = [freshness?.measuredAt, freshness?.failingSince].map((each) => Date.parse(each));
+  const times = [state !== "failing" && measured, ...totals.map((total) => Date.parse(total.updatedAt))].filter(Boolean);
+  const counted = times.length ? Math.max(...times) : null;   // When an order was last counted.
   const recent = counted !== null && Math.abs(now - counted) < RECENT_MS;
-  const fails = state === "failing", backlog = state === "catchingUp", late = lagSeconds >= LATE_SECONDS;
-  const waits = waitedSeconds >= LATE_SECONDS, waited = `order from this page has waited ${span(waitedSeconds)} to be counted`;
+  const failing = state === "failing", backlog = state === "catchingUp", late = lagSeconds >= LATE_SECONDS;
+  const waiting = waitedSeconds >= LATE_SECONDS, waited = `order from this page has waited ${span(waitedSeconds)} to be counted`;
   const caughtUp = !backlog && late && now - measured < CAUGHT_UP_SHOWN_MS;
   const table = [
     // state       applies if                  colour    text                                                time
     ["lost",       lost,                       "red",    lost?.text,                                         lost?.since],
-    ["failing",    fails && waits,             "amber",  `Counting has failed since {time}; an ${waited}`,    failing || measured],
-    ["waiting",    waits,                      "amber",  `An ${waited}`,                                     null],
-    ["failing",    fails,                      "red",    "Counting has failed since {time}; orders wait",    failing || measured],
+    ["failing",    failing && waiting,         "amber",  `Counting has failed since {time}; an ${waited}`,    failingSince || measured],
+    ["waiting",    waiting,                    "amber",  `An ${waited}`,                                     null],
+    ["failing",    failing,                    "red",    "Counting has failed since {time}; orders are waiting",   failingSince || measured],
     ["catchingUp", backlog && recent,          "amber",  `Catching up · ${span(lagSeconds)} behind`,          measured],
-    ["stopped",    backlog,                    "amber",  "Nothing counted since {time}; orders may wait",    counted],
+    ["stopped",    backlog,                    "amber",  "Nothing counted since {time}; orders may be waiting", counted],
     ["never",      !counted && !totals.length, "grey",   "No order has been counted yet",                    null],
-    ["unknown",    !counted,                   "grey",   "It is not known when orders were last counted",    null],
+    ["unknown",    !counted,                   "grey",   "Time of the last counted order unknown",           null],
     ["caughtUp",   caughtUp && recent,         "green",  `Caught up at {time} · was ${span(lagSeconds)} behind`, measured],
     ["caughtUp",   caughtUp,                   "grey",   `Caught up at {time} · was ${span(lagSeconds)} behind`, measured],
     ["live",       recent && freshness && !late, "green", `Live · at most ${span(lagSeconds)} behind`,        counted],
@@ -186,12 +186,12 @@ function light({now, lost, waitedSeconds, freshness, totals}) {
 
 // --- Showing the light ---------------------------------------------------------------------------
 
-const known = {lost: null, freshness: null, totals: null};   // As the server answered last.
-const waitingSince = new Set();   // Of this page's orders that are not counted yet, by performance.now().
-let server = null;    // The server's time, and when it came: the browser's own clock may be wrong.
-let announced = "";
+const latest = {lost: null, freshness: null, totals: null};   // From the latest responses.
+const waitingSince = new Set();   // When this page's uncounted orders were placed, by performance.now().
+let server = null;    // The server's time and when it was received. The browser's clock can be wrong.
+let announced = "";   // The state that a screen reader read out last; "fine" for any green or grey one.
 
-function noteServerTime(time) {
+function rememberServerTime(time) {
   if (time) server = {time, at: performance.now()};
 }
 
@@ -200,17 +200,17 @@ function serverTime() {
 }
 
 function showLight() {
-  const ago = looking === null ? 0 : performance.now() - looking;
-  const hangs = ago > HANGS_MS ? {text: "No answer from the server since {time}", since: serverTime() - ago} : null;
-  const lost = known.lost ?? hangs;
-  if (!lost && !known.totals) return;   // The first look is still under way.
+  const ago = requestStarted === null ? 0 : performance.now() - requestStarted;
+  const slow = ago > SLOW_MS ? {text: "No response from the server since {time}", since: serverTime() - ago} : null;
+  const lost = latest.lost ?? slow;
+  if (!lost && !latest.totals) return;   // The first request is not finished.
   const waitedSeconds = waitingSince.size ? (performance.now() - Math.min(...waitingSince)) / 1000 : 0;
-  const {state, colour, text, time} = light({...known, totals: known.totals ?? [], now: serverTime(), lost, waitedSeconds});
+  const {state, colour, text, time} = light({...latest, totals: latest.totals ?? [], now: serverTime(), lost, waitedSeconds});
   setStatus(colour, text.replace("{time}", () => localTime(time)), time && `${new Date(time).toISOString().slice(0, 19).replace("T", " ")} UTC`);
-  // A screen reader says what is wrong, once, and when it is over; #alert speaks for itself.
-  const news = colour === "amber" || colour === "red" ? state : "fine";
-  if (news !== announced) $("status-news").textContent = state === "lost" ? "" : $("status-text").textContent;
-  announced = news;
+  // Screen readers read out a problem once, and its end. #alert is read out by itself.
+  const announcement = colour === "amber" || colour === "red" ? state : "fine";
+  if (announcement !== announced) $("status-news").textContent = state === "lost" ? "" : $("status-text").textContent;
+  announced = announcement;
 }
 
 function localTime(time) {
@@ -221,12 +221,12 @@ function localTime(time) {
 function setStatus(colour, text, title) {
   $("status").dataset.light = colour;
   $("status").title = title || "";
-  say("status-text", text);
+  setText("status-text", text);
 }
 
 // --- Totals --------------------------------------------------------------------------------------
 
-const rows = new Map();   // By product.
+const rows = new Map();   // The row of each product.
 
 function showTotals(totals) {
   const largest = Math.max(1, ...totals.map((total) => total.totalQuantity));
@@ -243,10 +243,10 @@ function showTotals(totals) {
     if (row.item === place) place = place.nextElementSibling;
     else $("bars").insertBefore(row.item, place);
   }
-  if (focused !== document.activeElement) focused.focus({preventScroll: true});   // Lost by being moved.
+  if (focused !== document.activeElement) focused.focus({preventScroll: true});   // Moving a row removes the focus.
   $("empty").hidden = totals.length > 0;
   $("more").hidden = totals.length < FEW;
-  showKnown(totals);
+  showSuggestions(totals);
 }
 
 function makeRow({product, totalQuantity}) {
@@ -271,31 +271,31 @@ function fillRow(row, {totalQuantity, orderCount}, largest) {
   const gained = totalQuantity - row.total;
   if (gained) {
     row.gain.className = "";
-    void row.gain.offsetWidth;   // So that the animation starts anew.
+    void row.gain.offsetWidth;   // Restarts the animation.
     row.gain.className = "gain";
     row.gain.textContent = `${gained > 0 ? "+" : "−"}${number.format(Math.abs(gained))}`;
   }
   row.total = totalQuantity;
   row.quantity.textContent = number.format(totalQuantity);
-  row.count.textContent = counted(orderCount, "order", "orders");
+  row.count.textContent = plural(orderCount, "order", "orders");
   row.bar.style.setProperty("--share", totalQuantity / largest);
   row.bar.toggleAttribute("data-none", totalQuantity === 0);
 }
 
-function showKnown(totals) {
-  const known = $("known");
-  if ([...known.children].map((option) => option.value).join("\n") === totals.map((total) => total.product).join("\n")) return;
-  known.replaceChildren(...totals.map((total) => make("option", {value: total.product})));
+function showSuggestions(totals) {
+  const list = $("suggestions");
+  if ([...list.children].map((option) => option.value).join("\n") === totals.map((total) => total.product).join("\n")) return;
+  list.replaceChildren(...totals.map((total) => make("option", {value: total.product})));
 }
 
 $("more").onclick = () => {
-  shown = shown === FEW ? MANY : FEW;
-  $("more").textContent = shown === FEW ? `Show ${MANY}` : `Show ${FEW}`;
-  $("more").ariaExpanded = String(shown === MANY);
-  hurry();
+  maxProducts = maxProducts === FEW ? MANY : FEW;
+  $("more").textContent = maxProducts === FEW ? `Show ${MANY}` : `Show ${FEW}`;
+  $("more").ariaExpanded = String(maxProducts === MANY);
+  refreshNow();
 };
 
-// --- Which product -------------------------------------------------------------------------------
+// --- Selecting a product -------------------------------------------------------------------------
 
 function fromAddress() {
   const encoded = location.hash.match(/^#product=(.+)/)?.[1];
@@ -305,13 +305,13 @@ function fromAddress() {
 function select(product) {
   selected = product;
   history.replaceState(null, "", `#product=${encodeURIComponent(product)}`);
-  markSelected();
-  seen = null;
-  lookAtTrend().catch(() => hurry());
+  showSelection();
+  lastTrend = null;
+  refreshTrend().catch(() => refreshNow());
   if ($("trend").getBoundingClientRect().top > innerHeight * .8) $("trend").scrollIntoView({block: "start"});
 }
 
-function markSelected() {
+function showSelection() {
   for (const [product, row] of rows) row.button.ariaPressed = String(product === selected);
 }
 
@@ -322,39 +322,39 @@ addEventListener("hashchange", () => {
 
 // --- The trend -----------------------------------------------------------------------------------
 
-let trend = null;     // As the API answered last.
-let seen = null;      // What that answer was about and when it came.
-let marked = null;    // The cell that is looked at: {day, hour}, hour being null for the whole day.
+let trend = null;         // The response with the trend on the page, null without one.
+let lastTrend = null;     // The request for it and the time of the response: {about, at}.
+let highlighted = null;   // The highlighted day or hour: {day, hour}, with hour null for the whole day.
 
-const daysAsked = () => Number($("days").querySelector(":checked").value);
+const selectedDays = () => Number($("days").querySelector(":checked").value);
 
-async function lookAtTrend(total) {
+async function refreshTrend(total) {
   if (selected === null) return;
-  const about = JSON.stringify([selected, daysAsked(), total?.totalQuantity, total?.orderCount]);
-  if (seen && seen.about === about && performance.now() - seen.at < TREND_EVERY_MS) return;
-  const product = selected, days = daysAsked();
+  const about = JSON.stringify([selected, selectedDays(), total?.totalQuantity, total?.orderCount]);
+  if (lastTrend && lastTrend.about === about && performance.now() - lastTrend.at < TREND_REFRESH_MS) return;
+  const product = selected, days = selectedDays();
   try {
-    const answer = await call(`totals/${encodeURIComponent(product)}/trend?days=${days}`);
-    if (product !== selected || days !== daysAsked()) return;   // Meanwhile something else was asked for.
-    if (trend?.product !== product || trend.days.length !== days) marked = null;
-    trend = answer;
-    say("trend-problem", "");
+    const response = await call(`totals/${encodeURIComponent(product)}/trend?days=${days}`);
+    if (product !== selected || days !== selectedDays()) return;   // The user has selected something else.
+    if (trend?.product !== product || trend.days.length !== days) highlighted = null;
+    trend = response;
+    setText("trend-problem", "");
     showTrend();
-  } catch (failure) {
-    if (failure.status !== 404 && failure.status !== 400) throw failure;
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 400) throw error;
     if (product !== selected) return;
     trend = null;
     $("trend-title").textContent = product;
-    say("trend-problem", failure.message);
-    say("trend-sum", "");
+    setText("trend-problem", error.message);
+    setText("trend-sum", "");
   }
   $("trend").hidden = false;
   $("chart-frame").hidden = trend === null;
   if (trend) drawChart();
-  seen = {about, at: performance.now()};
+  lastTrend = {about, at: performance.now()};
 }
 
-$("days").onchange = () => { seen = null; lookAtTrend().catch(() => hurry()); };
+$("days").onchange = () => { lastTrend = null; refreshTrend().catch(() => refreshNow()); };
 
 function showTrend() {
   $("trend-title").textContent = trend.product;
@@ -362,7 +362,7 @@ function showTrend() {
   $("trend-sum").hidden = false;
   $("trend-sum").replaceChildren(make("b", {textContent: number.format(trend.total)}), `ordered in the last ${count} days`);
   $("chart").ariaLabel = `${trend.product} by day and hour, ${number.format(trend.total)} in ${count} days.`
-    + " The arrow keys go through days and hours.";
+    + " Use the arrow keys to go through days and hours.";
   if ($("numbers").open) showTable();
 }
 
@@ -370,18 +370,18 @@ const dayName = new Intl.DateTimeFormat("en", {weekday: "short", day: "numeric",
 const dayShort = new Intl.DateTimeFormat("en", {day: "numeric", month: "short", timeZone: "UTC"});
 const hourName = (hour) => `${String(hour).padStart(2, "0")}:00–${String(hour + 1).padStart(2, "0")}:00`;
 
-// The days as columns, and below each its 24 hours from top to bottom.
+// The chart has a column for each day: a bar, and below it a cell for each of the 24 hours.
 const LEFT = 34, TOP = 16, DAYS_HEIGHT = 96, GAP = 22, HOUR_HEIGHT = 8, BOTTOM = 6;
 const HOURS_TOP = TOP + DAYS_HEIGHT + GAP;
 const HEIGHT = HOURS_TOP + 24 * HOUR_HEIGHT + BOTTOM;
 
-let geometry = null;   // Of the chart as it is drawn: the columns' distance and width, the mark.
+let geometry = null;   // Distance and width of the columns, and the element that marks the highlighted cell.
 
 function drawChart() {
   const width = Math.max(240, $("chart").clientWidth);
   const gap = (width - LEFT) / trend.days.length > 12 ? 3 : 1;
   const column = (width - LEFT + gap) / trend.days.length, inner = column - gap;
-  const mark = draw("rect", {class: "mark", rx: 3});
+  const mark = makeSvg("rect", {class: "mark", rx: 3});
   geometry = {column, inner, mark};
   $("chart").setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   $("chart").style.height = `${HEIGHT}px`;
@@ -392,11 +392,11 @@ function drawChart() {
 function axes(width) {
   const {column, inner} = geometry;
   const most = Math.max(1, ...trend.days.map((day) => day.total));
-  const text = (x, y, content, anchor = "end") => draw("text", {x, y, "text-anchor": anchor}, content);
+  const text = (x, y, content, anchor = "end") => makeSvg("text", {x, y, "text-anchor": anchor}, content);
   const parts = [text(LEFT - 8, TOP + 4, short.format(most)), text(LEFT - 8, TOP + DAYS_HEIGHT, "0")];
-  for (const y of [TOP, TOP + DAYS_HEIGHT]) parts.push(draw("path", {class: "rule", d: `M${LEFT} ${y + .5}H${width}`}));
+  for (const y of [TOP, TOP + DAYS_HEIGHT]) parts.push(makeSvg("path", {class: "rule", d: `M${LEFT} ${y + .5}H${width}`}));
   for (const hour of [0, 6, 12, 18]) parts.push(text(LEFT - 8, HOURS_TOP + hour * HOUR_HEIGHT + 8, String(hour).padStart(2, "0")));
-  const labelled = Math.ceil(64 / column);   // So many columns to one label, counted from today.
+  const labelled = Math.ceil(64 / column);   // Columns for each label, from today backwards.
   for (let index = trend.days.length - 1; index >= 0; index -= labelled) {
     const middle = Math.min(LEFT + index * column + inner / 2, width - 20);
     if (middle > LEFT + 6) parts.push(text(middle, TOP + DAYS_HEIGHT + 15, dayShort.format(new Date(trend.days[index].day)), "middle"));
@@ -410,7 +410,7 @@ function bars() {
   return trend.days.flatMap(({total}, index) => {
     const height = Math.max(2, total / most * DAYS_HEIGHT);
     const bar = {class: "some", x: LEFT + index * column, width: inner, y: TOP + DAYS_HEIGHT - height, height, rx: Math.min(3, inner / 3)};
-    return total > 0 ? [draw("rect", bar)] : [];
+    return total > 0 ? [makeSvg("rect", bar)] : [];
   });
 }
 
@@ -422,31 +422,31 @@ function cells() {
   let none = "";
   trend.days.forEach(({day, hours}, index) => hours.forEach((quantity, hour) => {
     const x = LEFT + index * column, y = HOURS_TOP + hour * HOUR_HEIGHT;
-    const toCome = `${day}T${String(hour).padStart(2, "0")}` > now;
+    const inFuture = `${day}T${String(hour).padStart(2, "0")}` > now;
     if (quantity > 0) {
-      // By the square root, so that small quantities are still seen to differ.
+      // The square root makes small quantities distinguishable.
       const opacity = (.2 + .8 * Math.sqrt(quantity / most)).toFixed(3);
-      filled.push(draw("rect", {class: "some", x, y, width: inner, height, rx: Math.min(1.5, inner / 3), "fill-opacity": opacity}));
-    } else if (!toCome) none += `M${x} ${y}h${inner}v${height}h${-inner}z`;
+      filled.push(makeSvg("rect", {class: "some", x, y, width: inner, height, rx: Math.min(1.5, inner / 3), "fill-opacity": opacity}));
+    } else if (!inFuture) none += `M${x} ${y}h${inner}v${height}h${-inner}z`;
   }));
-  return [draw("path", {class: "none", d: none}), ...filled];
+  return [makeSvg("path", {class: "none", d: none}), ...filled];
 }
 
 function showMark() {
   const {column, inner, mark} = geometry;
-  mark.setAttribute("visibility", marked ? "visible" : "hidden");
-  if (!marked) return say("readout", busiest());
-  const day = trend.days[marked.day], name = dayName.format(new Date(day.day)), whole = marked.hour === null;
+  mark.setAttribute("visibility", highlighted ? "visible" : "hidden");
+  if (!highlighted) return setText("readout", busiestHour());
+  const day = trend.days[highlighted.day], name = dayName.format(new Date(day.day)), whole = highlighted.hour === null;
   const place = {
-    x: LEFT + marked.day * column - 1.5, width: inner + 3,
-    y: (whole ? TOP : HOURS_TOP + marked.hour * HOUR_HEIGHT) - 1.5, height: whole ? DAYS_HEIGHT + 3 : HOUR_HEIGHT + 1.5,
+    x: LEFT + highlighted.day * column - 1.5, width: inner + 3,
+    y: (whole ? TOP : HOURS_TOP + highlighted.hour * HOUR_HEIGHT) - 1.5, height: whole ? DAYS_HEIGHT + 3 : HOUR_HEIGHT + 1.5,
   };
   for (const [key, value] of Object.entries(place)) mark.setAttribute(key, value);
-  say("readout", whole ? `${name}: ${number.format(day.total)}`
-    : `${name}, ${hourName(marked.hour)}: ${number.format(day.hours[marked.hour])} of the day’s ${number.format(day.total)}`);
+  setText("readout", whole ? `${name}: ${number.format(day.total)}`
+    : `${name}, ${hourName(highlighted.hour)}: ${number.format(day.hours[highlighted.hour])} of the day’s ${number.format(day.total)}`);
 }
 
-function busiest() {
+function busiestHour() {
   let most = {quantity: 0};
   for (const day of trend.days) day.hours.forEach((quantity, hour) => {
     if (quantity >= most.quantity) most = {quantity, day, hour};
@@ -456,8 +456,8 @@ function busiest() {
   return `${today} Busiest hour: ${dayName.format(new Date(most.day.day))}, ${hourName(most.hour)}, with ${number.format(most.quantity)}.`;
 }
 
-function point(cell) {
-  marked = cell;
+function highlight(cell) {
+  highlighted = cell;
   if (trend) showMark();
 }
 
@@ -468,14 +468,14 @@ $("chart").onpointermove = $("chart").onpointerdown = (event) => {
   const day = Math.floor(x / geometry.column);
   const hour = y < HOURS_TOP ? null : Math.floor((y - HOURS_TOP) / HOUR_HEIGHT);
   if (day < 0 || day >= trend.days.length || hour > 23) return;
-  if (marked?.day !== day || marked?.hour !== hour) point({day, hour});
+  if (highlighted?.day !== day || highlighted?.hour !== hour) highlight({day, hour});
 };
-$("chart").onpointerleave = () => { if (document.activeElement !== $("chart")) point(null); };
-$("chart").onblur = () => point(null);
+$("chart").onpointerleave = () => { if (document.activeElement !== $("chart")) highlight(null); };
+$("chart").onblur = () => highlight(null);
 $("chart").onkeydown = (event) => {
   if (!trend || event.altKey || event.ctrlKey || event.metaKey) return;
   const last = trend.days.length - 1;
-  const {day, hour} = marked ?? {day: last + (event.key === "ArrowLeft" ? 1 : 0), hour: null};
+  const {day, hour} = highlighted ?? {day: last + (event.key === "ArrowLeft" ? 1 : 0), hour: null};
   const steps = {
     ArrowLeft: () => ({day: Math.max(0, day - 1), hour}),
     ArrowRight: () => ({day: Math.min(last, day + 1), hour}),
@@ -484,11 +484,11 @@ $("chart").onkeydown = (event) => {
     Home: () => ({day: 0, hour}),
     End: () => ({day: last, hour}),
   };
-  if (event.key === "Escape") point(null);
+  if (event.key === "Escape") highlight(null);
   if (!steps[event.key]) return;
   event.preventDefault();
   const to = steps[event.key]();
-  point({day: Math.min(last, to.day), hour: to.hour});
+  highlight({day: Math.min(last, to.day), hour: to.hour});
 };
 new ResizeObserver(() => { if (trend && !$("chart-frame").hidden) drawChart(); }).observe($("chart-frame"));
 
@@ -508,7 +508,7 @@ $("numbers").ontoggle = () => { if ($("numbers").open && trend) showTable(); };
 
 // --- Placing an order ----------------------------------------------------------------------------
 
-let attempt = null;   // What was sent last without an answer that settles it.
+let attempt = null;   // The last order sent, until a response confirms or rejects it.
 let placing = false;
 
 function makeOrderId() {
@@ -521,21 +521,21 @@ $("form").onsubmit = async (event) => {
   if (placing) return;
   const product = $("product").value;
   const typed = $("quantity").value.trim();
-  const quantity = /^\d+$/.test(typed) ? Number(typed) : typed;   // The API says what is wrong with it.
+  const quantity = /^\d+$/.test(typed) ? Number(typed) : typed;   // The API validates it.
   const content = JSON.stringify([product, quantity]);
-  // Sent again after a lost answer it is the same order, and so placed once.
+  // After a lost response, the same order id is sent again, so that the order is placed once.
   if (attempt?.content !== content) attempt = {content, orderId: makeOrderId()};
   setPlacing(true);
   try {
     const order = await call("orders", "POST", {product, quantity, orderId: attempt.orderId});
     attempt = null;
     showProblems({});
-    follow(order);
+    showPlacedOrder(order);
     $("product").select();
-  } catch (failure) {
-    if (failure.status >= 400 && failure.status < 500) attempt = null;
-    showProblems(failure.problems, failure.status ? failure.message
-      : `${failure.message} Press again to be sure: the order is placed once at most.`);
+  } catch (error) {
+    if (error.status >= 400 && error.status < 500) attempt = null;
+    showProblems(error.problems, error.status ? error.message
+      : `${error.message} Press “Place order” again to make sure. The order is placed only once.`);
   }
   setPlacing(false);
 };
@@ -549,42 +549,42 @@ function showProblems(problems, message = "") {
   let first = null;
   for (const name of ["product", "quantity"]) {
     const label = name[0].toUpperCase() + name.slice(1);
-    say(`${name}-problem`, problems[name] ? `${label} ${problems[name]}.` : "");
+    setText(`${name}-problem`, problems[name] ? `${label} ${problems[name]}.` : "");
     $(name).ariaInvalid = String(Boolean(problems[name]));
     if (problems[name]) first ??= $(name);
   }
-  say("form-problem", first ? "" : message);
+  setText("form-problem", first ? "" : message);
   first?.focus();
 }
 
-async function follow({orderId, product, quantity}) {
-  const standing = make("span", {className: "standing", textContent: "Placed. Waiting to be counted …"});
-  const line = make("li", {}, make("span", {className: "order", title: product}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), standing);
+async function showPlacedOrder({orderId, product, quantity}) {
+  const orderStatus = make("span", {className: "order-status", textContent: "Placed. Waiting to be counted …"});
+  const line = make("li", {}, make("span", {className: "order", title: product}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), orderStatus);
   const started = performance.now();
-  const end = (state, text) => {
+  const finish = (state, text) => {
     waitingSince.delete(started);
-    standing.dataset.state = state;
-    standing.textContent = text;
-    hurry();
+    orderStatus.dataset.state = state;
+    orderStatus.textContent = text;
+    refreshNow();
   };
   $("placed").prepend(line);
-  const done = [...$("placed").children].slice(PLACED_SHOWN).filter((each) => each.querySelector("[data-state]"));
-  for (const each of done) each.remove();   // One that still waits stays in sight.
-  if (reads === "iam") return end("counted", "Placed");   // When it is counted is not for a page to see.
+  const finished = [...$("placed").children].slice(MAX_PLACED).filter((each) => each.querySelector("[data-state]"));
+  for (const each of finished) each.remove();   // Keep the ones that are not counted yet.
+  if (reads === "iam") return finish("counted", "Placed");   // The page cannot read whether it is counted.
   waitingSince.add(started);
   for (let tries = 0; ; tries += 1) {
     await new Promise((resume) => setTimeout(resume, tries < 25 ? 200 : 2000));
     try {
       const order = await call(`orders/${encodeURIComponent(orderId)}`);
-      if (order.counted) return end("counted", `Counted after ${((performance.now() - started) / 1000).toFixed(1)} s`);
-      if (order.rejected) return end("failed", "Not counted: it was changed and is no longer valid");
-    } catch (failure) {
-      if (failure.status === 404) return end("failed", "Cancelled");
+      if (order.counted) return finish("counted", `Counted after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      if (order.rejected) return finish("failed", "Not counted: the order was changed and is no longer valid");
+    } catch (error) {
+      if (error.status === 404) return finish("failed", "Cancelled");
     }
   }
 }
 
-// --- The rest ------------------------------------------------------------------------------------
+// --- Links and the example command ---------------------------------------------------------------
 
 $("description").href = `${BASE}openapi.json`;
 const withKey = writes === "key" ? " -H 'x-api-key: YOUR-KEY'" : "";
@@ -593,11 +593,11 @@ $("copy").onclick = async () => {
   try {
     await navigator.clipboard.writeText($("curl").textContent);
     $("copy").textContent = "Copied";
-  } catch {   // Not over plain HTTP, except on one's own machine.
+  } catch {   // The clipboard needs HTTPS or localhost.
     getSelection().selectAllChildren($("curl"));
     $("copy").textContent = "Selected";
   }
   setTimeout(() => { $("copy").textContent = "Copy"; }, 2000);
 };
 
-keepUp();
+keepRefreshing();

@@ -68,7 +68,7 @@ def place(page: Page) -> None:
 
 def test_where_a_key_is_wanted_it_asks_for_one_first_and_then_works(page: Page, gateway: Gateway):
     gateway.serve(Settings(Access.KEY, Access.KEY))
-    expect(page.locator("#status-text")).to_have_text("Waiting for a key")
+    expect(page.locator("#status-text")).to_have_text("Waiting for an API key")
     assert gateway.keys == []
     use_key(page, KEY)
     expect(page.locator("#bars")).to_contain_text("Ink")
@@ -80,7 +80,7 @@ def test_where_a_key_is_wanted_it_asks_for_one_first_and_then_works(page: Page, 
 def test_a_wrong_key_is_said_to_be_one_and_can_be_mended(page: Page, gateway: Gateway):
     gateway.serve(Settings(Access.KEY, Access.OPEN))
     use_key(page, "guessed")
-    expect(page.locator("#alert")).to_contain_text("The API does not take this key.")
+    expect(page.locator("#alert")).to_contain_text("This API key is not accepted.")
     use_key(page, KEY)
     expect(page.locator("#bars")).to_contain_text("Ink")
     expect(page.locator("#alert")).to_be_hidden()
@@ -93,13 +93,13 @@ def test_the_key_is_kept_nowhere_but_in_the_page(page: Page, gateway: Gateway):
     stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
     assert KEY not in stored
     page.reload()
-    expect(page.locator("#status-text")).to_have_text("Waiting for a key")
+    expect(page.locator("#status-text")).to_have_text("Waiting for an API key")
 
 
 def test_where_only_writing_wants_a_key_placing_an_order_says_so(page: Page, gateway: Gateway):
     gateway.serve(Settings(Access.OPEN, Access.KEY))
     place(page)
-    expect(page.locator("#form-problem")).to_contain_text("The API wants a key: type it in above.")
+    expect(page.locator("#form-problem")).to_contain_text("An API key is needed. Enter it above.")
     expect(page.locator("#curl")).to_contain_text("x-api-key", use_inner_text=False)
 
 
@@ -108,14 +108,14 @@ def test_where_requests_are_to_be_signed_it_says_that_it_cannot_and_asks_for_not
     expect(page.locator("#alert")).to_contain_text("signed with AWS credentials")
     expect(page.locator("#placing-note")).to_contain_text("signed with AWS credentials")
     expect(page.locator("#form")).to_be_hidden()
-    expect(page.locator("#entry")).to_be_hidden()
+    expect(page.locator("#key-entry")).to_be_hidden()
     assert gateway.keys == []
 
 
 def test_an_open_api_is_not_asked_for_with_a_key(page: Page, gateway: Gateway):
     gateway.serve(Settings())
     expect(page.locator("#alert")).to_contain_text("Forbidden")  # As whatever the API says of itself.
-    expect(page.locator("#entry")).to_be_hidden()
+    expect(page.locator("#key-entry")).to_be_hidden()
     assert set(gateway.keys) == {None}
 
 

@@ -150,7 +150,7 @@ def test_a_products_days_and_hours_are_shown(page: Page, site: Site, unique: str
     trend = page.get_by_role("region", name=unique)
     expect(trend.locator("#trend-sum")).to_have_text("900,000ordered in the last 7 days")
     expect(trend.locator("#readout")).to_contain_text("Today: 900,000. Busiest hour:")
-    trend.get_by_text("The numbers as a table").click()
+    trend.get_by_text("Show as a table").click()
     rows = trend.locator("tbody tr")
     expect(rows).to_have_count(7)
     expect(rows.first.locator("td").first).to_have_text("900,000")
@@ -248,12 +248,12 @@ def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, 
     page.goto(local.url)
     expect(light).not_to_have_text("Connecting …")
     page.route("**/totals?**", lambda route: route.abort())
-    expect(page.get_by_role("alert").first).to_contain_text("The API cannot be reached.")
-    expect(light).to_have_text(re.compile(r"^The server has been out of reach since \d\d:\d\d$"))
+    expect(page.get_by_role("alert").first).to_contain_text("The server cannot be reached.")
+    expect(light).to_have_text(re.compile(r"^No connection to the server since \d\d:\d\d$"))
     expect(status).to_have_attribute("data-light", "red")
     page.unroute("**/totals?**")
     expect(page.locator("#alert")).to_be_hidden()
-    expect(light).not_to_contain_text("out of reach")
+    expect(light).not_to_contain_text("No connection")
     expect(status).not_to_have_attribute("data-light", "red")
 
 
@@ -262,7 +262,7 @@ def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, 
     [
         (500, '{"Code": "InternalServerError", "Message": "An internal server error occurred."}', "An internal server"),
         (429, '{"message": "Too Many Requests"}', "Too Many Requests"),
-        (502, "<html>Bad gateway</html>", "The API answered with an error (502)."),
+        (502, "<html>Bad gateway</html>", "The server returned an error (502)."),
     ],
 )
 def test_an_error_of_the_api_is_shown_as_people_can_read_it(page: Page, local: Site, status: int, body: str, said: str):
@@ -279,7 +279,7 @@ def test_an_order_whose_answer_was_lost_is_placed_once(page: Page, local: Site, 
     page.goto(local.url)
     page.route("**/orders", lose_the_answer)
     place(page, unique, 3)
-    expect(page.locator("#form-problem")).to_contain_text("Press again to be sure")
+    expect(page.locator("#form-problem")).to_contain_text("again to make sure")
     page.unroute("**/orders")
     page.get_by_role("button", name="Place order").click()
     expect(page.locator("#placed li").first).to_contain_text("Counted after")
@@ -363,7 +363,7 @@ def test_it_is_accessible_and_fits_in_every_look(
     page.goto(local.url)
     place(page, " ", 0)
     expect(page.locator("#product-problem")).to_be_visible()
-    page.get_by_text("The numbers as a table").click()
+    page.get_by_text("Show as a table").click()
     expect(page.locator("tbody tr")).to_have_count(7)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     found = Axe().run(page)
@@ -376,5 +376,5 @@ def test_it_works_without_a_slash_at_the_end_of_the_address(page: Page, deployed
     place(page, unique, 1)
     expect(page.locator("#placed li").first).to_contain_text("Counted after")
     assert (
-        page.get_by_role("link", name="The API’s description").evaluate("a => a.href") == f"{deployed.url}openapi.json"
+        page.get_by_role("link", name="API description").evaluate("a => a.href") == f"{deployed.url}openapi.json"
     )

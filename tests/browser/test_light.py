@@ -38,7 +38,7 @@ def milliseconds(seconds_ago: float) -> int:
     return round((NOW.timestamp() - seconds_ago) * 1000)
 
 
-LOST = {"lost": {"text": "The server has been out of reach since {time}", "since": milliseconds(33)}}
+LOST = {"lost": {"text": "No connection to the server since {time}", "since": milliseconds(33)}}
 OLD_TOTAL, NEW_TOTAL, FOREIGN_TOTAL = [{"updatedAt": ago(90)}], [{"updatedAt": ago(3)}], [{"updatedAt": None}]
 
 CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
@@ -53,7 +53,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
     "a report cannot be read, and it is quiet": ({"totals": OLD_TOTAL}, "grey", "Quiet since {time}", 90),
     "nothing counted ever": ({}, "grey", "No order has been counted yet", None),
     "a total without a time": (
-        {"totals": FOREIGN_TOTAL}, "grey", "It is not known when orders were last counted", None,
+        {"totals": FOREIGN_TOTAL}, "grey", "Time of the last counted order unknown", None,
     ),
     "an order waits 4.9 s": ({"waitedSeconds": 4.9, "freshness": report("current", 0.4, 3)},
         "green", "Live · at most 1 s behind", 3),
@@ -65,25 +65,25 @@ CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
         "amber", "An order from this page has waited 2 min to be counted", None),
     "within a backlog": ({"freshness": report("catchingUp", 42, 3)}, "amber", "Catching up · 42 s behind", 3),
     "switched off within a backlog": ({"freshness": report("catchingUp", 42, 40)},
-        "amber", "Nothing counted since {time}; orders may wait", 40),
+        "amber", "Nothing counted since {time}; orders may be waiting", 40),
     "after a backlog": ({"freshness": report("current", 42, 3)},
         "green", "Caught up at {time} · was 42 s behind", 3),
     "20 s after a backlog": ({"freshness": report("current", 42, 20)},
         "grey", "Caught up at {time} · was 42 s behind", 20),
     "a minute after a backlog": ({"freshness": report("current", 42, 60)}, "grey", "Quiet since {time}", 60),
     "failing": ({"freshness": report("failing", 42, 3, 60)},
-        "red", "Counting has failed since {time}; orders wait", 60),
+        "red", "Counting has failed since {time}; orders are waiting", 60),
     "failing, and an order waits": ({"freshness": report("failing", 42, 3, 60), "waitedSeconds": 7},
         "amber", "Counting has failed since {time}; an order from this page has waited 7 s to be counted", 60),
     "failed an hour ago, and nothing since": ({"freshness": report("failing", 42, 3600, 3660)},
-        "red", "Counting has failed since {time}; orders wait", 3660),
+        "red", "Counting has failed since {time}; orders are waiting", 3660),
     "failing, while another shard's total is new": (
         {"freshness": report("failing", 42, 3, 60), "totals": NEW_TOTAL},
-        "red", "Counting has failed since {time}; orders wait", 60),
+        "red", "Counting has failed since {time}; orders are waiting", 60),
     "out of reach": ({**LOST, "freshness": report("current", 0.4, 3)},
-        "red", "The server has been out of reach since {time}", 33),
+        "red", "No connection to the server since {time}", 33),
     "out of reach, and an order waits": ({**LOST, "waitedSeconds": 7},
-        "red", "The server has been out of reach since {time}", 33),
+        "red", "No connection to the server since {time}", 33),
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
     page: Page, site: Site, stack: Stack, unique: str
 ):
     status, light, news = page.locator("#status"), page.locator("#status-text"), page.locator("#status-news")
-    order_status = page.locator("#placed .standing").first
+    order_status = page.locator("#placed .order-status").first
     page.goto(site.url)
     expect(light).not_to_have_text("Connecting …")
     with stream_off(stack):
@@ -182,7 +182,7 @@ def test_a_server_that_does_not_answer_is_not_called_live(page: Page, local: Sit
     page.goto(local.url)
     expect(page.locator("#status-text")).not_to_have_text("Connecting …")
     page.route("**/totals?**", lambda route: None)
-    expect(page.locator("#status-text")).to_have_text(re.compile(r"^No answer from the server since \d\d:\d\d$"))
+    expect(page.locator("#status-text")).to_have_text(re.compile(r"^No response from the server since \d\d:\d\d$"))
     expect(page.locator("#status")).to_have_attribute("data-light", "red")
     page.unroute_all(behavior="ignoreErrors")
 
