@@ -76,7 +76,7 @@ class Run:
             interceptor = RequestInterceptor()
             loaded = [delivery.load(name, emulator) for name in contenders.NAMES]
             results |= {
-                "contenders": {each.name: {"title": each.title, "origin": each.origin} for each in loaded},
+                "contenders": {each.name: {"title": each.title} for each in loaded},
                 "compared": self._compared(),
                 "correctness": self._correctness(loaded, interceptor),
                 "container": self._container(),

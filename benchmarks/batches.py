@@ -5,8 +5,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+from benchmarks.capacity import Usage
 from benchmarks.delivery import Contender
-from benchmarks.interceptor import RequestInterceptor, Usage
+from benchmarks.interceptor import RequestInterceptor
 from benchmarks.records import OrdersStream, Record, event
 
 Kind = Literal["new", "amended", "redelivered"]

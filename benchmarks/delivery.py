@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from benchmarks import contenders
 from infrastructure.tables import key_schema
 from localcloud.emulator import Emulator
 
@@ -36,7 +37,6 @@ class Contender(NamedTuple):
 
     name: str
     title: str
-    origin: str  # Where the approach comes from, for the report.
     handler: Callable[[Any, Any], Any]
     total: tuple[str, str, str]  # Where the total is: table, key attribute, attribute.
     emulator: Emulator
@@ -64,8 +64,7 @@ def load(name: str, emulator: Emulator) -> Contender:
     dynamodb = emulator.client("dynamodb")
     for table, key in module.TABLES.items():
         dynamodb.create_table(**create_parameters(table, key))
-    title, _, origin = str(module.__doc__).partition("\n\n")
-    return Contender(name, title, " ".join(origin.split()), module.handler, module.TOTAL, emulator)
+    return Contender(name, contenders.describe(name).title, module.handler, module.TOTAL, emulator)
 
 
 def create_parameters(table: str, key: tuple[str, ...]) -> dict[str, Any]:

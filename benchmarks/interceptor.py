@@ -1,34 +1,22 @@
 """Intercept the DynamoDB requests of a handler: count what they consume, lose a response, or crash the handler.
 
-This uses botocore's events on the default boto3 session, from which all contenders' clients are created.
+This uses botocore's events on the default boto3 session.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 import botocore.session
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-# All items here are below 1 KB: a write consumes 1 unit, and 2 in a transaction. A write that its condition rejects
-# consumes the same (Developer Guide, "DynamoDB read and write operations" and "Managing complex workflows with
-# DynamoDB transactions"), but the error response does not include it.
-UNITS_PER_REJECTED_WRITE = 1
-UNITS_PER_REJECTED_ACTION = 2
+from benchmarks.capacity import Usage, consumed
 
 
 class Crash(BaseException):
     """The end of the handler's process. A handler cannot catch it with `except Exception`."""
-
-
-class Usage(NamedTuple):
-    """The requests that were sent, and the capacity that they consumed."""
-
-    requests: int = 0  # HTTP requests: botocore's retries count too.
-    write_units: float = 0
-    read_units: float = 0
 
 
 class RequestInterceptor:
@@ -102,35 +90,3 @@ class RequestInterceptor:
             total.write_units + more.write_units,
             total.read_units + more.read_units,
         )
-
-
-def consumed(operation: str, parameters: Any, result: Any) -> Usage:
-    """Return the capacity that a request consumed.
-
-    Take it from the result if it is there, and otherwise calculate it by DynamoDB's rules. Raise ValueError for an
-    error whose price is not known.
-    """
-    if "Error" in result:
-        return Usage(write_units=units_of_rejection(operation, parameters, result["Error"]["Code"]))
-    if operation == "BatchGetItem":
-        return Usage(read_units=units_of_batch_get(parameters))
-    capacity = result["ConsumedCapacity"]
-    total = sum(each["CapacityUnits"] for each in (capacity if isinstance(capacity, list) else [capacity]))
-    return Usage(read_units=total) if operation == "GetItem" else Usage(write_units=total)
-
-
-def units_of_batch_get(parameters: Any) -> float:
-    """Return the read units of a BatchGetItem, which the emulator does not report: the sum over its keys."""
-    return sum(
-        len(request["Keys"]) * (1.0 if request.get("ConsistentRead") else 0.5)
-        for request in parameters["RequestItems"].values()
-    )
-
-
-def units_of_rejection(operation: str, parameters: Any, code: str) -> int:
-    """Return the write units of a request that a condition rejected."""
-    if code == "ConditionalCheckFailedException":
-        return UNITS_PER_REJECTED_WRITE
-    if code == "TransactionCanceledException":
-        return UNITS_PER_REJECTED_ACTION * len(parameters["TransactItems"])
-    raise ValueError(f"{operation} failed with {code}. Add the units that it consumes to benchmarks/interceptor.py.")

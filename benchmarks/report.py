@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmarks import costs
+from benchmarks import contenders, costs
 
 Results = dict[str, Any]
 Row = dict[str, Any]
@@ -51,7 +51,7 @@ def text(results: Results) -> str:
         "## A Lambda container of Order Totals",
         container_table(results),
         "## The contenders",
-        "\n".join(f"- **{each['title']}**: {each['origin']}" for each in results["contenders"].values()),
+        "\n".join(f"- **{each.title}**: {each.origin}" for each in map(contenders.describe, results["contenders"])),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,8 +1,8 @@
-"""`make scale`: what backfill and audit take as orders grow, measured on the emulator.
+"""`make scale`: measure backfill and audit at growing numbers of orders, on the emulator.
 
-Each job runs by the app's own function in a process of its own, on an emulator of its own. Measured are time, CPU,
-requests, write units as the emulator reports them, read units by DynamoDB's rules, and the most memory that the
-process ever had. Times are those of the emulator on this machine and say nothing of AWS; all else does.
+Each job runs by the app's own function, in a new process. Each number of orders has an emulator of its own. The table
+shows time, CPU, requests, write and read units, and the peak memory of the process. Times are those of the emulator on
+this machine and do not apply to AWS; the other columns do.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.delivery import Context
+from benchmarks.interceptor import RequestInterceptor
 from infrastructure.local_stage import root_environment
 from infrastructure.tables import all_tables, create_parameters
 from localcloud.emulator import Emulator
@@ -26,139 +28,73 @@ from localcloud.servers import PROJECT, clean_environment
 
 SIZES = [10_000, 100_000]
 PRODUCTS = 500
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "backfill": ("backfill", {}),
-    "backfill, again": ("backfill", {}),
-    "audit": ("audit", {}),
-}
-BATCH = 25  # API reference, BatchWriteItem.
+RUNS = {"backfill": "backfill", "backfill, again": "backfill", "audit": "audit"}
+"""The job of each row of the table, by the row's name."""
+BATCH_WRITE_MAX = 25  # API reference, BatchWriteItem.
+INVOCATION_SECONDS = 900.0  # Lambda's longest timeout.
 MIB = 1024 * 1024
 
 
-# --- In the process that is measured -------------------------------------------------------------
+# --- In the measured process ---------------------------------------------------------------------
 
 
-class Context:
-    """A Lambda context of an invocation with all the time there is."""
+def measure(job: str) -> dict[str, Any]:
+    """Run a job to its end; return the figures."""
+    interceptor = RequestInterceptor()
+    import app  # Reads the environment, and creates its clients from the interceptor's session.
 
-    def get_remaining_time_in_millis(self) -> int:
-        """Lambda's longest timeout."""
-        return 900_000
-
-
-class Meter:
-    """Counts a client's requests and the capacity that they take."""
-
-    def __init__(self, client: Any) -> None:
-        self.units: dict[str, float] = {"requests": 0, "write": 0, "read": 0}
-        self._asked: dict[str, Any] = {}
-        self._consistent = True
-        client.meta.events.register("provide-client-params.dynamodb", self._ask)
-        client.meta.events.register("after-call.dynamodb", self._note)
-
-    def _ask(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
-        self._asked = params.get("RequestItems", {})
-        self._consistent = any(
-            each["ConsistentRead"] for each in [params, *self._asked.values()] if "ConsistentRead" in each
-        )
-        return {**params, "ReturnConsumedCapacity": "TOTAL"}
-
-    def _note(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
-        self.units["requests"] += 1
-        if model.name in ("TransactWriteItems", "UpdateItem"):
-            consumed = parsed.get("ConsumedCapacity", [])
-            self.units["write"] += sum(part["CapacityUnits"] for part in _list(consumed))
-        elif model.name == "Scan":
-            self._read(sum(map(item_bytes, parsed["Items"])))
-        elif model.name == "BatchGetItem":
-            for table, items in parsed["Responses"].items():
-                for each in items:
-                    self._read(item_bytes(each))
-                self._read(0, times=len(self._asked[table]["Keys"]) - len(items))
-
-    def _read(self, size: int, times: int = 1) -> None:
-        """ministack 1.5.33 does not say what a BatchGetItem takes, so this is by the rules of DynamoDB.
-
-        Developer Guide, "Read consumption": 4 KB a unit, half of one where the read need not be consistent, and
-        at least one. Each item of a BatchGetItem is rounded up by itself, those of a Scan together.
-        """
-        self.units["read"] += times * max(1, -(-size // 4096)) * (1 if self._consistent else 0.5)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def item_bytes(value: Any) -> int:
-    """The size of an item, or of an attribute's value, as DynamoDB reckons it (Developer Guide, "Item sizes")."""
-    kinds = {"S", "N", "BOOL", "NULL", "L", "M"}
-    if not (isinstance(value, dict) and len(value) == 1 and kinds.issuperset(value)):
-        return sum(len(name.encode()) + item_bytes(each) for name, each in value.items())
-    ((kind, content),) = value.items()
-    if kind == "S":
-        return len(content.encode())
-    if kind == "N":
-        return 1 + (len(content) + 1) // 2
-    if kind == "L":
-        return 3 + sum(1 + item_bytes(each) for each in content)
-    return 3 + len(content) + item_bytes(content) if kind == "M" else 1
-
-
-def measure(job: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Runs a job to its end and says what it has taken."""
-    import app  # It reads the environment.
-
-    meter = Meter(app.dynamodb)
-    before = peak_bytes()
-    started, worked = time.monotonic(), time.process_time()
-    answer = getattr(app, job)(event, Context())
-    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - worked
-    assert answer["done"], "It did not come to its end in one invocation."
-    del answer["cursor"]
+    peak_before = peak_bytes()
+    started, cpu_started = time.monotonic(), time.process_time()
+    with interceptor.counting():
+        result = getattr(app, job)({}, Context(INVOCATION_SECONDS))
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
+    if not result["done"]:
+        raise RuntimeError(f"{job} did not finish in one invocation. Measure fewer orders.")
     return {
         "seconds": seconds,
-        "cpu": cpu_seconds,
-        "before": before,
-        "peak": peak_bytes(),
-        **meter.units,
-        "answer": answer,
+        "cpu_seconds": cpu_seconds,
+        "peak_before_bytes": peak_before,
+        "peak_bytes": peak_bytes(),
+        **interceptor.usage._asdict(),
     }
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has ever had."""
+    """Return the peak memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-# --- Around it -----------------------------------------------------------------------------------
+# --- In the command's process --------------------------------------------------------------------
 
 
-def measured(emulator: Emulator, job: str, event: dict[str, Any]) -> dict[str, Any]:
-    """`measure` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "--job", job, "--event", json.dumps(event)],
+def measure_in_new_process(emulator: Emulator, job: str) -> dict[str, Any]:
+    """Run `measure` in a new process; return the figures."""
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", "--job", job],
         env={**clean_environment(), **root_environment(emulator.endpoint_url)},
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return figures
 
 
 def fill(dynamodb: Any, orders: int) -> None:
-    """Makes the tables and writes orders of the kind that a shop has, over some days."""
+    """Create the tables and write orders of many products, over 20 days."""
     for table in all_tables("local"):
         dynamodb.create_table(**create_parameters(table))
-    for start in range(0, orders, BATCH):
-        requests = [{"PutRequest": {"Item": order(number)}} for number in range(start, min(start + BATCH, orders))]
+    for start in range(0, orders, BATCH_WRITE_MAX):
+        requests = [
+            {"PutRequest": {"Item": order(number)}} for number in range(start, min(start + BATCH_WRITE_MAX, orders))
+        ]
         dynamodb.batch_write_item(RequestItems={"OrdersTable": requests})
 
 
 def order(number: int) -> dict[str, Any]:
-    """An order with an id of a ULID's length."""
+    """Return an order's item, with an id of the length of a ULID."""
     return {
         "OrderID": {"S": f"01JD{number:022}"},
         "Product": {"S": f"Product {number % PRODUCTS}"},
@@ -168,41 +104,40 @@ def order(number: int) -> dict[str, Any]:
 
 
 def rows(sizes: Iterable[int], console: Console) -> Iterable[list[str]]:
-    """The table's rows, as they are measured."""
+    """Yield the rows of the table as they are measured."""
     for size in sizes:
         with Emulator() as emulator:
             with console.status(f"Writing {size:,} orders"):
                 fill(emulator.client("dynamodb"), size)
-            for name, (job, event) in RUNS.items():
+            for name, job in RUNS.items():
                 with console.status(f"{name}, {size:,} orders"):
-                    figures = measured(emulator, job, event)
+                    figures = measure_in_new_process(emulator, job)
                 yield row(name, size, figures)
 
 
 def row(name: str, size: int, figures: dict[str, Any]) -> list[str]:
-    """One measurement."""
+    """Format one measurement."""
     return [
         name,
         f"{size:,}",
         f"{figures['seconds']:.1f} s",
-        f"{figures['cpu'] / size * 1e6:.0f} µs",
+        f"{figures['cpu_seconds'] / size * 1e6:.0f} µs",
         f"{figures['requests']:,}",
-        f"{figures['write'] / size:.3f}",
-        f"{figures['read'] / size:.3f}",
-        f"{figures['peak'] / MIB:.0f} MiB",
-        f"{(figures['peak'] - figures['before']) / MIB:.0f} MiB",
+        f"{figures['write_units'] / size:.3f}",
+        f"{figures['read_units'] / size:.3f}",
+        f"{figures['peak_bytes'] / MIB:.0f} MiB",
+        f"{(figures['peak_bytes'] - figures['peak_before_bytes']) / MIB:.0f} MiB",
     ]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="make scale", description="Measures backfill and audit on the emulator.")
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="make scale", description="Measure backfill and audit on the emulator.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of orders")
-    parser.add_argument("--job", choices=["backfill", "audit"], help=argparse.SUPPRESS)
-    parser.add_argument("--event", type=json.loads, default={}, help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    if asked.job:
-        print(json.dumps(measure(asked.job, asked.event)))
+    parser.add_argument("--job", choices=sorted(set(RUNS.values())), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.job:
+        print(json.dumps(measure(options.job)))
         return 0
     console = Console(width=120)
     table = Table(title=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ministack")
@@ -215,11 +150,11 @@ def main(arguments: list[str] | None = None) -> int:
         "WRU/order",
         "RRU/order",
         "peak memory",
-        "of it the job's",
+        "job's share",
     )
     for name in names:
         table.add_column(name, justify="left" if name == "job" else "right")
-    for each in rows(asked.sizes, console):
+    for each in rows(options.sizes, console):
         table.add_row(*each)
     console.print(table)
     return 0

@@ -1,9 +1,27 @@
 """The stream handlers that `make bench` compares, each written as its users write it.
 
-Each contender is a module. The first line of its docstring is its title and the rest says where it comes from.
-`TABLES` has the key attributes of its tables by name, `TOTAL` says where its total is (table, key attribute,
-attribute), and `handler(event, context)` is the Lambda handler. Clients are created on import, as in Lambda.
+Each contender is a module. The first line of its docstring is its title; the rest says where it comes from. `TABLES`
+has the key attributes of its tables by name, `TOTAL` says where its total is (table, key attribute, attribute), and
+`handler(event, context)` is the Lambda handler. Clients are created on import, as in Lambda.
 """
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
 
 NAMES = ("ours", "update_item", "guidance", "powertools", "marker")
 """All contenders, Order Totals first."""
+
+
+class Description(NamedTuple):
+    """A contender's title, and where it comes from."""
+
+    title: str
+    origin: str
+
+
+def describe(name: str) -> Description:
+    """Read a contender's docstring from its source. Importing the module would create its clients."""
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    title, _, origin = str(ast.get_docstring(ast.parse(source))).partition("\n\n")
+    return Description(title, " ".join(origin.split()))

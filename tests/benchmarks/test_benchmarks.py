@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import contenders, report
-from benchmarks.interceptor import consumed
+from benchmarks.capacity import consumed
 
 PROJECT = Path(__file__).parents[2]
 OTHERS = [name for name in contenders.NAMES if name != "ours"]
@@ -160,13 +160,15 @@ def test_report_lists_order_totals_from_small_to_large_batches(results: Any):
 def test_report_and_charts_show_every_contender(folder: Path, results: Any):
     written = (folder / "bench.md").read_text(encoding="utf-8")
     assert (folder / "printed.txt").read_text(encoding="utf-8").startswith(written)
-    for contender in results["contenders"].values():
-        assert f"| {contender['title']} " in written
-        assert f"- **{contender['title']}**: {contender['origin']}" in written
+    assert list(results["contenders"]) == list(contenders.NAMES)
+    descriptions = [contenders.describe(name) for name in contenders.NAMES]
+    for title, origin in descriptions:
+        assert f"| {title} " in written
+        assert f"- **{title}**: {origin}" in written
     for name in ("bench.svg", "bench-growth.svg"):
         assert ElementTree.parse(folder / name).getroot().tag.endswith("svg")
     drawn = (folder / "bench.svg").read_text(encoding="utf-8")
-    assert all(contender["title"] in drawn for contender in results["contenders"].values())
+    assert all(title in drawn for title, _ in descriptions)
 
 
 def test_committed_report_and_charts_match_the_committed_results(tmp_path: Path):

@@ -1,0 +1,77 @@
+"""Capacity units that a DynamoDB request consumes.
+
+The emulator (ministack 1.5.33) reports write units, but not the units of rejected writes and BatchGetItem. Those, and
+the units of Scan, are calculated by DynamoDB's rules.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+READ_UNIT_BYTES = 4096  # Developer Guide, "Read consumption".
+# All items that are written conditionally are below 1 KB: a write consumes 1 unit, and 2 in a transaction. A rejected
+# one consumes the same (Developer Guide, "DynamoDB read and write operations" and "Managing complex workflows with
+# DynamoDB transactions").
+UNITS_PER_REJECTED_WRITE = 1
+UNITS_PER_REJECTED_ACTION = 2
+
+
+class Usage(NamedTuple):
+    """The requests that were sent, and the capacity that they consumed."""
+
+    requests: int = 0  # HTTP requests: botocore's retries count too.
+    write_units: float = 0
+    read_units: float = 0
+
+
+def consumed(operation: str, parameters: Any, result: Any) -> Usage:
+    """Return the capacity that a request consumed. Raise ValueError for an error whose price is not known."""
+    if "Error" in result:
+        return Usage(write_units=units_of_rejection(operation, parameters, result["Error"]["Code"]))
+    if operation == "BatchGetItem":
+        return Usage(read_units=units_of_batch_get(parameters, result))
+    if operation == "Scan":
+        return Usage(read_units=read_units(map(item_bytes, result["Items"]), parameters))
+    capacity = result["ConsumedCapacity"]
+    total = sum(each["CapacityUnits"] for each in (capacity if isinstance(capacity, list) else [capacity]))
+    return Usage(read_units=total) if operation == "GetItem" else Usage(write_units=total)
+
+
+def units_of_rejection(operation: str, parameters: Any, code: str) -> int:
+    """Return the write units of a request that a condition rejected."""
+    if code == "ConditionalCheckFailedException":
+        return UNITS_PER_REJECTED_WRITE
+    if code == "TransactionCanceledException":
+        return UNITS_PER_REJECTED_ACTION * len(parameters["TransactItems"])
+    raise ValueError(f"{operation} failed with {code}. Add the units that it consumes to benchmarks/capacity.py.")
+
+
+def units_of_batch_get(parameters: Any, result: Any) -> float:
+    """Return the read units of a BatchGetItem, which reads each key by itself, existing or not."""
+    units = 0.0
+    for table, request in parameters["RequestItems"].items():
+        items = result["Responses"].get(table, [])
+        sizes = [item_bytes(item) for item in items] + [0] * (len(request["Keys"]) - len(items))
+        units += sum(read_units([size], request) for size in sizes)
+    return units
+
+
+def read_units(sizes: Iterable[int], request: Any) -> float:
+    """Return the read units of items, in bytes, that are read together: at least 1, or 0.5 if eventually consistent."""
+    units = max(1, math.ceil(sum(sizes) / READ_UNIT_BYTES))
+    return units if request.get("ConsistentRead") else units / 2
+
+
+def item_bytes(value: Any) -> int:
+    """Return the size of an item or of an attribute's value (Developer Guide, "Item sizes")."""
+    kinds = {"S", "N", "BOOL", "NULL", "L", "M"}
+    if not (isinstance(value, dict) and len(value) == 1 and kinds.issuperset(value)):
+        return sum(len(name.encode()) + item_bytes(each) for name, each in value.items())
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "N":
+        return 1 + (len(content) + 1) // 2
+    if kind == "L":
+        return 3 + sum(1 + item_bytes(each) for each in content)
+    return 3 + len(content) + item_bytes(content) if kind == "M" else 1
