@@ -1,6 +1,6 @@
-"""The dashboard in a real browser, from the real API: as deployed, under its stage's path, and under `chalice local`.
+"""Fixtures for the dashboard in a real browser, served by the real API: as deployed, and under `chalice local`.
 
-Where there is no browser these tests are skipped, and the run's last lines say so; in CI that is a failure.
+Without a browser these tests are skipped, and the last lines of the output say so. In CI a missing browser fails them.
 """
 
 import os
@@ -23,14 +23,14 @@ from tests.e2e.http import Api
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 HERE = "tests/browser/"
-WAIT_SECONDS = 30.0  # For a slow machine; a wait ends as soon as it can.
+WAIT_SECONDS = 30.0  # Enough for a slow machine. Waits end as soon as their condition is met.
 
 expect.set_options(timeout=WAIT_SECONDS * 1000)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A chromium."""
+    """Run Chromium."""
     try:
         path = chromium.find_or_install()
     except chromium.NoBrowserError as error:
@@ -42,8 +42,8 @@ def browser() -> Iterator[Browser]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Says loudly that the dashboard has not been tested."""
-    # By the reports, for those also come from workers, in whose processes the fixtures are.
+    """Print a prominent warning if the dashboard was not tested."""
+    # From the reports, because the fixtures may have run in worker processes.
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if each.nodeid.startswith(HERE)]
     if skipped:
         _file, _line, reason = skipped[0].longrepr
@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packaged app."""
+    """Return the folder of the packaged app."""
     folder = tmp_path_factory.mktemp("build")
     package("local", folder)
     return folder
@@ -64,19 +64,19 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulator(browser: Browser) -> Iterator[Emulator]:
-    """An emulator of AWS for these tests alone; none is started without a browser."""
+    """Run an emulator for these tests only. It depends on `browser`, so that it is not started without one."""
     with Emulator() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def stack(emulator: Emulator, build: Path) -> Stack:
-    """The deployed app."""
+    """Deploy the app."""
     return deploy(emulator, build)
 
 
 class Site(NamedTuple):
-    """Where the dashboard is, with a slash at its end as people get it, and the API that it asks."""
+    """The dashboard's URL, with a trailing slash, and the API that it uses."""
 
     url: str
     api: Api
@@ -84,20 +84,20 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="session")
 def deployed(stack: Stack) -> Site:
-    """The dashboard behind API Gateway, at /api/."""
+    """Return the dashboard behind API Gateway, at /api/."""
     return Site(f"{stack.api_host_url}/", Api(stack.api_url))
 
 
 @pytest.fixture(scope="session")
 def local(emulator: Emulator, stack: Stack) -> Iterator[Site]:
-    """The dashboard under `chalice local`, at /, on the tables of the stack."""
+    """Run `chalice local` on the stack's tables, and return its dashboard, at /."""
     with ChaliceLocal(emulator) as running:
         yield Site(f"{running.url}/", Api(running.url))
 
 
 @pytest.fixture(params=["deployed", "local"])
 def site(request: pytest.FixtureRequest) -> Site:
-    """Both, one after the other."""
+    """Return each of the two sites in turn: a test with this fixture runs twice."""
     found: Site = request.getfixturevalue(request.param)
     return found
 
@@ -105,8 +105,8 @@ def site(request: pytest.FixtureRequest) -> Site:
 # --- Pages ---------------------------------------------------------------------------------------
 
 
-class Watched:
-    """A page, and all that went wrong in it without being seen."""
+class MonitoredPage:
+    """A page with a record of its requests and of its JavaScript and console errors."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.page: Page = context.new_page()
@@ -118,30 +118,30 @@ class Watched:
 
     @staticmethod
     def _is_bad(message: Any) -> bool:
-        # Chromium reports every answer of 4xx and 5xx, also those that the page deals with.
+        # Chromium also reports every 4xx and 5xx response, including those that the page handles.
         return message.type == "error" and not message.text.startswith("Failed to load resource")
 
 
 @pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
-    """A fresh page on a desktop, in which nothing may go wrong unseen."""
+def monitored(browser: Browser) -> Iterator[MonitoredPage]:
+    """Open a new page in desktop size. Fail at the end if it had errors."""
     context = browser.new_context(viewport=DESKTOP)
-    watched = Watched(context)
-    yield watched
+    monitored = MonitoredPage(context)
+    yield monitored
     context.close()
-    assert watched.errors == []
+    assert monitored.errors == []
 
 
 @pytest.fixture
-def page(watched: Watched) -> Page:
-    """That page."""
-    return watched.page
+def page(monitored: MonitoredPage) -> Page:
+    """Return the page of `monitored`."""
+    return monitored.page
 
 
 def wait_until(page: Page, condition: str) -> None:
     """Wait until a JavaScript expression is true in the page. Raise AssertionError after WAIT_SECONDS.
 
-    Playwright's own `wait_for_function` polls with `eval`, which the page's policy forbids.
+    Playwright's own `wait_for_function` uses `eval`, which the page's content security policy forbids.
     """
     end = time.monotonic() + WAIT_SECONDS
     while not page.evaluate(condition):
@@ -151,24 +151,24 @@ def wait_until(page: Page, condition: str) -> None:
 
 @pytest.fixture
 def unique() -> str:
-    """A text that no other test uses, for products."""
+    """Return a text that no other test uses, for products."""
     return uuid.uuid4().hex[:12]
 
 
-class Quantities:
-    """Quantities each of which is larger than all totals so far: with it a product comes first."""
+class TopQuantities:
+    """Rising quantities: an order with the next one puts its product at the top of the list."""
 
     def __init__(self) -> None:
-        self._most = 0
+        self._largest_total = 0
 
     def __call__(self, times: int = 1) -> int:
-        """The next one; `times` says to how many times as much a test will bring a total with it."""
-        quantity = self._most + 1000
-        self._most = quantity * times
+        """Return the next quantity. `times` is how often the test will order it in total."""
+        quantity = self._largest_total + 1000
+        self._largest_total = quantity * times
         return quantity
 
 
 @pytest.fixture(scope="session")
-def quantity_for_the_top() -> Quantities:
-    """Gives the next such quantity at each call."""
-    return Quantities()
+def top_quantity() -> TopQuantities:
+    """Return a callable that returns the next such quantity."""
+    return TopQuantities()

@@ -1,6 +1,6 @@
-"""`python -m tests.browser.screenshots`: takes the README's pictures of the dashboard anew, into docs/.
+"""`python -m tests.browser.screenshots`: take the README's screenshots of the dashboard and write them to docs/.
 
-From the deployed app in an emulator, with orders of some weeks, always the same ones up to now.
+The app runs in an emulator with orders of the last 30 days. They are random but the same in every run.
 """
 
 import random
@@ -37,7 +37,7 @@ DAYS = 30
 
 
 def orders(now: datetime) -> Iterator[dict[str, Any]]:
-    """Items of OrdersTable: more on working days, most of them around noon."""
+    """Yield items for OrdersTable: more on working days, and most of them around noon."""
     chance = random.Random(4)
     for back in range(DAYS):
         day = now - timedelta(days=back)
@@ -56,7 +56,7 @@ def orders(now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def seed(stack: Stack) -> int:
-    """Writes the orders; returns how many that are."""
+    """Write the orders and return their number."""
     puts = [{"PutRequest": {"Item": item}} for item in orders(datetime.now(UTC))]
     for start in range(0, len(puts), 25):
         batch = {stack.tables["OrdersTable"]: puts[start : start + 25]}
@@ -64,17 +64,17 @@ def seed(stack: Stack) -> int:
     return len(puts)
 
 
-def wait_until_counted(stack: Stack, wanted: int) -> None:
-    """Waits until the totals are those of so many orders."""
+def wait_until_counted(stack: Stack, expected: int) -> None:
+    """Wait until this number of orders is in the totals."""
     counted = -1
-    while counted < wanted:
+    while counted < expected:
         time.sleep(0.2)
         totals = stack.emulator.client("dynamodb").scan(TableName=stack.tables["AggregateTable"])["Items"]
         counted = sum(int(item["orderCount"]["N"]) for item in totals)
 
 
 def take(browser: Browser, url: str, scheme: Literal["light", "dark"], path: Path) -> None:
-    """A picture of the page with an order just placed in it."""
+    """Place an order in the page and take a screenshot of it."""
     context = browser.new_context(viewport={"width": 1180, "height": 760}, color_scheme=scheme, device_scale_factor=1.5)
     page = context.new_page()
     page.goto(url)
@@ -92,7 +92,7 @@ def take(browser: Browser, url: str, scheme: Literal["light", "dark"], path: Pat
 
 
 def main() -> None:
-    """The command."""
+    """Take all screenshots."""
     DOCS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Emulator() as emulator:
         build = Path(folder) / "build"

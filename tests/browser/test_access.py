@@ -1,7 +1,7 @@
-"""The dashboard of a stage that is not open to everybody: it works with a key, and says so where it cannot work.
+"""The dashboard of a stage that needs keys or signatures: it works with a key, and says when it cannot work.
 
-The pages are the app's, of stages that want something with requests. What the API then does is played here, after
-what API Gateway answers (tests/e2e/test_access.py has the real one).
+The page is the app's own. The API is simulated here, with API Gateway's responses; tests/e2e/test_access.py tests the
+real one.
 """
 
 from collections.abc import Iterator
@@ -20,22 +20,22 @@ KEY = "a-key-that-is-good"
 TOTALS = '{"totals": [{"product": "Ink", "totalQuantity": 5, "orderCount": 1, "updatedAt": null}], "freshness": null}'
 
 
-class Gateway:
-    """Answers the page's requests as API Gateway does, and keeps their keys."""
+class FakeGateway:
+    """Respond to the page's requests like API Gateway, and record their keys."""
 
     def __init__(self, page: Page) -> None:
         self.keys: list[str | None] = []
         self._page = page
 
     def serve(self, access: Settings) -> None:
-        """Serves the page of a stage at URL, and goes there."""
+        """Serve the dashboard of a stage with these access settings at URL, and open it."""
         files = [(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES]
         served = dashboard.page(*files, access=access)
-        self._page.route(f"{URL}**", self._answer)
+        self._page.route(f"{URL}**", self._respond)
         self._page.route(URL, lambda route: route.fulfill(body=served.body, headers=dict(served.headers)))
         self._page.goto(URL)
 
-    def _answer(self, route: Route) -> None:
+    def _respond(self, route: Route) -> None:
         key = route.request.headers.get("x-api-key")
         self.keys.append(key)
         if key != KEY:
@@ -51,8 +51,8 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway(page: Page) -> Iterator[Gateway]:
-    yield Gateway(page)
+def gateway(page: Page) -> Iterator[FakeGateway]:
+    yield FakeGateway(page)
     page.unroute_all(behavior="ignoreErrors")
 
 
@@ -66,7 +66,7 @@ def place(page: Page) -> None:
     page.get_by_label("Quantity", exact=True).press("Enter")
 
 
-def test_where_a_key_is_wanted_it_asks_for_one_first_and_then_works(page: Page, gateway: Gateway):
+def test_page_asks_for_a_required_key_and_then_works(page: Page, gateway: FakeGateway):
     gateway.serve(Settings(Access.KEY, Access.KEY))
     expect(page.locator("#status-text")).to_have_text("Waiting for an API key")
     assert gateway.keys == []
@@ -77,7 +77,7 @@ def test_where_a_key_is_wanted_it_asks_for_one_first_and_then_works(page: Page, 
     assert set(gateway.keys) == {KEY}
 
 
-def test_a_wrong_key_is_said_to_be_one_and_can_be_mended(page: Page, gateway: Gateway):
+def test_wrong_key_is_reported_and_can_be_corrected(page: Page, gateway: FakeGateway):
     gateway.serve(Settings(Access.KEY, Access.OPEN))
     use_key(page, "guessed")
     expect(page.locator("#alert")).to_contain_text("This API key is not accepted.")
@@ -86,7 +86,7 @@ def test_a_wrong_key_is_said_to_be_one_and_can_be_mended(page: Page, gateway: Ga
     expect(page.locator("#alert")).to_be_hidden()
 
 
-def test_the_key_is_kept_nowhere_but_in_the_page(page: Page, gateway: Gateway):
+def test_key_is_stored_only_in_the_page(page: Page, gateway: FakeGateway):
     gateway.serve(Settings(Access.KEY, Access.KEY))
     use_key(page, KEY)
     expect(page.locator("#bars")).to_contain_text("Ink")
@@ -96,14 +96,14 @@ def test_the_key_is_kept_nowhere_but_in_the_page(page: Page, gateway: Gateway):
     expect(page.locator("#status-text")).to_have_text("Waiting for an API key")
 
 
-def test_where_only_writing_wants_a_key_placing_an_order_says_so(page: Page, gateway: Gateway):
+def test_placing_an_order_without_a_required_key_says_so(page: Page, gateway: FakeGateway):
     gateway.serve(Settings(Access.OPEN, Access.KEY))
     place(page)
     expect(page.locator("#form-problem")).to_contain_text("An API key is needed. Enter it above.")
     expect(page.locator("#curl")).to_contain_text("x-api-key", use_inner_text=False)
 
 
-def test_where_requests_are_to_be_signed_it_says_that_it_cannot_and_asks_for_nothing(page: Page, gateway: Gateway):
+def test_page_says_that_it_cannot_sign_requests_and_sends_none(page: Page, gateway: FakeGateway):
     gateway.serve(Settings(Access.IAM, Access.IAM))
     expect(page.locator("#alert")).to_contain_text("signed with AWS credentials")
     expect(page.locator("#placing-note")).to_contain_text("signed with AWS credentials")
@@ -112,14 +112,14 @@ def test_where_requests_are_to_be_signed_it_says_that_it_cannot_and_asks_for_not
     assert gateway.keys == []
 
 
-def test_an_open_api_is_not_asked_for_with_a_key(page: Page, gateway: Gateway):
+def test_page_of_an_open_api_sends_no_key(page: Page, gateway: FakeGateway):
     gateway.serve(Settings())
-    expect(page.locator("#alert")).to_contain_text("Forbidden")  # As whatever the API says of itself.
+    expect(page.locator("#alert")).to_contain_text("Forbidden")  # The API's own message.
     expect(page.locator("#key-entry")).to_be_hidden()
     assert set(gateway.keys) == {None}
 
 
-def test_the_field_for_the_key_can_be_used_by_everybody(page: Page, gateway: Gateway):
+def test_key_field_is_accessible(page: Page, gateway: FakeGateway):
     gateway.serve(Settings(Access.KEY, Access.KEY))
     expect(page.get_by_label("API key")).to_be_visible()
     found = Axe().run(page)

@@ -1,4 +1,4 @@
-"""The dashboard as its users have it: placing orders, seeing totals move, and what happens when things go wrong."""
+"""The dashboard from a user's view: placing orders, watching totals change, and handling errors."""
 
 import json
 import re
@@ -15,17 +15,17 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
-from tests.browser.conftest import DESKTOP, PHONE, Quantities, Site, Watched, wait_until
+from tests.browser.conftest import DESKTOP, PHONE, MonitoredPage, Site, TopQuantities, wait_until
 from tests.e2e.http import Api
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
-ONE_HOUR_SECONDS = 60
+TEST_SECONDS = 60
 
 
 def place(page: Page, product: str, quantity: object) -> None:
     page.get_by_label("Product", exact=True).fill(product)
     page.get_by_label("Quantity", exact=True).fill(str(quantity))
-    # Not with the mouse: what the page draws meanwhile can move the button from under it.
+    # Not with the mouse, because a redraw can move the button away from it.
     page.get_by_label("Quantity", exact=True).press("Enter")
 
 
@@ -35,13 +35,13 @@ def row(page: Page, product: str) -> Locator:
 
 
 def width(bar: Locator) -> float:
-    """A bar's share of its track, once it has stopped moving."""
+    """Return a bar's width as a share of its track, after its animation."""
     bar.evaluate("bar => Promise.all(bar.getAnimations().map(each => each.finished)).then(() => null)")
     return float(bar.evaluate("bar => bar.getBoundingClientRect().width / bar.parentElement.clientWidth"))
 
 
 def order(site: Site, product: str, quantity: int, **more: Any) -> str:
-    """Places an order beside the page, and waits until it has been counted."""
+    """Place an order through the API, wait until it is counted, and return its id."""
     order_id: str = site.api.post("/orders", {"product": product, "quantity": quantity, **more}).json["orderId"]
     while not site.api.get(f"/orders/{order_id}").json["counted"]:
         time.sleep(0.02)
@@ -51,10 +51,8 @@ def order(site: Site, product: str, quantity: int, **more: Any) -> str:
 # --- Placing orders and seeing them --------------------------------------------------------------
 
 
-def test_an_order_placed_in_the_page_moves_its_bar(
-    page: Page, site: Site, unique: str, quantity_for_the_top: Quantities
-):
-    quantity = quantity_for_the_top(times=4)
+def test_order_placed_in_the_page_changes_its_bar(page: Page, site: Site, unique: str, top_quantity: TopQuantities):
+    quantity = top_quantity(times=4)
     order(site, f"{unique} larger", 4 * quantity)
     page.goto(site.url)
     page.evaluate("window.notReloaded = true")
@@ -72,37 +70,33 @@ def test_an_order_placed_in_the_page_moves_its_bar(
     assert site.api.get(f"/totals/{unique}%20smaller").json["totalQuantity"] == 3 * quantity
 
 
-def test_the_products_stand_in_order_and_change_places(
-    page: Page, local: Site, unique: str, quantity_for_the_top: Quantities
-):
+def test_products_are_sorted_and_change_places(page: Page, local: Site, unique: str, top_quantity: TopQuantities):
     first, second = f"{unique} first", f"{unique} second"
-    order(local, second, quantity_for_the_top())
-    order(local, first, quantity_for_the_top())
+    order(local, second, top_quantity())
+    order(local, first, top_quantity())
     page.goto(local.url)
     names = page.locator("#bars .name")
     expect(names.nth(0)).to_have_text(first)
     expect(names.nth(1)).to_have_text(second)
     row(page, second).get_by_role("button").focus()
-    order(local, second, quantity_for_the_top(times=2))
+    order(local, second, top_quantity(times=2))
     expect(names.nth(0)).to_have_text(second)
     expect(row(page, second).get_by_role("button")).to_be_focused()
 
 
-def test_the_page_looks_again_within_two_seconds(
-    page: Page, local: Site, unique: str, quantity_for_the_top: Quantities
-):
+def test_page_refreshes_within_two_seconds(page: Page, local: Site, unique: str, top_quantity: TopQuantities):
     page.clock.install(time=0)
-    page.clock.pause_at(1000)  # From here on the page's time passes only in `run_for`.
+    page.clock.pause_at(1000)  # From now on the page's clock advances only in `run_for`.
     page.goto(local.url)
     expect(page.locator("#status")).not_to_have_text("Connecting …")
-    quantity = quantity_for_the_top()
+    quantity = top_quantity()
     order(local, unique, quantity)
     page.clock.run_for(2000)
     expect(row(page, unique)).to_contain_text(f"{quantity:,}")
 
 
-def test_the_page_asks_nothing_while_it_is_hidden(watched: Watched, local: Site):
-    page = watched.page
+def test_hidden_page_sends_no_requests(monitored: MonitoredPage, local: Site):
+    page = monitored.page
     page.add_init_script(
         "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true});"
         "const listen = document.addEventListener.bind(document);"
@@ -113,10 +107,10 @@ def test_the_page_asks_nothing_while_it_is_hidden(watched: Watched, local: Site)
     page.goto(local.url)
     expect(page.locator("#status")).not_to_have_text("Connecting …")
     page.evaluate("window.isHidden = true")
-    wait_until(page, "window.isWaiting === true")  # What was about to be asked is asked.
-    asked = len(watched.requests)
+    wait_until(page, "window.isWaiting === true")  # The last request has been sent.
+    request_count = len(monitored.requests)
     page.clock.run_for(30_000)
-    assert len(watched.requests) == asked
+    assert len(monitored.requests) == request_count
     with page.expect_request("**/totals?**"):
         page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
 
@@ -137,14 +131,14 @@ def test_more_products_can_be_shown(page: Page, local: Site, unique: str):
 
 @pytest.fixture
 def one_hour() -> None:
-    """Wait for the next hour if it is near, so that the whole test is in one hour of one day."""
+    """Wait for the next hour if it is less than a minute away, so that the test runs within one hour."""
     seconds_left = 3600 - time.time() % 3600
-    if seconds_left < ONE_HOUR_SECONDS:
+    if seconds_left < TEST_SECONDS:
         time.sleep(seconds_left)
 
 
 @pytest.mark.usefixtures("one_hour")
-def test_a_products_days_and_hours_are_shown(page: Page, site: Site, unique: str):
+def test_days_and_hours_of_a_product_are_shown(page: Page, site: Site, unique: str):
     order(site, unique, 900_000)
     page.goto(f"{site.url}#product={unique}")
     trend = page.get_by_role("region", name=unique)
@@ -162,7 +156,7 @@ def test_a_products_days_and_hours_are_shown(page: Page, site: Site, unique: str
 
 
 @pytest.mark.usefixtures("one_hour")
-def test_the_chart_is_read_with_the_keyboard(page: Page, local: Site, unique: str):
+def test_chart_can_be_read_with_the_keyboard(page: Page, local: Site, unique: str):
     order(local, unique, 7)
     total = local.api.get(f"/totals/{unique}/trend?days=7").json["days"][-1]
     hour = total["hours"].index(7)
@@ -181,9 +175,9 @@ def test_the_chart_is_read_with_the_keyboard(page: Page, local: Site, unique: st
     expect(readout).to_contain_text("Today: 7.")
 
 
-def test_a_product_is_chosen_with_the_keyboard(page: Page, local: Site, unique: str, quantity_for_the_top: Quantities):
-    order(local, f"{unique} next", quantity_for_the_top())
-    order(local, f"{unique} top", quantity_for_the_top())
+def test_product_can_be_chosen_with_the_keyboard(page: Page, local: Site, unique: str, top_quantity: TopQuantities):
+    order(local, f"{unique} next", top_quantity())
+    order(local, f"{unique} top", top_quantity())
     page.goto(local.url)
     row(page, f"{unique} top").get_by_role("button").focus()
     page.keyboard.press("Tab")
@@ -193,7 +187,7 @@ def test_a_product_is_chosen_with_the_keyboard(page: Page, local: Site, unique: 
     assert urlsplit(page.url).fragment == f"product={quote(f'{unique} next')}"
 
 
-def test_a_product_without_a_total_is_said_to_have_none(page: Page, local: Site, unique: str):
+def test_product_without_a_total_is_reported(page: Page, local: Site, unique: str):
     page.goto(f"{local.url}#product={unique}")
     expect(page.locator("#trend-problem")).to_have_text(f"Nothing has been counted for {unique} yet.")
     expect(page.locator("#chart")).to_be_hidden()
@@ -204,19 +198,19 @@ def test_a_product_without_a_total_is_said_to_have_none(page: Page, local: Site,
 
 @pytest.fixture
 def empty(browser: Browser, build: Path) -> Iterator[Site]:
-    """A dashboard on tables without orders."""
+    """Deploy the app without orders and return its dashboard."""
     with Emulator() as emulator:
         stack = deploy(emulator, build)
         yield Site(f"{stack.api_host_url}/", Api(stack.api_url))
 
 
-def test_without_orders_it_shows_the_line_to_start_with(page: Page, empty: Site):
+def test_page_without_orders_shows_a_curl_command_that_works(page: Page, empty: Site):
     page.goto(empty.url)
     expect(page.get_by_text("No order has been counted yet.")).to_be_visible()
-    line = page.locator("#curl").inner_text()
-    assert f"'{empty.url}orders'" in line
+    command = page.locator("#curl").inner_text()
+    assert f"'{empty.url}orders'" in command
     ran = subprocess.run(
-        ["/bin/sh", "-c", line.replace("curl ", "curl --silent --show-error --fail ", 1)],
+        ["/bin/sh", "-c", command.replace("curl ", "curl --silent --show-error --fail ", 1)],
         capture_output=True,
         text=True,
         check=False,
@@ -227,10 +221,10 @@ def test_without_orders_it_shows_the_line_to_start_with(page: Page, empty: Site)
     expect(page.get_by_text("No order has been counted yet.")).to_be_hidden()
 
 
-# --- When something is wrong ---------------------------------------------------------------------
+# --- Errors --------------------------------------------------------------------------------------
 
 
-def test_what_is_wrong_with_an_order_is_said_at_its_fields(page: Page, site: Site):
+def test_field_errors_are_shown_at_their_fields(page: Page, site: Site):
     page.goto(site.url)
     place(page, " ", "1.5")
     product, quantity = page.get_by_label("Product", exact=True), page.get_by_label("Quantity", exact=True)
@@ -243,7 +237,7 @@ def test_what_is_wrong_with_an_order_is_said_at_its_fields(page: Page, site: Sit
     expect(product).to_have_attribute("aria-invalid", "false")
 
 
-def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, local: Site):
+def test_unreachable_api_is_reported_and_retried(page: Page, local: Site):
     status, light = page.locator("#status"), page.locator("#status-text")
     page.goto(local.url)
     expect(light).not_to_have_text("Connecting …")
@@ -258,26 +252,26 @@ def test_while_the_api_cannot_be_reached_it_says_so_and_tries_again(page: Page, 
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "message"),
     [
         (500, '{"Code": "InternalServerError", "Message": "An internal server error occurred."}', "An internal server"),
         (429, '{"message": "Too Many Requests"}', "Too Many Requests"),
         (502, "<html>Bad gateway</html>", "The server returned an error (502)."),
     ],
 )
-def test_an_error_of_the_api_is_shown_as_people_can_read_it(page: Page, local: Site, status: int, body: str, said: str):
+def test_api_error_is_shown_as_readable_text(page: Page, local: Site, status: int, body: str, message: str):
     page.route("**/totals?**", lambda route: route.fulfill(status=status, body=body))
     page.goto(local.url)
-    expect(page.locator("#alert")).to_contain_text(said)
+    expect(page.locator("#alert")).to_contain_text(message)
 
 
-def test_an_order_whose_answer_was_lost_is_placed_once(page: Page, local: Site, stack: Stack, unique: str):
-    def lose_the_answer(route: Route) -> None:
+def test_order_whose_response_was_lost_is_placed_once(page: Page, local: Site, stack: Stack, unique: str):
+    def lose_the_response(route: Route) -> None:
         route.fetch()
         route.abort()
 
     page.goto(local.url)
-    page.route("**/orders", lose_the_answer)
+    page.route("**/orders", lose_the_response)
     place(page, unique, 3)
     expect(page.locator("#form-problem")).to_contain_text("again to make sure")
     page.unroute("**/orders")
@@ -285,18 +279,18 @@ def test_an_order_whose_answer_was_lost_is_placed_once(page: Page, local: Site, 
     expect(page.locator("#placed li").first).to_contain_text("Counted after")
     placed = stack.emulator.client("dynamodb").scan(TableName=stack.tables["OrdersTable"])["Items"]
     assert sum(item["Product"]["S"] == unique for item in placed) == 1
-    place(page, unique, 3)  # Again on purpose: another order.
+    place(page, unique, 3)  # A deliberate second order.
     expect(page.locator("#placed li")).to_have_count(2)
     assert local.api.get(f"/totals/{unique}").json["totalQuantity"] in (3, 6)
 
 
-# --- Safe ----------------------------------------------------------------------------------------
+# --- Security ------------------------------------------------------------------------------------
 
 
-def test_hostile_names_are_shown_and_not_obeyed(page: Page, site: Site, quantity_for_the_top: Quantities):
+def test_hostile_names_are_shown_as_text(page: Page, site: Site, top_quantity: TopQuantities):
     names = [HOSTILE, "</script><script>window.hacked=1</script>", "\"'><svg onload=window.hacked=1>", "\u202egnp.exe"]
     for name in names:
-        order(site, name, quantity_for_the_top(times=2))  # Twice, being placed for both sites.
+        order(site, name, top_quantity(times=2))  # Ordered twice, once for each site.
     page.goto(site.url)
     for name in names:
         expect(row(page, name).locator(".name")).to_have_text(name)
@@ -308,11 +302,11 @@ def test_hostile_names_are_shown_and_not_obeyed(page: Page, site: Site, quantity
     assert page.evaluate("window.hacked") is None
 
 
-def test_the_page_asks_its_own_host_alone(watched: Watched, site: Site, unique: str):
-    watched.page.goto(site.url)
-    place(watched.page, unique, 1)
-    expect(watched.page.locator("#placed li").first).to_contain_text("Counted after")
-    foreign = [url for url in watched.requests if not url.startswith((site.url, "data:"))]
+def test_page_sends_requests_only_to_its_own_host(monitored: MonitoredPage, site: Site, unique: str):
+    monitored.page.goto(site.url)
+    place(monitored.page, unique, 1)
+    expect(monitored.page.locator("#placed li").first).to_contain_text("Counted after")
+    foreign = [url for url in monitored.requests if not url.startswith((site.url, "data:"))]
     assert foreign == []
 
 
@@ -329,35 +323,35 @@ def test_the_page_asks_its_own_host_alone(watched: Watched, site: Site, unique: 
     ],
     ids=["script", "markup", "handler", "eval", "host", "frame"],
 )
-def test_the_policy_allows_only_what_the_page_has(browser: Browser, local: Site, attempt: str):
+def test_content_security_policy_blocks_injected_code(browser: Browser, local: Site, attempt: str):
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(local.url)
         page.evaluate(
             "window.violations = []; addEventListener('securitypolicyviolation', each => violations.push(each))"
         )
-        # Later, by a timer of the page's own: what a test has evaluated at once is not subject to the policy.
+        # From a timer in the page, because the policy does not apply to code that a test evaluates directly.
         page.evaluate(f"setTimeout(() => {{ {attempt} }})")
         wait_until(page, "violations.length > 0")
         page.mouse.click(5, 5)
         assert page.evaluate("window.hacked") is None
 
 
-def test_a_wait_in_the_page_works_under_the_policy(page: Page, local: Site):
+def test_wait_until_works_under_the_content_security_policy(page: Page, local: Site):
     page.goto(local.url)
     page.evaluate("setTimeout(() => { window.isLater = true }, 300)")
     wait_until(page, "window.isLater === true")
 
 
-# --- For everybody -------------------------------------------------------------------------------
+# --- Accessibility and layout --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_is_accessible_and_fits_in_every_look(
-    browser: Browser, local: Site, unique: str, quantity_for_the_top: Quantities, scheme: Any, viewport: Any
+def test_page_is_accessible_and_fits_every_viewport_and_colour_scheme(
+    browser: Browser, local: Site, unique: str, top_quantity: TopQuantities, scheme: Any, viewport: Any
 ):
-    order(local, f"{unique} {'very long name ' * 40}".strip(), quantity_for_the_top())
+    order(local, f"{unique} {'very long name ' * 40}".strip(), top_quantity())
     context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
     page.goto(local.url)
@@ -371,7 +365,7 @@ def test_it_is_accessible_and_fits_in_every_look(
     context.close()
 
 
-def test_it_works_without_a_slash_at_the_end_of_the_address(page: Page, deployed: Site, unique: str):
+def test_page_works_without_a_trailing_slash(page: Page, deployed: Site, unique: str):
     page.goto(deployed.url.rstrip("/"))
     place(page, unique, 1)
     expect(page.locator("#placed li").first).to_contain_text("Counted after")

@@ -1,4 +1,4 @@
-"""The dashboard's light: what it says of the counting, by itself and while the stream is switched off and on."""
+"""The dashboard's status light: its decision for each situation, and on the page while the stream is off and on."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def ago(seconds: float) -> str:
 
 
 def report(state: str, lag: float, measured: float, failing: float | None = None) -> dict[str, Any]:
-    """A report of `lag` seconds that is `measured` seconds old, of failures since `failing` seconds."""
+    """Return a lag report that was measured `measured` seconds ago, with failures since `failing` seconds ago."""
     failing_since = None if failing is None else ago(failing)
     return {"state": state, "lagSeconds": lag, "measuredAt": ago(measured), "failingSince": failing_since}
 
@@ -42,7 +42,7 @@ LOST = {"lost": {"text": "No connection to the server since {time}", "since": mi
 OLD_TOTAL, NEW_TOTAL, FOREIGN_TOTAL = [{"updatedAt": ago(90)}], [{"updatedAt": ago(3)}], [{"updatedAt": None}]
 
 CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
-    # What is known; the light's colour; its text; how many seconds ago its time is.
+    # Input; the light's colour; its text; how many seconds ago its time is.
     "just counted": ({"freshness": report("current", 0.4, 3)}, "green", "Live · at most 1 s behind", 3),
     "counted 9 s ago": ({"freshness": report("current", 1.2, 9)}, "green", "Live · at most 2 s behind", 9),
     "counted 10 s ago": ({"freshness": report("current", 0.4, 10)}, "grey", "Quiet since {time}", 10),
@@ -89,17 +89,17 @@ CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
 
 @pytest.fixture(scope="module")
 def blank(browser: Browser) -> Iterator[Page]:
-    """A page without a policy, in which the light's part of the script can run alone."""
+    """Open an empty page without a content security policy, in which the light's code can run alone."""
     with browser.new_context() as context:
         yield context.new_page()
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_light_says_what_is_known(blank: Page, case: str):
-    known, colour, text, time = CASES[case]
+def test_light_for_each_situation(blank: Page, case: str):
+    given, colour, text, time = CASES[case]
     (section,) = SECTION.findall(SCRIPT)
-    everything = {"now": milliseconds(0), "lost": None, "waitedSeconds": 0, "freshness": None, "totals": [], **known}
-    shown = blank.evaluate(f"(known) => {{ {section}; return light(known); }}", everything)
+    state = {"now": milliseconds(0), "lost": None, "waitedSeconds": 0, "freshness": None, "totals": [], **given}
+    shown = blank.evaluate(f"(state) => {{ {section}; return light(state); }}", state)
     assert (shown["colour"], shown["text"]) == (colour, text)
     assert shown["time"] == (None if time is None else milliseconds(time))
 
@@ -109,7 +109,7 @@ def test_the_light_says_what_is_known(blank: Page, case: str):
 
 @contextmanager
 def stream_off(stack: Stack) -> Iterator[None]:
-    """Switch the stream's event source mapping off, and on again at the end."""
+    """Disable the stream's event source mapping during the block."""
     functions, mapping = stack.emulator.client("lambda"), stack.stream_mapping["UUID"]
     functions.update_event_source_mapping(UUID=mapping, Enabled=False)
     try:
@@ -124,7 +124,7 @@ def place(page: Page, product: str) -> None:
 
 
 def shift_server_time(page: Page, site: Site, seconds: float) -> None:
-    """Let the totals' responses say that it is later."""
+    """Make the responses with totals claim a later time in their Date header."""
 
     def respond(route: Route) -> None:
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
@@ -133,10 +133,8 @@ def shift_server_time(page: Page, site: Site, seconds: float) -> None:
     page.route("**/totals?**", respond)
 
 
-def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
-    page: Page, site: Site, stack: Stack, unique: str
-):
-    status, light, news = page.locator("#status"), page.locator("#status-text"), page.locator("#status-news")
+def test_waiting_order_turns_the_light_amber_until_it_is_counted(page: Page, site: Site, stack: Stack, unique: str):
+    status, light, announcement = page.locator("#status"), page.locator("#status-text"), page.locator("#status-news")
     order_status = page.locator("#placed .order-status").first
     page.goto(site.url)
     expect(light).not_to_have_text("Connecting …")
@@ -145,14 +143,14 @@ def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
         expect(order_status).to_have_text("Placed. Waiting to be counted …")
         expect(light).to_have_text(re.compile(r"^An order from this page has waited \d+ s to be counted$"))
         expect(status).to_have_attribute("data-light", "amber")
-        # The seconds go on, and a screen reader is not told each of them.
-        announced, first = news.text_content(), light.text_content()
+        # The seconds advance, but a screen reader does not announce each of them.
+        announced, first = announcement.text_content(), light.text_content()
         expect(light).not_to_have_text(str(first))
         expect(light).to_contain_text("has waited")
-        expect(news).to_have_text(str(announced))
+        expect(announcement).to_have_text(str(announced))
     expect(order_status).to_have_text(re.compile(r"^Counted after \d+\.\d s$"))
     expect(light).to_have_text(re.compile(r"^Caught up at \d\d:\d\d · was \d+ s behind$"))
-    expect(news).to_have_text(re.compile(r"^Caught up at"))
+    expect(announcement).to_have_text(re.compile(r"^Caught up at"))
     expect(status).to_have_attribute("title", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"))
     shift_server_time(page, site, 90)
     expect(light).to_have_text(re.compile(r"^Quiet since \d\d:\d\d$"))
@@ -160,7 +158,7 @@ def test_an_order_that_waits_turns_the_light_amber_and_then_it_has_caught_up(
     page.unroute_all(behavior="wait")
 
 
-def test_the_light_is_green_for_orders_that_others_place_and_turns_grey_by_itself(page: Page, local: Site, unique: str):
+def test_light_is_green_for_orders_of_others_and_turns_grey_later(page: Page, local: Site, unique: str):
     status = page.locator("#status")
     page.goto(local.url)
     local.api.post("/orders", {"product": unique, "quantity": 1})
@@ -171,14 +169,14 @@ def test_the_light_is_green_for_orders_that_others_place_and_turns_grey_by_itsel
     page.unroute_all(behavior="wait")
 
 
-def test_the_browsers_own_clock_may_be_wrong(page: Page, local: Site, unique: str):
+def test_light_does_not_depend_on_the_browsers_clock(page: Page, local: Site, unique: str):
     page.clock.install(time=0)
     page.goto(local.url)
     local.api.post("/orders", {"product": unique, "quantity": 1})
     expect(page.locator("#status")).to_have_attribute("data-light", "green")
 
 
-def test_a_server_that_does_not_answer_is_not_called_live(page: Page, local: Site):
+def test_light_turns_red_if_the_server_does_not_respond(page: Page, local: Site):
     page.goto(local.url)
     expect(page.locator("#status-text")).not_to_have_text("Connecting …")
     page.route("**/totals?**", lambda route: None)
@@ -187,7 +185,7 @@ def test_a_server_that_does_not_answer_is_not_called_live(page: Page, local: Sit
     page.unroute_all(behavior="ignoreErrors")
 
 
-def test_orders_that_wait_stay_in_sight(page: Page, local: Site, stack: Stack, unique: str):
+def test_waiting_orders_stay_visible(page: Page, local: Site, stack: Stack, unique: str):
     page.goto(local.url)
     with stream_off(stack):
         for number in range(7):

@@ -1,8 +1,7 @@
-"""The real parts for end-to-end tests: one emulator with IAM enforced, the packaged app in it, `chalice local`.
+"""Fixtures for end-to-end tests: an emulator with IAM enforced, the packaged app deployed in it, and `chalice local`.
 
-They live for the whole run and are shared: a test takes products and order ids of its own (`unique`), and
-undoes what it changes in the stack. One that needs an emulator, a package or a deployment of its own makes it
-with localcloud's classes, as these fixtures do.
+All tests share them. So each test uses its own products and order ids (`unique`), and undoes changes to the stack. A
+test that needs its own emulator or deployment creates it with localcloud's classes, like these fixtures.
 """
 
 import time
@@ -24,7 +23,7 @@ STAGE = "local"
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packaged app: a folder with sam.json and deployment.zip."""
+    """Return the folder of the packaged app, with sam.json and deployment.zip."""
     folder = tmp_path_factory.mktemp("build")
     package(STAGE, folder)
     return folder
@@ -32,63 +31,66 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """A running emulator; `.client("dynamodb")` is root's client."""
+    """Run an emulator. Its `.client("dynamodb")` is the root user's client."""
     with Emulator() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def stack(emulator: Emulator, build: Path) -> Stack:
-    """The app, deployed with the generated policy: .functions, .tables, .invoke(), .log_entries()."""
+    """Deploy the app with its generated policy."""
     return deploy(emulator, build)
 
 
 @pytest.fixture(scope="session")
 def chalice_local(emulator: Emulator, stack: Stack) -> Iterator[ChaliceLocal]:
-    """A running `chalice local` on the stack's tables."""
+    """Run `chalice local` on the stack's tables."""
     with ChaliceLocal(emulator, stage=STAGE) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def api_url(stack: Stack) -> str:
-    """The API Gateway URL, without a slash at its end."""
+    """Return API Gateway's URL, without a trailing slash."""
     return stack.api_url
 
 
 @pytest.fixture(scope="session")
 def local_api_url(chalice_local: ChaliceLocal) -> str:
-    """The URL of `chalice local`, without a slash at its end."""
+    """Return the URL of `chalice local`, without a trailing slash."""
     return chalice_local.url
 
 
 @pytest.fixture(scope="session", params=["deployed", "chalice local"])
 def api(request: pytest.FixtureRequest) -> Api:
-    """The routes, once as deployed and once under `chalice local`: a test that takes this runs twice."""
+    """Return the API. A test with this fixture runs twice: as deployed, and under `chalice local`."""
     name = "api_url" if request.param == "deployed" else "local_api_url"
     return Api(request.getfixturevalue(name))
 
 
 @pytest.fixture(scope="session")
 def dynamodb(emulator: Emulator, stack: Stack) -> Any:
-    """Root's DynamoDB client, on the stack's tables."""
+    """Return the root user's DynamoDB client."""
     return emulator.client("dynamodb")
 
 
 @pytest.fixture
 def unique() -> str:
-    """A text that no other test uses, for products and order ids."""
+    """Return a text that no other test uses, for products and order ids."""
     return uuid.uuid4().hex[:12]
 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
-    """`eventually(ask, wanted)` asks until the answer is the wanted one, or until that is in vain, and returns it."""
+    """Return a function that polls: `eventually(read, expected)` calls `read()` until it returns `expected`.
 
-    def ask_until(ask: Callable[[], Any], wanted: Any, seconds: float = 20.0) -> Any:
+    It returns the last value, which differs from `expected` if the time has run out.
+    """
+
+    def poll(read: Callable[[], Any], expected: Any, seconds: float = 20.0) -> Any:
         end = time.monotonic() + seconds
-        while (answer := ask()) != wanted and time.monotonic() < end:
+        while (value := read()) != expected and time.monotonic() < end:
             time.sleep(0.05)
-        return answer
+        return value
 
-    return ask_until
+    return poll

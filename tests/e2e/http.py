@@ -1,4 +1,4 @@
-"""A small HTTP client for tests, which sends paths, headers and bodies just as they are given."""
+"""A small HTTP client for tests. It sends paths, headers and bodies unchanged."""
 
 import http.client
 import json
@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 TIMEOUT_SECONDS = 60
 
 
-class Answer(NamedTuple):
-    """What a server answered."""
+class Response(NamedTuple):
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
-    """By name in lower case."""
+    """Values by lower-case name."""
     body: bytes
 
     @property
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """The app's routes behind a URL without a slash at its end."""
+    """The app's routes below a URL, which has no trailing slash."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -36,8 +36,8 @@ class Api:
         body: Any = None,
         content_type: str | None = "application/json",
         headers: dict[str, str] | None = None,
-    ) -> Answer:
-        """Makes a request. The path goes as it is, percent-encoded by the caller; a body that is no bytes as JSON."""
+    ) -> Response:
+        """Send a request. The caller percent-encodes the path; a body other than bytes is sent as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent = dict(headers or {})
         if data is not None and content_type is not None:
@@ -45,19 +45,21 @@ class Api:
         connection = http.client.HTTPConnection(self._host, timeout=TIMEOUT_SECONDS)
         try:
             connection.request(method, self._prefix + path, data, sent)
-            answer = connection.getresponse()
-            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+            response = connection.getresponse()
+            return Response(
+                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            )
         finally:
             connection.close()
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> Response:
         return self("GET", path)
 
-    def post(self, path: str, body: Any, **how: Any) -> Answer:
+    def post(self, path: str, body: Any, **how: Any) -> Response:
         return self("POST", path, body, **how)
 
-    def put(self, path: str, body: Any, **how: Any) -> Answer:
+    def put(self, path: str, body: Any, **how: Any) -> Response:
         return self("PUT", path, body, **how)
 
-    def delete(self, path: str) -> Answer:
+    def delete(self, path: str) -> Response:
         return self("DELETE", path)

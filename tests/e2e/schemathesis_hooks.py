@@ -1,4 +1,4 @@
-"""What schemathesis is told besides schemathesis.toml."""
+"""Hooks for schemathesis, in addition to schemathesis.toml."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ import schemathesis
 
 @schemathesis.hook
 def filter_body(_context: Any, body: Any) -> bool:
-    """Leaves out 5.0: by JSON Schema it is an integer as good as 5, by the app's contract it is none."""
+    """Skip quantities such as 5.0: JSON Schema accepts them as integers, the API does not."""
     return not (isinstance(body, dict) and isinstance(body.get("quantity"), float))

@@ -1,6 +1,6 @@
-"""Who may call the API, as deployed: API Gateway lets through those who may, and nobody else gets anything written.
+"""Access to the deployed API with keys and with IAM: allowed callers get through, and others can read or write nothing.
 
-Two stages, in which reads and writes are guarded the one way and the other.
+The tests run on two stages: one needs keys to read and signatures to write, the other the reverse.
 """
 
 import http.client
@@ -20,7 +20,7 @@ from infrastructure.package import package
 from localcloud.chalice_local import ChaliceLocal
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, Template, deploy
-from tests.e2e.http import Answer, Api
+from tests.e2e.http import Api, Response
 from tests.projects import copy_project
 
 ORIGIN = "https://shop.example.com"
@@ -35,23 +35,23 @@ WRITES = [
 
 
 class Deployed(NamedTuple):
-    """A stack whose routes are guarded."""
+    """A stack whose routes need a key or a signature."""
 
     build: Path
     stack: Stack
     by_key: list[tuple[str, str, Any]]
-    """The requests that want a key ..."""
+    """The requests that need a key."""
     by_iam: list[tuple[str, str, Any]]
-    """... and those that want a signature."""
+    """The requests that need a signature."""
     iam_policy: str
-    """The output with the ARN of the policy that allows the latter, ..."""
+    """The stack output with the ARN of the policy that allows the signed requests."""
     other_policy: str
-    """... and of one that does not, if there is one."""
+    """The stack output with the ARN of the policy that does not allow them."""
 
 
 @pytest.fixture(scope="module", params=["keys to read", "keys to write"])
 def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """The app on an emulator of its own, on which nothing else is tried."""
+    """Deploy the app in a separate emulator."""
     folder = tmp_path_factory.mktemp("access")
     to_read = request.param == "keys to read"
     variables = {"CORS_ORIGIN": ORIGIN, "READ_ACCESS": "iam", "WRITE_ACCESS": "key"}
@@ -72,8 +72,8 @@ def api(deployed: Deployed) -> Api:
 
 
 @pytest.fixture(autouse=True)
-def nothing_but_the_order(deployed: Deployed) -> None:
-    """The table as it was before the first test."""
+def reset_orders(deployed: Deployed) -> None:
+    """Reset OrdersTable to the one order that every test starts with."""
     dynamodb = deployed.stack.emulator.client("dynamodb")
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "new"}})
     dynamodb.put_item(TableName="OrdersTable", Item=ORDER)
@@ -89,8 +89,8 @@ def key(deployed: Deployed) -> str:
     return value
 
 
-def signed(deployed: Deployed, request: tuple[str, str, Any], credentials: Credentials) -> Answer:
-    """Makes a request, signed as on AWS: for the API's host name, which is not to be resolved here."""
+def signed(deployed: Deployed, request: tuple[str, str, Any], credentials: Credentials) -> Response:
+    """Send a request signed for the API's host name, as on AWS, without resolving that name."""
     method, path, body = request
     url = urlsplit(deployed.stack.api_host_url + path)
     data = json.dumps(body) if body is not None else None
@@ -99,15 +99,15 @@ def signed(deployed: Deployed, request: tuple[str, str, Any], credentials: Crede
     SigV4Auth(credentials, "execute-api", REGION).add_auth(prepared)
     connection = http.client.HTTPConnection(HOST, url.port, timeout=60)
     connection.request(method, url.path, data, dict(prepared.headers))
-    answer = connection.getresponse()
-    body_read = answer.read()
+    response = connection.getresponse()
+    content = response.read()
     connection.close()
-    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body_read)
+    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
 
 
 @pytest.fixture
-def somebody(deployed: Deployed, unique: str) -> Iterator[Any]:
-    """`somebody(policy)` makes a user who has the policy of that output, or none; gives the user's credentials."""
+def make_user(deployed: Deployed, unique: str) -> Iterator[Any]:
+    """Return a function that makes a user with a policy from the stack outputs, or none, and returns credentials."""
     iam = deployed.stack.emulator.client("iam")
     made: list[tuple[str, str | None, str]] = []
 
@@ -129,70 +129,70 @@ def somebody(deployed: Deployed, unique: str) -> Iterator[Any]:
         iam.delete_user(UserName=name)
 
 
-# --- Without the right ---------------------------------------------------------------------------
+# --- Refused -------------------------------------------------------------------------------------
 
 
-def test_without_any_right_every_request_is_refused_and_nothing_written(deployed: Deployed, api: Api):
+def test_requests_without_key_or_signature_are_refused(deployed: Deployed, api: Api):
     for method, path, body in READS + WRITES:
         assert api(method, path, body).status == 403
     assert orders(deployed) == [ORDER]
 
 
-def test_a_key_that_there_is_not_is_refused(deployed: Deployed, api: Api):
+def test_unknown_key_is_refused(deployed: Deployed, api: Api):
     for method, path, body in deployed.by_key:
         assert api(method, path, body, headers={"x-api-key": "guessed" * 5}).status == 403
     assert orders(deployed) == [ORDER]
 
 
-def test_a_key_is_no_signature(deployed: Deployed, api: Api):
+def test_key_does_not_replace_a_signature(deployed: Deployed, api: Api):
     for method, path, body in deployed.by_iam:
         assert api(method, path, body, headers={"x-api-key": key(deployed)}).status == 403
     assert orders(deployed) == [ORDER]
 
 
-def test_a_user_whom_nobody_has_allowed_it_is_refused(deployed: Deployed, somebody: Any):
-    user = somebody(None)
+def test_user_without_a_policy_is_refused(deployed: Deployed, make_user: Any):
+    user = make_user(None)
     for request in deployed.by_iam:
         assert signed(deployed, request, user).status == 403
     assert orders(deployed) == [ORDER]
 
 
-def test_who_signs_with_the_wrong_secret_is_refused(deployed: Deployed, somebody: Any):
-    user = somebody(deployed.iam_policy)
+def test_signature_with_a_wrong_secret_is_refused(deployed: Deployed, make_user: Any):
+    user = make_user(deployed.iam_policy)
     for request in deployed.by_iam:
         assert signed(deployed, request, Credentials(user.access_key, "guessed" * 5)).status == 403
     assert orders(deployed) == [ORDER]
 
 
-def test_the_right_to_read_is_none_to_write_and_the_other_way_round(deployed: Deployed, somebody: Any):
-    user = somebody(deployed.other_policy)
+def test_read_policy_does_not_allow_writes_and_vice_versa(deployed: Deployed, make_user: Any):
+    user = make_user(deployed.other_policy)
     for request in deployed.by_iam:
         assert signed(deployed, request, user).status == 403
     assert orders(deployed) == [ORDER]
 
 
-# --- With it -------------------------------------------------------------------------------------
+# --- Allowed -------------------------------------------------------------------------------------
 
 
-def test_who_has_a_key_is_answered(deployed: Deployed, api: Api):
+def test_requests_with_a_key_succeed(deployed: Deployed, api: Api):
     statuses = [api(*request, headers={"x-api-key": key(deployed)}).status for request in deployed.by_key]
     assert set(statuses) <= {200, 201, 204}
 
 
-def test_who_is_allowed_it_is_answered(deployed: Deployed, somebody: Any):
-    user = somebody(deployed.iam_policy)
+def test_signed_requests_of_an_allowed_user_succeed(deployed: Deployed, make_user: Any):
+    user = make_user(deployed.iam_policy)
     statuses = [signed(deployed, request, user).status for request in deployed.by_iam]
     assert set(statuses) <= {200, 201, 204}
 
 
-def test_the_page_and_the_description_are_for_everybody(api: Api):
+def test_dashboard_and_description_are_public(api: Api):
     assert (api.get("/").status, api.get("/openapi.json").status) == (200, 200)
 
 
-# --- Besides -------------------------------------------------------------------------------------
+# --- Keys in logs, CORS, throttling --------------------------------------------------------------
 
 
-def test_no_key_is_in_the_package_or_in_a_log(deployed: Deployed, api: Api):
+def test_key_is_neither_in_the_package_nor_in_a_log(deployed: Deployed, api: Api):
     value = key(deployed)
     for method, path, body in deployed.by_key:
         api(method, path, body, headers={"x-api-key": value})
@@ -202,32 +202,32 @@ def test_no_key_is_in_the_package_or_in_a_log(deployed: Deployed, api: Api):
     assert value not in (deployed.build / "sam.json").read_text()
 
 
-def test_other_origins_pages_may_read_the_answers_if_the_stage_says_so(deployed: Deployed):
+def test_allowed_origin_can_read_responses(deployed: Deployed):
     assert Api(deployed.stack.api_url).get("/openapi.json").headers["access-control-allow-origin"] == ORIGIN
 
 
-def test_other_origins_pages_may_read_errors_too(deployed: Deployed, api: Api):
+def test_allowed_origin_can_read_errors(deployed: Deployed, api: Api):
     method = "GET" if deployed.by_key is READS else "DELETE"
-    answer = api(method, "/orders/none", headers={"x-api-key": key(deployed)})
-    assert (answer.status, answer.headers["access-control-allow-origin"]) == (404, ORIGIN)
-    assert answer.body.endswith(b"}\n")
+    response = api(method, "/orders/none", headers={"x-api-key": key(deployed)})
+    assert (response.status, response.headers["access-control-allow-origin"]) == (404, ORIGIN)
+    assert response.body.endswith(b"}\n")
 
 
 def test_callers_with_a_key_are_throttled(deployed: Deployed):
-    def slowly(template: Template) -> None:
+    def limit_to_one_request_per_second(template: Template) -> None:
         template["Parameters"]["KeyRequestsPerSecond"]["Default"] = "1"
         template["Parameters"]["KeyBurst"]["Default"] = "1"
 
-    stack = deploy(deployed.stack.emulator, deployed.build, change=slowly)
+    stack = deploy(deployed.stack.emulator, deployed.build, change=limit_to_one_request_per_second)
     method, path, body = deployed.by_key[0]
     headers = {"x-api-key": key(deployed)}
     assert 429 in [Api(stack.api_url)(method, path, body, headers=headers).status for _ in range(5)]
 
 
-def test_chalice_local_guards_nothing_but_answers_browsers_preflight_requests(deployed: Deployed, tmp_path: Path):
+def test_chalice_local_requires_no_key_but_supports_cors_preflight(deployed: Deployed, tmp_path: Path):
     project = copy_project(tmp_path / "project", {"CORS_ORIGIN": ORIGIN, "READ_ACCESS": "key", "WRITE_ACCESS": "iam"})
     with ChaliceLocal(deployed.stack.emulator, project=project) as local:
-        answer = Api(local.url)("OPTIONS", "/orders", headers={"Origin": ORIGIN})
-        assert answer.headers["access-control-allow-origin"] == ORIGIN
-        assert "x-api-key" in answer.headers["access-control-allow-headers"].lower()
+        response = Api(local.url)("OPTIONS", "/orders", headers={"Origin": ORIGIN})
+        assert response.headers["access-control-allow-origin"] == ORIGIN
+        assert "x-api-key" in response.headers["access-control-allow-headers"].lower()
         assert Api(local.url).get("/totals").status == 200

@@ -1,4 +1,4 @@
-"""The short way to AWS, `make provision` and `chalice deploy`, with the real commands against the emulator."""
+"""`make provision` and `chalice deploy`: the real commands, run against the emulator."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ Eventually = Callable[..., Any]
 
 
 class Checkout:
-    """A copy of the project, from which the stage is deployed to an emulator of its own."""
+    """A copy of the project, deployed to its own emulator."""
 
     def __init__(self, project: Path, emulator: Emulator) -> None:
         self.project = project
@@ -33,15 +33,15 @@ class Checkout:
         self._emulator = emulator
 
     def provision(self) -> list[str]:
-        """What `make provision STAGE=dev` does; returns what it says."""
-        said: list[str] = []
-        provision(STAGE, self.client("dynamodb"), self.client("lambda"), self.project, said.append)
-        return said
+        """Do what `make provision STAGE=dev` does, and return the lines that it prints."""
+        printed: list[str] = []
+        provision(STAGE, self.client("dynamodb"), self.client("lambda"), self.project, printed.append)
+        return printed
 
     def chalice(self, *arguments: str) -> str:
-        """What a `chalice` command prints."""
+        """Run a `chalice` command and return its output."""
         done = subprocess.run(
-            # -P, so that the tests' folder does not get in the way of what Chalice imports.
+            # -P keeps the tests' folder out of Chalice's import path.
             [sys.executable, "-P", str(PROJECT / "tests" / "chalice_cli.py"), *arguments, "--stage", STAGE],
             cwd=self.project,
             env={
@@ -58,7 +58,7 @@ class Checkout:
         return done.stdout
 
     def deployed(self, name: str) -> Any:
-        """What Chalice remembers of a resource that it has deployed."""
+        """Return Chalice's record of a deployed resource."""
         record = json.loads((self.project / ".chalice" / "deployed" / f"{STAGE}.json").read_text())
         (found,) = [each for each in record["resources"] if each["name"] == name]
         return found
@@ -69,15 +69,16 @@ class Checkout:
         return Api(f"{self._emulator.endpoint_url}/_aws/execute-api/{api_id}/api")
 
     def total(self, product: str) -> Any:
-        answer = self.api.get(f"/totals/{product}")
-        return (answer.json["totalQuantity"], answer.json["orderCount"]) if answer.status == 200 else answer.status
+        response = self.api.get(f"/totals/{product}")
+        body = response.json
+        return (body["totalQuantity"], body["orderCount"]) if response.status == 200 else response.status
 
     def functions(self) -> set[str]:
         listed = self.client("lambda").list_functions()["Functions"]
         return {function["FunctionName"] for function in listed}
 
     def granted(self) -> list[str]:
-        """All actions that the functions' role has, as Chalice alone generates its policy."""
+        """Return all actions that the functions' role is granted by Chalice's own policy."""
         iam = self.client("iam")
         documents = [
             iam.get_role_policy(RoleName=PREFIX, PolicyName=name)["PolicyDocument"]
@@ -86,7 +87,7 @@ class Checkout:
         return [action for document in documents for each in document["Statement"] for action in each["Action"]]
 
     def mappings(self) -> list[str]:
-        """The streams that functions listen to."""
+        """Return the ARNs of the streams that functions read."""
         return [
             each["EventSourceArn"] for each in self.client("lambda").list_event_source_mappings()["EventSourceMappings"]
         ]
@@ -96,11 +97,13 @@ class Checkout:
         arn: str = described["LatestStreamArn"]
         return arn
 
-    def switch_stream(self, on: bool) -> None:
-        view = {"StreamViewType": "NEW_AND_OLD_IMAGES"} if on else {}
-        self.client("dynamodb").update_table(TableName=tables.ORDERS, StreamSpecification={"StreamEnabled": on, **view})
+    def set_stream_enabled(self, on: bool) -> None:
+        view_type = {"StreamViewType": "NEW_AND_OLD_IMAGES"} if on else {}
+        self.client("dynamodb").update_table(
+            TableName=tables.ORDERS, StreamSpecification={"StreamEnabled": on, **view_type}
+        )
 
-    def order_by_hand(self, order_id: str, product: str, quantity: int) -> None:
+    def put_order(self, order_id: str, product: str, quantity: int) -> None:
         item = {"OrderID": {"S": order_id}, "Product": {"S": product}, "Quantity": {"N": str(quantity)}}
         self.client("dynamodb").put_item(TableName=tables.ORDERS, Item=item)
 
@@ -111,20 +114,20 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
         yield Checkout(copy_project(tmp_path / "project"), emulator)
 
 
-def test_a_stage_is_deployed_deployed_again_moved_to_a_new_stream_and_deleted(
-    checkout: Checkout, eventually: Eventually
-):
-    # Deployed
+def test_stage_is_deployed_redeployed_moved_to_a_new_stream_and_deleted(checkout: Checkout, eventually: Eventually):
+    # Deploy.
     checkout.provision()
     checkout.chalice("deploy")
     names = {f"{PREFIX}-{name}" for name in ("aggregate", "backfill", "audit", "daily_audit")} | {PREFIX}
     assert checkout.functions() == names
-    assert sorted(checkout.granted()) == sorted({*NEEDED_BY, *PLATFORM} - {"sqs:SendMessage"})  # It has no queue.
+    assert sorted(checkout.granted()) == sorted(
+        {*NEEDED_BY, *PLATFORM} - {"sqs:SendMessage"}
+    )  # `chalice deploy` creates no queue.
     assert checkout.mappings() == [checkout.stream()]
     assert checkout.api.post("/orders", {"product": "Notebook", "quantity": 5}).status == 201
     assert eventually(lambda: checkout.total("Notebook"), (5, 1)) == (5, 1)
 
-    # Again, with nothing changed: it goes on counting, nothing is doubled
+    # Deploy again without a change: counting continues, and nothing is counted twice.
     api_id = checkout.deployed("rest_api")["rest_api_id"]
     assert checkout.provision() == []
     checkout.chalice("deploy")
@@ -134,15 +137,15 @@ def test_a_stage_is_deployed_deployed_again_moved_to_a_new_stream_and_deleted(
     checkout.api.post("/orders", {"product": "Notebook", "quantity": 2})
     assert eventually(lambda: checkout.total("Notebook"), (7, 2)) == (7, 2)
 
-    # On a new stream: what came before the old one ended is a backfill's, what came after is the new one's
+    # Replace the stream: a backfill counts the order written without a stream; the new stream delivers the other one.
     old = checkout.stream()
-    checkout.switch_stream(on=False)
-    checkout.order_by_hand("unheard", "Notebook", 10)
-    checkout.switch_stream(on=True)
-    checkout.order_by_hand("early", "Notebook", 20)
+    checkout.set_stream_enabled(on=False)
+    checkout.put_order("without-stream", "Notebook", 10)
+    checkout.set_stream_enabled(on=True)
+    checkout.put_order("early", "Notebook", 20)
     assert checkout.stream() != old
-    said = checkout.provision()
-    assert any(old in line and "that mapping is deleted" in line for line in said)
+    printed = checkout.provision()
+    assert any(old in line and "deleted the mapping" in line for line in printed)
     assert checkout.mappings() == []
     checkout.chalice("deploy")
     assert checkout.mappings() == [checkout.stream()]
@@ -150,7 +153,7 @@ def test_a_stage_is_deployed_deployed_again_moved_to_a_new_stream_and_deleted(
     assert json.loads(checkout.chalice("invoke", "-n", "backfill"))["done"] is True
     assert checkout.total("Notebook") == (37, 4)
 
-    # Deleted: all but the tables
+    # Delete everything but the tables.
     checkout.chalice("delete")
     assert (checkout.functions(), checkout.mappings()) == (set(), [])
     with pytest.raises(ClientError, match="NoSuchEntity"):

@@ -1,4 +1,4 @@
-"""Few packages are enough: Chalice's own commands in a plain environment, and `make local` with the small lock."""
+"""Virtualenvs with few packages: Chalice's own commands work, and requirements-local.lock is enough to run the app."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from tests.environments import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Installing takes half a minute, the tests two.
 
-# No AWS set-up at all, and nothing that would lead to one.
+# An environment without any AWS settings.
 BARE = {"PATH": os.environ["PATH"], "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 BARE |= {"AWS_EC2_METADATA_DISABLED": "true"}
 REGION = {"AWS_DEFAULT_REGION": "us-east-1"}
@@ -28,7 +28,7 @@ REGION = {"AWS_DEFAULT_REGION": "us-east-1"}
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The commands of an environment with requirements.txt, chalice, boto3, pytest and moto."""
+    """Return the bin folder of a virtualenv with requirements.txt, chalice, boto3, pytest and moto."""
     constraints = tmp_path_factory.mktemp("plain") / "constraints.txt"
     constraints.write_text("\n".join(pins(PROJECT / "requirements-dev.lock")))
     requirements = str(PROJECT / "requirements.txt")
@@ -36,9 +36,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small() -> Path:
-    """The commands of an environment with what the small lock has."""
-    return environment("small", "-r", str(LOCK))
+def local_lock() -> Path:
+    """Return the bin folder of a virtualenv with the packages of requirements-local.lock."""
+    return environment("local_lock", "-r", str(LOCK))
 
 
 def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -55,11 +55,11 @@ def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedPr
 # --- Chalice's own commands ----------------------------------------------------------------------
 
 
-def test_plain_pytest_is_green_and_says_what_it_left_out(plain: Path):
+def test_plain_pytest_passes_and_names_the_tests_it_did_not_run(plain: Path):
     ran = run(plain, "pytest", "-q", "-p", "no:cacheprovider")
     assert ran.returncode == 0, ran.stdout[-5000:]
     last = ran.stdout.splitlines()[-1]
-    assert last.startswith("Left out, because ")
+    assert last.startswith("Not run, because ")
     assert "tests/e2e" in last
     assert last.endswith("To run all tests: make test")
 
@@ -81,27 +81,27 @@ def plain_chalice_local(plain: Path, **variables: str) -> Iterator[tuple[Api, Se
     ],
     ids=["no region", "no credentials"],
 )
-def test_plain_chalice_local_says_which_setting_is_missing(plain: Path, variables: Mapping[str, str], problem: str):
+def test_plain_chalice_local_names_the_missing_aws_setting(plain: Path, variables: Mapping[str, str], problem: str):
     with plain_chalice_local(plain, **variables) as (api, server):
-        refused = [api.get("/totals/Notebook"), api.post("/orders", {"product": "Notebook", "quantity": 1})]
-        assert [(answer.status, answer.json["Message"]) for answer in refused] == [(503, problem)] * 2
+        responses = [api.get("/totals/Notebook"), api.post("/orders", {"product": "Notebook", "quantity": 1})]
+        assert [(response.status, response.json["Message"]) for response in responses] == [(503, problem)] * 2
         assert api.get("/").status == 200
         logged = "\n".join(server.new_output())
     assert logged.count(problem) == 2
     assert "Traceback" not in logged
 
 
-def test_plain_chalice_local_names_a_missing_table_and_what_makes_it(plain: Path):
+def test_plain_chalice_local_names_a_missing_table_and_the_command_to_create_it(plain: Path):
     with Emulator() as empty, plain_chalice_local(plain, **root_environment(empty.endpoint_url)) as (api, server):
-        refused = api.post("/orders", {"product": "Notebook", "quantity": 1})
+        response = api.post("/orders", {"product": "Notebook", "quantity": 1})
         problem = "There is no table OrdersTable in us-east-1. Run `make local`, or `make provision STAGE=dev`."
-        assert (refused.status, refused.json["Message"]) == (503, problem)
+        assert (response.status, response.json["Message"]) == (503, problem)
         logged = "\n".join(server.new_output())
     assert problem in logged
     assert "Traceback" not in logged
 
 
-def test_plain_chalice_local_serves_the_data_of_a_running_emulator(
+def test_plain_chalice_local_works_with_a_running_emulator(
     plain: Path, emulator: Emulator, stack: Stack, unique: str, eventually: Callable[..., Any]
 ):
     with plain_chalice_local(plain, **root_environment(emulator.endpoint_url)) as (api, _):
@@ -109,17 +109,17 @@ def test_plain_chalice_local_serves_the_data_of_a_running_emulator(
         assert eventually(lambda: api.get(f"/totals/{unique}").json.get("totalQuantity"), 5) == 5
 
 
-def test_plain_chalice_gen_policy_needs_no_settings(plain: Path):
+def test_plain_chalice_gen_policy_needs_no_aws_settings(plain: Path):
     generated = run(plain, "chalice", "gen-policy")
     assert generated.returncode == 0
     assert "dynamodb:PutItem" in generated.stdout
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
-def test_plain_chalice_deploy_asks_for_the_tables_first(plain: Path, stage: str):
-    refused = run(plain, "chalice", "deploy", "--stage", stage, **REGION)
-    assert refused.returncode == 1
-    assert refused.stdout == f"Stage {stage} has no tables yet. Run `make provision STAGE={stage}` first.\n"
+def test_plain_chalice_deploy_says_to_provision_first(plain: Path, stage: str):
+    ran = run(plain, "chalice", "deploy", "--stage", stage, **REGION)
+    assert ran.returncode == 1
+    assert ran.stdout == f"Stage {stage} has no tables yet. Run `make provision STAGE={stage}` first.\n"
 
 
 def test_plain_chalice_package_needs_no_tables(plain: Path, tmp_path: Path):
@@ -128,26 +128,28 @@ def test_plain_chalice_package_needs_no_tables(plain: Path, tmp_path: Path):
     assert (tmp_path / "deploy" / "deployment.zip").exists()
 
 
-# --- The small lock ------------------------------------------------------------------------------
+# --- requirements-local.lock ---------------------------------------------------------------------
 
 
-def test_the_small_lock_is_enough_to_run_the_app_package_it_and_call_its_jobs(small: Path, tmp_path: Path):
+def test_local_lock_is_enough_to_run_the_app_its_jobs_and_packaging(local_lock: Path, tmp_path: Path):
     http_port, aws_port = free_port(), free_port()
     ports = {"HTTP_PORT": str(http_port), "AWS_PORT": str(aws_port)}
-    command = [str(small / "python"), "-m", "localcloud"]
+    command = [str(local_lock / "python"), "-m", "localcloud"]
     with Server("make-local", http_port, command, {**clean_environment(), **ports}, PROJECT) as server:
         end = time.monotonic() + 120
         while server.running and not responds(f"http://{HOST}:{http_port}/totals") and time.monotonic() < end:
             time.sleep(0.1)
         assert Api(f"http://{HOST}:{http_port}").get("/totals").status == 200, server.last_output()
         for job in ("backfill", "audit"):
-            done = run(small, "python", "-m", f"operations.{job}", "--stage", "local", "--aws-port", str(aws_port))
+            done = run(local_lock, "python", "-m", f"operations.{job}", "--stage", "local", "--aws-port", str(aws_port))
             assert done.returncode == 0, done.stdout
     package = ("python", "-m", "infrastructure.package", "--stage", "prod", "--folder", str(tmp_path / "build"))
-    assert run(small, *package).returncode == 0
-    assert run(small, "python", "-m", "infrastructure.provision", "--help").returncode == 0
+    assert run(local_lock, *package).returncode == 0
+    assert run(local_lock, "python", "-m", "infrastructure.provision", "--help").returncode == 0
 
 
-def test_the_small_lock_installs_at_most_160_megabytes(small: Path):
-    size = sum(file.lstat().st_size for file in small.parent.rglob("*") if file.is_file() and not file.is_symlink())
+def test_local_lock_installs_at_most_160_megabytes(local_lock: Path):
+    size = sum(
+        file.lstat().st_size for file in local_lock.parent.rglob("*") if file.is_file() and not file.is_symlink()
+    )
     assert size < 160 * 1024**2

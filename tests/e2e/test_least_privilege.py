@@ -1,6 +1,6 @@
-"""The role of the deployed functions, tried from outside: what the app's own tables allow, no other table does.
+"""The deployed functions' role: it can access the app's own tables and no other table.
 
-That the app can do its work with it is shown by all the other tests of this folder.
+The other tests in this folder show that the role is sufficient for the app.
 """
 
 import json
@@ -15,14 +15,14 @@ from infrastructure.local_stage import REGION
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack
 
-STRANGER = "SomebodyElsesTable"
+OTHER_TABLE = "SomebodyElsesTable"
 
 
 @pytest.fixture(scope="module")
-def functions(emulator: Emulator, stack: Stack) -> Iterator[Any]:
-    """A DynamoDB client with the policies of the functions' role, as deployed."""
+def role_client(emulator: Emulator, stack: Stack) -> Iterator[Any]:
+    """Return a DynamoDB client of a user with the policies of the functions' role."""
     iam = emulator.client("iam")
-    user = "has-the-functions-policies"
+    user = "user-with-the-functions-policies"
     iam.create_user(UserName=user)
     for name in iam.list_role_policies(RoleName=stack.role)["PolicyNames"]:
         document = iam.get_role_policy(RoleName=stack.role, PolicyName=name)["PolicyDocument"]
@@ -42,37 +42,39 @@ def functions(emulator: Emulator, stack: Stack) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def stranger(dynamodb: Any) -> Iterator[str]:
-    """A table in the same account that is not the app's."""
+def other_table(dynamodb: Any) -> Iterator[str]:
+    """Create a table in the same account that does not belong to the app."""
     dynamodb.create_table(
-        TableName=STRANGER,
+        TableName=OTHER_TABLE,
         KeySchema=[{"AttributeName": "OrderID", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "OrderID", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    yield STRANGER
-    dynamodb.delete_table(TableName=STRANGER)
+    yield OTHER_TABLE
+    dynamodb.delete_table(TableName=OTHER_TABLE)
 
 
-def test_the_apps_own_tables_can_be_read_and_written(functions: Any, stack: Stack, unique: str):
+def test_role_can_read_and_write_the_apps_tables(role_client: Any, stack: Stack, unique: str):
     table = stack.tables["LedgerTable"]
     key = {"OrderID": {"S": unique}}
-    functions.put_item(TableName=table, Item=key)
-    assert functions.get_item(TableName=table, Key=key)["Item"] == key
-    functions.delete_item(TableName=table, Key=key)
+    role_client.put_item(TableName=table, Item=key)
+    assert role_client.get_item(TableName=table, Key=key)["Item"] == key
+    role_client.delete_item(TableName=table, Key=key)
 
 
 @pytest.mark.parametrize("operation", ["get_item", "put_item", "delete_item", "scan", "transact_write_items"])
-def test_no_other_table_can(functions: Any, stranger: str, dynamodb: Any, unique: str, operation: str):
+def test_role_cannot_access_another_table(
+    role_client: Any, other_table: str, dynamodb: Any, unique: str, operation: str
+):
     key = {"OrderID": {"S": unique}}
     requests: dict[str, dict[str, Any]] = {
-        "get_item": {"TableName": stranger, "Key": key},
-        "put_item": {"TableName": stranger, "Item": key},
-        "delete_item": {"TableName": stranger, "Key": key},
-        "scan": {"TableName": stranger},
-        "transact_write_items": {"TransactItems": [{"Put": {"TableName": stranger, "Item": key}}]},
+        "get_item": {"TableName": other_table, "Key": key},
+        "put_item": {"TableName": other_table, "Item": key},
+        "delete_item": {"TableName": other_table, "Key": key},
+        "scan": {"TableName": other_table},
+        "transact_write_items": {"TransactItems": [{"Put": {"TableName": other_table, "Item": key}}]},
     }
     with pytest.raises(ClientError) as refused:
-        getattr(functions, operation)(**requests[operation])
+        getattr(role_client, operation)(**requests[operation])
     assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
-    assert dynamodb.scan(TableName=stranger)["Items"] == []
+    assert dynamodb.scan(TableName=other_table)["Items"] == []

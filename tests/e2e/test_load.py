@@ -1,4 +1,4 @@
-"""`make load` in small: what it finds equal is equal, and what is not it finds."""
+"""`make load`, a short run: it confirms correct totals and detects wrong ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -16,30 +16,30 @@ from tests.streams import item
 
 @pytest.fixture(scope="module")
 def stack(build: Path, eventually: Callable[..., Any]) -> Iterator[Stack]:
-    """One at which nobody else is. Its functions have started, so that there is something to kill from the first."""
+    """Deploy the app for this file only, and start its functions, so that there are processes to kill at once."""
     with Emulator() as emulator:
         stack = deploy(emulator, build)
         assert Api(stack).look_up("nothing") is None
-        nothing = item("not-valid", "Pen", 0)
-        emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=nothing)
+        invalid = item("not-valid", "Pen", 0)
+        emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=invalid)
 
-        def is_seen() -> bool:
-            key = {"OrderID": nothing["OrderID"]}
+        def has_entry() -> bool:
+            key = {"OrderID": invalid["OrderID"]}
             return "Item" in emulator.client("dynamodb").get_item(TableName=stack.tables["LedgerTable"], Key=key)
 
-        assert eventually(is_seen, True) is True
+        assert eventually(has_entry, True) is True
         yield stack
 
 
 @pytest.fixture(scope="module")
 def result(stack: Stack) -> load.Result:
-    """A short run in which functions are killed."""
+    """Run the load for three seconds and kill functions during it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "KILL_EVERY_SECONDS", (0.3, 1.0))
         return load.Load(stack, clients=2, kill=True, show_progress=print).run(seconds=3)
 
 
-def test_totals_are_right_also_if_functions_are_killed_again_and_again(result: load.Result):
+def test_totals_are_right_although_functions_are_killed(result: load.Result):
     assert result.errors == []
     assert result.killed
     assert result.counters > 0
@@ -55,7 +55,7 @@ def test_totals_are_right_also_if_functions_are_killed_again_and_again(result: l
         ("TrendTable", {"product": "Product 0", "day": "2026-11-23"}, "h07"),
     ],
 )
-def test_a_counter_that_is_one_too_much_is_found(
+def test_counter_that_is_one_too_high_is_found(
     result: load.Result, stack: Stack, table: str, key: dict[str, str], attribute: str
 ):
     before = stored_counters(stack)
@@ -74,7 +74,7 @@ def test_a_counter_that_is_one_too_much_is_found(
     assert load.differences(before, stored_counters(stack)) == []
 
 
-def test_what_counters_should_hold_is_reckoned_from_the_orders():
+def test_expected_counters_are_calculated_from_the_orders():
     orders = [
         Order("Pen", 2, "2026-11-22T23:59:59+00:00"),
         Order("Pen", 3, "2026-11-23T00:00:00.250Z"),
@@ -95,14 +95,14 @@ def test_what_counters_should_hold_is_reckoned_from_the_orders():
 
 
 @pytest.mark.parametrize(("wrong", "status"), [([], 0), (["Pen is 2, expected 1"], 1)])
-def test_the_command_tells_by_its_exit_status(
+def test_exit_status_depends_on_wrong_totals(
     result: load.Result,
     wrong: list[str],
     status: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    class Ran:
+    class FakeLoad:
         def __init__(self, *_: object) -> None: ...
 
         def run(self, seconds: float) -> load.Result:
@@ -110,7 +110,7 @@ def test_the_command_tells_by_its_exit_status(
 
     for name in ("Emulator", "package", "deploy"):
         monkeypatch.setattr(load, name, lambda *_: nullcontext())
-    monkeypatch.setattr(load, "Load", Ran)
+    monkeypatch.setattr(load, "Load", FakeLoad)
     assert load.main(["--clients", "1", "--seconds", "1"]) == status
     printed = capsys.readouterr().out
     assert all(text in printed for text in wrong)

@@ -1,4 +1,4 @@
-"""The local cloud itself: servers that cannot be left behind, deployments, and `make local` as a whole."""
+"""localcloud/: servers that stop with their parent process, deployments, and `make local` as a whole."""
 
 import contextlib
 import json
@@ -26,23 +26,23 @@ from tests.projects import add_view, copy_source, view_example
 STOP_SECONDS = 60
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
-needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 
 
-def processes(mark: str) -> list[str]:
-    """The command lines of running processes that have this text in them."""
+def processes(text: str) -> list[str]:
+    """Return the command lines of running processes that contain a text."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if mark in line and int(process.name) != os.getpid():
+            if text in line and int(process.name) != os.getpid():
                 found.append(line)
     return found
 
 
 # --- Servers -------------------------------------------------------------------------------------
 
-# Serves, and has a child of its own that would sleep on.
+# A server that also starts a child process, which sleeps.
 PARENT = """
 import http.server, subprocess, sys
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[2]])
@@ -57,50 +57,50 @@ def start(mark: str) -> Server:
     return server
 
 
-def test_stopping_a_server_stops_what_it_has_started_and_clears_its_folder(unique: str):
+def test_stopping_a_server_stops_its_children_and_deletes_its_folder(unique: str):
     server = start(unique)
-    assert len(processes(unique)) == 3  # The guard, the server and its child.
+    assert len(processes(unique)) == 3  # The supervisor, the server and its child.
     server.stop()
     assert processes(unique) == []
     assert not server.folder.exists()
     server.stop()
 
 
-def test_a_server_does_not_outlive_one_who_is_killed_without_warning(unique: str, eventually: Callable[..., Any]):
-    asker = f"from tests.e2e.test_localcloud import start; import time; start({unique!r}); print('up', flush=True); "
-    asking = subprocess.Popen(
-        [sys.executable, "-c", asker + "time.sleep(600)"], stdout=subprocess.PIPE, cwd=PROJECT, text=True
+def test_server_stops_if_its_parent_is_killed(unique: str, eventually: Callable[..., Any]):
+    code = f"from tests.e2e.test_localcloud import start; import time; start({unique!r}); print('up', flush=True); "
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code + "time.sleep(600)"], stdout=subprocess.PIPE, cwd=PROJECT, text=True
     )
-    assert asking.stdout
-    assert asking.stdout.readline() == "up\n"
-    asking.kill()
-    asking.wait()
-    asking.stdout.close()
+    assert parent.stdout
+    assert parent.stdout.readline() == "up\n"
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
     assert eventually(lambda: processes(unique), []) == []
 
 
-def test_a_server_that_ends_at_once_is_reported_with_what_it_said():
+def test_server_that_exits_at_once_is_reported_with_its_output():
     command = [sys.executable, "-c", "raise SystemExit('no such luck')"]
     server = Server("test", free_port(), command, clean_environment(), PROJECT)
     with server, pytest.raises(ServerError, match="no such luck"):
         server.wait_until_up(f"http://{HOST}:{server.port}/")
 
 
-def test_a_server_is_not_started_on_a_port_that_is_taken(taken: int):
+def test_server_is_not_started_on_a_taken_port(taken: int):
     with pytest.raises(PortTakenError, match=f"Port {taken} "):
         Emulator(taken)
 
 
-def test_servers_know_nothing_of_a_real_account(monkeypatch: pytest.MonkeyPatch):
+def test_servers_get_no_settings_of_a_real_aws_account(monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "PYTHONPATH", "LAMBDA_EXECUTOR"):
         monkeypatch.setenv(name, "x")
-    left = clean_environment()
-    assert {name for name in left if name.startswith(("AWS_", "PYTHON", "LAMBDA_"))} == {
+    environment = clean_environment()
+    assert {name for name in environment if name.startswith(("AWS_", "PYTHON", "LAMBDA_"))} == {
         "AWS_CONFIG_FILE",
         "AWS_SHARED_CREDENTIALS_FILE",
     }
-    assert left["AWS_CONFIG_FILE"] == left["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
-    assert left["PATH"] == os.environ["PATH"]
+    assert environment["AWS_CONFIG_FILE"] == environment["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
+    assert environment["PATH"] == os.environ["PATH"]
 
 
 # --- Deployments ---------------------------------------------------------------------------------
@@ -108,14 +108,12 @@ def test_servers_know_nothing_of_a_real_account(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="module")
 def own_emulator() -> Iterator[Emulator]:
-    """An emulator of its own, in which tests may deploy what they like."""
+    """Run an emulator for this file only, in which tests can deploy anything."""
     with Emulator() as running:
         yield running
 
 
-def test_the_generated_policy_is_enforced_and_a_second_deployment_replaces_the_first(
-    own_emulator: Emulator, build: Path
-):
+def test_policy_is_enforced_and_a_second_deployment_replaces_it(own_emulator: Emulator, build: Path):
     def without_scan(template: dict[str, Any]) -> None:
         policy = template["Resources"]["DefaultRole"]["Properties"]["Policies"][0]["PolicyDocument"]
         policy["Statement"][0]["Action"].remove("dynamodb:Scan")
@@ -125,13 +123,13 @@ def test_the_generated_policy_is_enforced_and_a_second_deployment_replaces_the_f
     assert deploy(own_emulator, build).invoke("Backfill")["done"] is True
 
 
-def test_a_batch_that_keeps_failing_goes_to_the_failure_queue_and_a_backfill_counts_it(
+def test_failed_batch_goes_to_the_queue_and_a_backfill_counts_it(
     own_emulator: Emulator, build: Path, unique: str, eventually: Callable[..., Any]
 ):
     def without_ledger(template: dict[str, Any]) -> None:
         template["Globals"]["Function"]["Environment"]["Variables"]["LEDGER_TABLE"] = "NoTable"
         event = template["Resources"]["Aggregate"]["Properties"]["Events"]["AggregateDynamodbEventSource"]
-        event["Properties"]["MaximumRecordAgeInSeconds"] = 1  # The emulator gives up by age alone.
+        event["Properties"]["MaximumRecordAgeInSeconds"] = 1  # The emulator gives up only by age.
 
     stack = deploy(own_emulator, build, change=without_ledger)
     item = {"OrderID": {"S": unique}, "Product": {"S": unique}, "Quantity": {"N": "5"}}
@@ -146,7 +144,7 @@ def test_a_batch_that_keeps_failing_goes_to_the_failure_queue_and_a_backfill_cou
     assert Api(repaired.api_url).get(f"/totals/{unique}").json["totalQuantity"] == 5
 
 
-def test_services_get_their_paths_as_ever(own_emulator: Emulator):
+def test_paths_of_other_services_are_unchanged(own_emulator: Emulator):
     storage = own_emulator.client("s3")
     storage.create_bucket(Bucket="paths")
     storage.put_object(Bucket="paths", Key="a b/%2F/ü", Body=b"here")
@@ -154,7 +152,7 @@ def test_services_get_their_paths_as_ever(own_emulator: Emulator):
     assert storage.get_object(Bucket="paths", Key="a b/%2F/ü")["Body"].read() == b"here"
 
 
-def test_what_cloudformation_refuses_is_said(own_emulator: Emulator, build: Path):
+def test_cloudformation_error_is_reported(own_emulator: Emulator, build: Path):
     def nonsense(template: dict[str, Any]) -> None:
         template["Resources"]["Nonsense"] = {"Type": "AWS::No::Such", "Properties": {}}
 
@@ -162,7 +160,7 @@ def test_what_cloudformation_refuses_is_said(own_emulator: Emulator, build: Path
         deploy(own_emulator, build, "nonsense", change=nonsense)
 
 
-def test_a_killed_worker_loses_no_order(
+def test_killed_function_process_loses_no_order(
     stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any], api_url: str
 ):
     def place(number: int) -> None:
@@ -179,7 +177,7 @@ def test_a_killed_worker_loses_no_order(
     assert eventually(counted, 2) == 2
 
 
-def test_a_warmed_stream_handler_counts_the_first_order_and_writes_nothing_before(
+def test_warm_starts_the_process_that_counts_the_first_order_and_writes_nothing(
     own_emulator: Emulator, build: Path, unique: str, eventually: Callable[..., Any]
 ):
     stack = deploy(own_emulator, build)
@@ -196,11 +194,11 @@ def test_a_warmed_stream_handler_counts_the_first_order_and_writes_nothing_befor
     assert own_emulator.worker_pids(stack.functions["Aggregate"]) == started
 
 
-# --- The whole of it -----------------------------------------------------------------------------
+# --- make local ----------------------------------------------------------------------------------
 
 
 class MakeLocal:
-    """A run of what `make local` runs, on free ports."""
+    """A running `make local`, on free ports."""
 
     def __init__(self, project: Path = PROJECT, **environment: str) -> None:
         self.http_port, self.aws_port = free_port(), free_port()
@@ -224,13 +222,13 @@ class MakeLocal:
         pytest.fail(self.output)
 
     def end(self, number: int) -> int:
-        """Sends a signal; returns the exit status. Fails if anything is left that listens or runs."""
+        """Send a signal, wait for the end, and return the exit status."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         self.output += self._process.communicate(timeout=STOP_SECONDS)[0]
         return self._process.returncode
 
-    def left_behind(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         return processes(f"--port {self.http_port} ") + [
             str(port) for port in (self.http_port, self.aws_port) if listens(port)
         ]
@@ -268,7 +266,7 @@ def paste(lines: str) -> list[str]:
 
 
 @needs_curl
-def test_the_first_lines_of_the_readme_work_as_one_paste_into_a_fresh_start():
+def test_first_commands_of_the_readme_work_pasted_together():
     lines = re.search(r"^    curl -X POST .*\n    .*curl .*/totals/.*\n", README, re.MULTILINE)
     assert lines
     with make_local() as run:
@@ -282,20 +280,20 @@ def test_the_first_lines_of_the_readme_work_as_one_paste_into_a_fresh_start():
 
 
 @needs_curl
-def test_all_that_it_says_to_try_works_and_it_leaves_nothing_behind():
+def test_printed_commands_work_and_nothing_is_left_running():
     with make_local() as run:
-        tries = re.findall(r"^  (?:sleep 1; )?curl .*$", run.output, re.MULTILINE)
-        assert len(tries) == 6
-        printed = paste("\n".join(tries))
-        # The last one is DynamoDB's: {"totalQuantity": {"N": "15"}}.
+        commands = re.findall(r"^  (?:sleep 1; )?curl .*$", run.output, re.MULTILINE)
+        assert len(commands) == 6
+        printed = paste("\n".join(commands))
+        # The last total is in DynamoDB's format: {"totalQuantity": {"N": "15"}}.
         totals = [re.search(r'"totalQuantity":\D*(\d+)', each) for each in printed[1::2]]
         assert [each and each[1] for each in totals] == ["5", "10", "15"], printed
         run.wait_for_line('"message":"Batch"')
         assert run.end(signal.SIGINT) == 0
-        assert run.left_behind() == []
+        assert run.leftovers() == []
 
 
-def test_a_view_is_added_while_it_runs(tmp_path: Path, eventually: Callable[..., Any]):
+def test_view_can_be_added_while_it_runs(tmp_path: Path, eventually: Callable[..., Any]):
     project = copy_source(tmp_path / "project")
     with make_local(project) as run:
         run.api.post("/orders", {"product": "Notebook", "quantity": 5})
@@ -307,23 +305,23 @@ def test_a_view_is_added_while_it_runs(tmp_path: Path, eventually: Callable[...,
         assert month["total"]["N"] == "2"
 
 
-def test_an_error_in_the_source_is_shown_without_the_frames_of_the_tools(tmp_path: Path):
+def test_error_in_the_source_is_shown_without_library_frames(tmp_path: Path):
     project = copy_source(tmp_path / "project")
     with make_local(project) as run:
         views = project / "chalicelib" / "views.py"
-        right = views.read_text()
-        views.write_text(f"{right}\n\nraise ValueError('no view')\n")
+        original = views.read_text()
+        views.write_text(f"{original}\n\nraise ValueError('no view')\n")
         run.wait_for_line("Fix it and save")
-        said = run.output.partition("The source has changed.")[2]
-        assert "ValueError: no view" in said
-        assert f'File "{views}"' in said
-        assert "site-packages" not in said
-        assert len(said.splitlines()) < 8
-        views.write_text(right)
+        output = run.output.partition("The source has changed.")[2]
+        assert "ValueError: no view" in output
+        assert f'File "{views}"' in output
+        assert "site-packages" not in output
+        assert len(output.splitlines()) < 8
+        views.write_text(original)
         run.wait_for_line("Starting chalice local")
 
 
-def test_a_change_of_the_source_is_taken_up():
+def test_changed_source_is_redeployed():
     with make_local() as run:
         (PROJECT / "app.py").touch()
         run.wait_for_line("Starting chalice local")
@@ -332,9 +330,7 @@ def test_a_change_of_the_source_is_taken_up():
         assert "The source has changed." in run.output
 
 
-def test_with_a_folder_for_it_orders_and_totals_are_there_again_and_counting_goes_on(
-    tmp_path: Path, eventually: Callable[..., Any]
-):
+def test_data_folder_keeps_orders_and_totals_and_counting_continues(tmp_path: Path, eventually: Callable[..., Any]):
     def total(run: MakeLocal) -> Any:
         return run.api.get("/totals/Notebook").json.get("totalQuantity")
 
@@ -345,33 +341,33 @@ def test_with_a_folder_for_it_orders_and_totals_are_there_again_and_counting_goe
         assert run.end(signal.SIGTERM) == 0
     with make_local(DATA=str(tmp_path / "data")) as run:
         assert total(run) == 15
-        # The very first new record already: the emulator's own idea of where it was would skip three.
+        # The first new record is counted. With the emulator's saved positions the first three would be skipped.
         run.api.post("/orders", {"product": "Notebook", "quantity": 1})
         assert eventually(lambda: total(run), 16) == 16
         assert run.api.get("/orders/first-1").json["counted"] is True
 
 
-def test_killed_without_warning_it_leaves_nothing_behind_all_the_same(eventually: Callable[..., Any]):
+def test_nothing_is_left_running_if_it_is_killed(eventually: Callable[..., Any]):
     with make_local() as run:
         run.end(signal.SIGKILL)
-        assert eventually(run.left_behind, []) == []
+        assert eventually(run.leftovers, []) == []
 
 
-def advised(output: str) -> dict[str, int]:
-    """Return the ports of the command that a message ends with."""
+def suggested_ports(output: str) -> dict[str, int]:
+    """Return the ports in the command at the end of a message."""
     command = re.search(r": make local ([A-Z0-9_= ]+)\n$", output)
     assert command, output
     return {name: int(port) for name, port in (each.split("=") for each in command[1].split())}
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PORT", "AWS_PORT"])
-def test_a_taken_port_is_named_with_a_command_that_works(variable: str, taken: int):
+def test_taken_port_is_named_with_a_command_that_works(variable: str, taken: int):
     run = MakeLocal(PROJECT, **{variable: str(taken)})
     assert run.end(0) == 1
     assert run.output.startswith(
-        f"Port {taken} on {HOST} is taken. Stop the program that listens there, or use another"
+        f"Port {taken} on {HOST} is taken. Stop the program that uses it, or choose another port: "
     )
-    ports = advised(run.output)
+    ports = suggested_ports(run.output)
     assert ports.keys() == {"HTTP_PORT", "AWS_PORT"}
     assert ports[variable] > taken
     assert not any(listens(port) for port in ports.values())
@@ -384,13 +380,13 @@ def test_two_taken_ports_are_named_with_one_command_that_works(taken: int):
         second = other.getsockname()[1]
         run = MakeLocal(PROJECT, HTTP_PORT=str(taken), AWS_PORT=str(second))
         assert run.end(0) == 1
-        assert run.output.startswith(f"Ports {taken} and {second} on {HOST} are taken. ")
-        ports = advised(run.output)
+        assert run.output.startswith(f"Ports {taken} and {second} on {HOST} are taken. Choose other ports: ")
+        ports = suggested_ports(run.output)
         assert len({*ports.values(), taken, second}) == 4
         assert not any(listens(port) for port in ports.values())
 
 
-def test_a_second_make_local_recognizes_the_first():
+def test_second_make_local_recognizes_the_first():
     with make_local() as first:
         second = MakeLocal(PROJECT, HTTP_PORT=str(first.http_port), AWS_PORT=str(first.aws_port))
         assert second.end(0) == 1
@@ -398,11 +394,11 @@ def test_a_second_make_local_recognizes_the_first():
             f"make local is already running at http://localhost:{first.http_port}. Use that one, or start a second one"
         )
         assert second.output.startswith(already)
-        assert not any(listens(port) for port in advised(second.output).values())
+        assert not any(listens(port) for port in suggested_ports(second.output).values())
 
 
-def test_ctrl_c_while_modules_are_imported_prints_no_traceback(tmp_path: Path):
-    # In place of boto3, the first large import: a module that reports when it is imported, and then takes its time.
+def test_ctrl_c_during_imports_prints_no_traceback(tmp_path: Path):
+    # Replace boto3, the first large import, with a module that prints a line on import and then sleeps.
     (tmp_path / "boto3.py").write_text("import time; print('importing', flush=True); time.sleep(600)")
     run = MakeLocal(PYTHONPATH=str(tmp_path))
     run.wait_for_line("importing")
@@ -418,7 +414,7 @@ def broken() -> None:
 """
 
 
-def test_a_server_error_of_a_route_is_one_short_line_and_its_traceback_is_in_a_file(tmp_path: Path):
+def test_server_error_prints_one_line_and_its_traceback_goes_to_a_file(tmp_path: Path):
     project = copy_source(tmp_path / "project")
     with (project / "app.py").open("a") as app:
         app.write(BROKEN_ROUTE)
@@ -433,24 +429,24 @@ def test_a_server_error_of_a_route_is_one_short_line_and_its_traceback_is_in_a_f
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({"HTTP_PORT": "eighty"}, "HTTP_PORT=eighty is not a port"),
         ({"AWS_PORT": "70000"}, "AWS_PORT=70000 is not a port"),
         ({"HTTP_PORT": "9000", "AWS_PORT": "9000"}, "are both 9000"),
-        ({"DATA": __file__}, "is a file: give a folder"),
+        ({"DATA": __file__}, "is a file. Name a folder"),
     ],
 )
-def test_settings_that_make_no_sense_are_named(environment: dict[str, str], said: str):
+def test_invalid_settings_are_named(environment: dict[str, str], message: str):
     run = MakeLocal(PROJECT, **environment)
     assert run.end(0) == 1
-    assert said in run.output
+    assert message in run.output
     assert "Traceback" not in run.output
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody listens."""
+    """Listen on a port and return it."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         listener.listen()

@@ -1,7 +1,7 @@
-"""Alarms and dashboard as deployed: they watch what the app really measures, and whoever is to be told is told.
+"""Deployed alarms and dashboard: they use metrics that the app really logs, and alarms notify the topic.
 
-The emulator turns no log line into a metric and evaluates alarms more simply than CloudWatch does, so that is as
-far as it goes: that a metric gets from the log into CloudWatch is the embedded metric format's promise.
+The tests cannot check that CloudWatch turns log lines into metrics, because the emulator does not do that. It also
+evaluates alarms more simply than CloudWatch.
 """
 
 import json
@@ -25,19 +25,19 @@ SCHEDULED = {
     "resources": [],
     "detail": {},
 }
-"""What EventBridge calls a scheduled function with."""
+"""The event with which EventBridge invokes a scheduled function."""
 
 
 @pytest.fixture(scope="module")
 def alarms(emulator: Emulator, stack: Stack) -> dict[str, dict[str, Any]]:
-    """The deployed alarms by logical name."""
+    """Return the deployed alarms by name."""
     listed = emulator.client("cloudwatch").describe_alarms()["MetricAlarms"]
     return {each["AlarmName"].removeprefix("order-totals-local-"): each for each in listed}
 
 
 @pytest.fixture(scope="module")
-def measured(stack: Stack, dynamodb: Any, eventually: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """What stream handler and audit have logged as metrics: by the metric's name, the dimensions and their values."""
+def logged_metrics(stack: Stack, dynamodb: Any, eventually: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    """Return the dimensions of each metric that the stream handler and the audit have logged, by the metric's name."""
     dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item={"OrderID": {"S": "for-a-metric"}})
     stack.invoke("DailyAudit", SCHEDULED)
 
@@ -58,36 +58,38 @@ def test_every_alarm_of_the_template_is_deployed(alarms: dict[str, Any], stack: 
     assert {f"{name}Alarm" for name in alarms} == {name for name in stack.resources if name.endswith("Alarm")}
 
 
-def test_alarms_watch_metrics_that_the_app_logs_by_the_dimensions_that_it_logs(
-    alarms: dict[str, Any], measured: dict[str, Any]
+def test_alarms_watch_metrics_with_the_dimensions_that_the_app_logs(
+    alarms: dict[str, Any], logged_metrics: dict[str, Any]
 ):
     own = [each for each in alarms.values() if each["Namespace"] == NAMESPACE]
     assert own
     for alarm in own:
         watched = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
-        assert measured[alarm["MetricName"]] == watched
+        assert logged_metrics[alarm["MetricName"]] == watched
 
 
-def test_the_dashboard_draws_metrics_that_the_app_logs(emulator: Emulator, measured: dict[str, Any]):
+def test_dashboard_shows_metrics_with_the_dimensions_that_the_app_logs(
+    emulator: Emulator, logged_metrics: dict[str, Any]
+):
     body = emulator.client("cloudwatch").get_dashboard(DashboardName="order-totals-local")["DashboardBody"]
     widgets = json.loads(body)["widgets"]
     own = [line for widget in widgets for line in widget["properties"].get("metrics", []) if line[0] == NAMESPACE]
     assert own
-    for _, name, *dimensions, _shown_as in own:
-        assert measured[name] == dict(zip(dimensions[::2], dimensions[1::2], strict=True))
+    for _, name, *dimensions, _options in own:
+        assert logged_metrics[name] == dict(zip(dimensions[::2], dimensions[1::2], strict=True))
     assert "${" not in body
 
 
 def test_alarms_watch_resources_of_the_stack(alarms: dict[str, Any], stack: Stack):
-    there = set(stack.resources.values()) | {stack.resources["FailureQueue"].rpartition("/")[2], "order-totals-local"}
+    names = set(stack.resources.values()) | {stack.resources["FailureQueue"].rpartition("/")[2], "order-totals-local"}
     for alarm in alarms.values():
         by_name = {each["Name"]: each["Value"] for each in alarm["Dimensions"] if each["Name"] != "Stage"}
-        assert set(by_name.values()) <= there
+        assert set(by_name.values()) <= names
 
 
 @pytest.fixture
 def notified(emulator: Emulator, stack: Stack, build: Any) -> Iterator[Callable[[], list[Any]]]:
-    """The stack, deployed with a topic to notify; gives what that topic's subscriber has received."""
+    """Deploy the stack with a topic, and return a function that returns the messages a subscriber has received."""
     topics, queues = emulator.client("sns"), emulator.client("sqs")
     topic = topics.create_topic(Name="on-call")["TopicArn"]
     allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
@@ -107,15 +109,15 @@ def notified(emulator: Emulator, stack: Stack, build: Any) -> Iterator[Callable[
     deploy(emulator, build)
 
 
-def test_somebody_is_told_when_an_alarm_goes_off(
+def test_alarm_notifies_the_topic(
     emulator: Emulator, notified: Callable[[], list[Any]], eventually: Callable[..., Any]
 ):
     name = "order-totals-local-FailureQueueNotEmpty"
     emulator.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
     received: list[Any] = []
 
-    def told() -> bool:
+    def is_notified() -> bool:
         received.extend(notified())
         return (name, "ALARM") in {(message["AlarmName"], message["NewStateValue"]) for message in received}
 
-    assert eventually(told, True)
+    assert eventually(is_notified, True)

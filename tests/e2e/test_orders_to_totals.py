@@ -1,4 +1,4 @@
-"""Orders in, exact totals out, on the deployed stack with IAM enforced and over `chalice local`."""
+"""Orders go in and exact totals come out: as deployed with IAM enforced, and under `chalice local`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from localcloud.stack import Stack
 from tests.e2e.http import Api
 
-# Each is made unique by what is put behind it.
+# Each test appends a unique suffix.
 NAMES = [
     "A5 notebook", "C++", "a/b", "50% off", "100%25", 'say "hi"', "it's", "<img src=x onerror=alert(1)>", "naïve café",
     "筆記本", "📓", "?x=1&y#z", "a=b:c@d,e", "~*!()", "..", "\\", "{}[]|^`",
@@ -17,21 +17,23 @@ NAMES = [
 
 
 def total(api: Api, product: str) -> tuple[int, int] | None:
-    answer = api.get(f"/totals/{quote(product, safe='')}")
-    if answer.status == 404:
+    response = api.get(f"/totals/{quote(product, safe='')}")
+    if response.status == 404:
         return None
-    return answer.json["totalQuantity"], answer.json["orderCount"]
+    return response.json["totalQuantity"], response.json["orderCount"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_product_of_any_name_is_ordered_and_found(api: Api, unique: str, eventually: Callable[..., Any], name: str):
+def test_product_with_any_name_can_be_ordered_and_found(
+    api: Api, unique: str, eventually: Callable[..., Any], name: str
+):
     product = f"{name} {unique}"
     placed = api.post("/orders", {"product": product, "quantity": 5})
     assert (placed.status, placed.json["product"]) == (201, product)
     assert eventually(lambda: total(api, product), (5, 1)) == (5, 1)
 
 
-def test_the_location_of_an_order_leads_to_it(api: Api, unique: str):
+def test_location_header_leads_to_the_order(api: Api, unique: str):
     placed = api.post("/orders", {"product": unique, "quantity": 1})
     location = placed.headers["location"]
     assert api.url.endswith(location.removesuffix(f"/orders/{placed.json['orderId']}"))
@@ -52,7 +54,7 @@ def test_orders_are_amended_moved_and_cancelled(api: Api, unique: str, eventuall
     assert total(api, pen) == (5, 1)
 
 
-def test_a_client_may_repeat_its_order(api: Api, unique: str, eventually: Callable[..., Any]):
+def test_repeated_order_counts_once(api: Api, unique: str, eventually: Callable[..., Any]):
     order = {"orderId": unique, "product": unique, "quantity": 5}
     assert [api.post("/orders", order).status for _ in range(3)] == [201, 200, 200]
     assert api.post("/orders", {**order, "quantity": 6}).status == 409
@@ -71,7 +73,7 @@ def test_a_client_may_repeat_its_order(api: Api, unique: str, eventually: Callab
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_bad_input_is_refused_and_nothing_is_written(
+def test_bad_input_is_rejected_and_writes_nothing(
     api: Api, stack: Stack, dynamodb: Any, unique: str, body: Any, content_type: str, status: int
 ):
     body = {**body, "orderId": unique} if isinstance(body, dict) else body
@@ -81,12 +83,12 @@ def test_bad_input_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "application/json; charset=utf-8"])
-def test_what_curl_says_of_its_body_is_taken_for_json(api: Api, unique: str, content_type: str | None):
+def test_content_types_that_curl_sends_are_accepted_as_json(api: Api, unique: str, content_type: str | None):
     body = f'{{"product": "{unique}", "quantity": 5}}'.encode()
     assert api.post("/orders", body, content_type=content_type).status == 201
 
 
-def test_an_order_that_is_not_valid_stops_nothing_and_is_found_everywhere(
+def test_invalid_order_blocks_nothing_and_is_reported_everywhere(
     api: Api, stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]
 ):
     bad = {"OrderID": {"S": f"{unique}-bad"}, "Product": {"N": "5"}, "Quantity": {"S": "many"}}
@@ -110,7 +112,7 @@ def test_an_order_that_is_not_valid_stops_nothing_and_is_found_everywhere(
     assert eventually(lambda: total(api, unique), (7, 2)) == (7, 2)
 
 
-def test_many_orders_at_once_come_out_exact(
+def test_many_orders_at_once_are_counted_exactly(
     api: Api, stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]
 ):
     for start in range(0, 1000, 25):
@@ -135,21 +137,24 @@ def test_many_orders_at_once_come_out_exact(
     assert eventually(totals, expected, 60) == expected
 
 
-def test_the_backfill_counts_what_the_stream_lost(
+def test_backfill_counts_an_order_that_the_stream_lost(
     stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any], api_url: str
 ):
     api = Api(api_url)
     api.post("/orders", {"orderId": unique, "product": unique, "quantity": 5})
     assert eventually(lambda: total(api, unique), (5, 1)) == (5, 1)
-    forget(stack, dynamodb, unique)
+    delete_counts(stack, dynamodb, unique)
     assert total(api, unique) is None
-    answer = stack.invoke("Backfill")
-    while answer["cursor"]:
-        answer = stack.invoke("Backfill", {"cursor": answer["cursor"]})
+    response = stack.invoke("Backfill")
+    while response["cursor"]:
+        response = stack.invoke("Backfill", {"cursor": response["cursor"]})
     assert total(api, unique) == (5, 1)
 
 
-def forget(stack: Stack, dynamodb: Any, order_id: str) -> None:
-    """Makes it so that the stream never told of an order, the only one of the product of that name."""
+def delete_counts(stack: Stack, dynamodb: Any, order_id: str) -> None:
+    """Delete an order's entry and its product's total, as if the stream had never delivered it.
+
+    The order must be the only one of its product, and the product must have the order's id as its name.
+    """
     dynamodb.delete_item(TableName=stack.tables["LedgerTable"], Key={"OrderID": {"S": order_id}})
     dynamodb.delete_item(TableName=stack.tables["AggregateTable"], Key={"product": {"S": order_id}})

@@ -1,7 +1,7 @@
-"""The role's policy, as packaged: it suffices for everything that the app does, and without any of it something fails.
+"""The packaged policy: it is enough for everything that the app does, and without any one action something fails.
 
-With a stack of its own, for other tests would be refused too. That the actions are granted on the app's own resources
-alone is shown in test_least_privilege.py, and that `chalice deploy` grants the same actions in test_chalice_deploy.py.
+These tests use their own stack, because they break it for others. test_least_privilege.py shows that the actions are
+limited to the app's resources; test_chalice_deploy.py shows that `chalice deploy` grants the same actions.
 """
 
 import json
@@ -17,7 +17,7 @@ import pytest
 from infrastructure.package import TEMPLATE, read_template
 from localcloud.emulator import Emulator
 from localcloud.stack import FunctionError, Stack, deploy
-from tests.e2e.http import Answer, Api
+from tests.e2e.http import Api, Response
 from tests.permissions import NEEDED_BY, PLATFORM
 from tests.streams import item
 
@@ -29,12 +29,12 @@ SCHEDULED = dict.fromkeys(["version", "source", "account", "region", "time", "id
 SCHEDULED_EVENT = {**SCHEDULED, "resources": [], "detail": {}}
 
 
-class Refused(Exception):
-    """A part of the app was refused something; the text names the action."""
+class AccessDenied(Exception):
+    """IAM denied the app an action. The text names it."""
 
 
 class Role:
-    """The policies of the functions' role, from which actions can be taken away for a while."""
+    """The policies of the functions' role. Actions can be removed temporarily."""
 
     def __init__(self, stack: Stack) -> None:
         self._iam, self._name = stack.emulator.client("iam"), stack.role
@@ -46,13 +46,13 @@ class Role:
 
     @property
     def actions(self) -> list[str]:
-        """All that it grants."""
+        """Return all granted actions."""
         documents = self._documents.values()
         return [action for document in documents for each in document["Statement"] for action in each["Action"]]
 
     @contextmanager
     def without(self, *actions: str) -> Iterator[None]:
-        """The role has all of its actions but these."""
+        """Remove actions from the role for the duration of the block."""
         before = self._missing
         self._put(frozenset(actions))
         try:
@@ -76,28 +76,28 @@ class Role:
 
 
 class App:
-    """Everything that the app does, in parts."""
+    """Everything that the app does, as separate features."""
 
     def __init__(self, stack: Stack, role: Role) -> None:
         self._stack = stack
         self._role = role
         self._api = Api(stack.api_url)
         self._dynamodb = stack.emulator.client("dynamodb")
-        self.parts: dict[str, Callable[[], object]] = {
-            "GET /": lambda: self._ask("GET", "/"),
-            "GET /openapi.json": lambda: self._ask("GET", "/openapi.json"),
-            "POST /orders": lambda: self._ask("POST", "/orders", {"product": "Pen", "quantity": 5}),
-            "GET /orders/{order_id}": lambda: self._ask("GET", f"/orders/{self._place()}"),
-            "PUT /orders/{order_id}": lambda: self._ask(
+        self.features: dict[str, Callable[[], object]] = {
+            "GET /": lambda: self._send("GET", "/"),
+            "GET /openapi.json": lambda: self._send("GET", "/openapi.json"),
+            "POST /orders": lambda: self._send("POST", "/orders", {"product": "Pen", "quantity": 5}),
+            "GET /orders/{order_id}": lambda: self._send("GET", f"/orders/{self._place()}"),
+            "PUT /orders/{order_id}": lambda: self._send(
                 "PUT", f"/orders/{self._place()}", {"product": "Ink", "quantity": 1}
             ),
-            "DELETE /orders/{order_id}": lambda: self._ask("DELETE", f"/orders/{self._place()}"),
+            "DELETE /orders/{order_id}": lambda: self._send("DELETE", f"/orders/{self._place()}"),
             "GET /totals": self._list_totals,
-            "GET /totals/{product}": lambda: self._ask("GET", f"/totals/{self._known}"),
-            "GET /totals/{product}/trend": lambda: self._ask("GET", f"/totals/{self._known}/trend"),
+            "GET /totals/{product}": lambda: self._send("GET", f"/totals/{self._counted_product}"),
+            "GET /totals/{product}/trend": lambda: self._send("GET", f"/totals/{self._counted_product}/trend"),
             "stream: new order": lambda: self._is_counted(self._place()),
-            "stream: amended order": self._amend,
-            "stream: cancelled order": self._cancel,
+            "stream: amended order": self._amend_order,
+            "stream: cancelled order": self._cancel_order,
             "backfill": lambda: self._run("Backfill"),
             "backfill: uncounted order": self._backfill,
             "audit": lambda: self._run("Audit"),
@@ -105,13 +105,13 @@ class App:
             "audit: drifted counter": self._audit_counter,
             "daily_audit": lambda: self._invoke("DailyAudit", SCHEDULED_EVENT),
         }
-        self._known = self._counted()
+        self._counted_product = self._counted_order()
 
-    def use(self, part: str) -> None:
-        """Uses one part. Raises Refused."""
-        self.parts[part]()
+    def use(self, feature: str) -> None:
+        """Use one feature. Raise AccessDenied."""
+        self.features[feature]()
 
-    # Orders have one product each, of the same name: what one part does is nothing to another.
+    # Each order has its own product, named like the order, so that features do not affect each other.
 
     def _place(self, quantity: int = 5) -> str:
         name = uuid.uuid4().hex
@@ -123,41 +123,41 @@ class App:
 
     def _is_counted(self, name: str, quantity: int = 5) -> None:
         since = _now_ms()
-        self._wait(lambda: self._total(name) == quantity, lambda: self._refuse("Aggregate", since))
+        self._wait(lambda: self._total(name) == quantity, lambda: self._raise_if_denied("Aggregate", since))
 
-    def _amend(self) -> None:
-        name = self._counted()
+    def _amend_order(self) -> None:
+        name = self._counted_order()
         self._put(name, 6)
         self._is_counted(name, 6)
 
-    def _cancel(self) -> None:
-        name = self._counted()
+    def _cancel_order(self) -> None:
+        name = self._counted_order()
         self._dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": name}})
         self._is_counted(name, 0)
 
-    def _counted(self) -> str:
-        """An order that was placed and counted with all permissions: what is tried comes after that."""
+    def _counted_order(self) -> str:
+        """Place an order and wait until it is counted, with all permissions. Return its id."""
         name = self._place()
         with self._role.without():
             self._wait(lambda: self._total(name) == 5)
         return name
 
     def _list_totals(self) -> None:
-        self._ask("GET", "/totals")
-        self._ask("GET", "/totals?top=3")
+        self._send("GET", "/totals")
+        self._send("GET", "/totals?top=3")
 
     def _backfill(self) -> None:
-        name = self._forgotten()
+        name = self._uncounted_order()
         self._run("Backfill")
         assert self._total(name) == 5
 
     def _audit_order(self) -> None:
-        name = self._forgotten()
-        self._mend(name)
+        name = self._uncounted_order()
+        self._repair(name)
 
-    def _forgotten(self) -> str:
-        """An order of which the stream has told nothing."""
-        name = self._counted()
+    def _uncounted_order(self) -> str:
+        """Return an order without entry and counters, as if the stream had never delivered it."""
+        name = self._counted_order()
         self._dynamodb.delete_item(TableName="LedgerTable", Key={"OrderID": {"S": name}})
         self._dynamodb.delete_item(TableName="AggregateTable", Key={"product": {"S": name}})
         for day in self._dynamodb.query(
@@ -169,22 +169,22 @@ class App:
         return name
 
     def _audit_counter(self) -> None:
-        name = self._counted()
+        name = self._counted_order()
         self._dynamodb.update_item(
             TableName="AggregateTable",
             Key={"product": {"S": name}},
             UpdateExpression="SET totalQuantity = :wrong",
             ExpressionAttributeValues={":wrong": {"N": "7"}},
         )
-        self._mend(name)
+        self._repair(name)
 
-    def _mend(self, name: str) -> None:
-        """Run audits with repair until the total is right: an audit leaves what the stream may still deliver."""
+    def _repair(self, name: str) -> None:
+        """Run audits with repair until the total is right. One may not suffice: it skips orders that are in flight."""
         end = time.monotonic() + GRACE_PERIOD_SECONDS
         while self._total(name) != 5:
-            assert time.monotonic() < end, "The audit has neither repaired it, nor was it refused anything."
+            assert time.monotonic() < end, "The audit neither repaired the total nor failed."
             self._run("Audit", {"repair": True, "gracePeriodSeconds": 3})
-            self._counted()  # So that the handler says anew how far it is behind.
+            self._counted_order()  # So that the stream handler updates its lag.
 
     def _total(self, product: str) -> int:
         key = {"product": {"S": product}}
@@ -193,37 +193,37 @@ class App:
 
     # How each tells that it was refused
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Answer:
+    def _send(self, method: str, path: str, body: Any = None) -> Response:
         since = _now_ms()
-        answer = self._api(method, path, body)
-        if answer.status >= 500:
-            self._refuse("APIHandler", since)
-        assert answer.status < 300, answer
-        return answer
+        response = self._api(method, path, body)
+        if response.status >= 500:
+            self._raise_if_denied("APIHandler", since)
+        assert response.status < 300, response
+        return response
 
     def _wait(self, condition: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None) -> None:
         end = time.monotonic() + GRACE_PERIOD_SECONDS
         while not condition():
             meanwhile()
-            assert time.monotonic() < end, "The stream handler has not counted, and was not refused anything."
+            assert time.monotonic() < end, "The stream handler neither counted the order nor failed."
             time.sleep(POLL_SECONDS)
 
     def _run(self, job: str, payload: Any = None) -> None:
-        answer = self._invoke(job, payload)
-        assert answer["done"] is True
+        result = self._invoke(job, payload)
+        assert result["done"] is True
 
     def _invoke(self, job: str, payload: Any) -> Any:
         try:
             return self._stack.invoke(job, payload)
         except FunctionError as error:
             if DENIED in str(error):
-                raise Refused(str(error)) from None
+                raise AccessDenied(str(error)) from None
             raise
 
-    def _refuse(self, function: str, since: int) -> None:
+    def _raise_if_denied(self, function: str, since: int) -> None:
         for line in self._stack.logs(function, since):
             if DENIED in line:
-                raise Refused(line)
+                raise AccessDenied(line)
 
 
 def _now_ms() -> int:
@@ -246,37 +246,41 @@ def app(stack: Stack, role: Role) -> App:
     return App(stack, role)
 
 
-def test_everything_is_tried(app: App, build: Path):
-    """Each route that Chalice has found, and each function; so a new one has to be added here."""
+def test_features_cover_all_routes_and_functions(app: App, build: Path):
+    """Fail if a route or function of the app is missing from `App.features`."""
     template = read_template(build / TEMPLATE)
     routes = {
         f"{method.upper()} {path}"
         for path, methods in template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"].items()
         for method in methods
     }
-    assert {part for part in app.parts if "/" in part} == routes
-    of_functions = {"stream": "Aggregate", "backfill": "Backfill", "audit": "Audit", "daily_audit": "DailyAudit"}
+    assert {feature for feature in app.features if "/" in feature} == routes
+    function_of = {"stream": "Aggregate", "backfill": "Backfill", "audit": "Audit", "daily_audit": "DailyAudit"}
     functions = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
-    assert {of_functions[part.partition(":")[0]] for part in app.parts if "/" not in part} == functions - {"APIHandler"}
+    assert {function_of[feature.partition(":")[0]] for feature in app.features if "/" not in feature} == functions - {
+        "APIHandler"
+    }
 
 
-def test_the_policy_has_each_action_once_and_each_is_accounted_for(role: Role):
+def test_policy_has_each_documented_action_once(role: Role):
     assert sorted(role.actions) == sorted([*NEEDED_BY, *PLATFORM])
 
 
-def test_the_policy_suffices_for_everything(app: App):
-    for part in app.parts:
-        app.use(part)
+def test_policy_is_enough_for_all_features(app: App):
+    for feature in app.features:
+        app.use(feature)
 
 
-@pytest.mark.parametrize(("action", "part"), [(action, part) for action in NEEDED_BY for part in NEEDED_BY[action]])
-def test_without_an_action_what_needs_it_is_refused(app: App, role: Role, action: str, part: str):
-    with role.without(action), pytest.raises(Refused, match=rf"{DENIED}{action} "):
-        app.use(part)
+@pytest.mark.parametrize(
+    ("action", "feature"), [(action, feature) for action in NEEDED_BY for feature in NEEDED_BY[action]]
+)
+def test_feature_is_denied_without_its_action(app: App, role: Role, action: str, feature: str):
+    with role.without(action), pytest.raises(AccessDenied, match=rf"{DENIED}{action} "):
+        app.use(feature)
 
 
-def test_what_the_platform_does_in_the_roles_name_the_emulator_does_without_asking(app: App, role: Role):
-    """If this fails, the emulator has learnt to ask: such an action then belongs to those that are tried above."""
+def test_emulator_does_not_check_the_platforms_actions(app: App, role: Role):
+    """Notice a newer emulator that does check them. Then move the action to NEEDED_BY, so that it is tested too."""
     with role.without(*PLATFORM):
-        for part in app.parts:
-            app.use(part)
+        for feature in app.features:
+            app.use(feature)

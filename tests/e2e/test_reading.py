@@ -1,4 +1,4 @@
-"""What is read besides orders and single totals, as deployed with the generated policy and under `chalice local`."""
+"""Reads other than single orders and totals, as deployed with the generated policy and under `chalice local`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,15 +22,15 @@ from tests.e2e.http import Api
     ],
 )
 def test_json_ends_with_a_newline(api: Api, method: str, path: str, status: int):
-    answer = api(method, path, b"{" if method == "POST" else None)
-    assert (answer.status, answer.body[-2:]) == (status, b"}\n")
+    response = api(method, path, b"{" if method == "POST" else None)
+    assert (response.status, response.body[-2:]) == (status, b"}\n")
 
 
 def test_chalices_own_errors_end_with_a_newline(api: Api):
     assert api.post("/orders", {}, content_type="text/plain").body.endswith(b"}\n")
 
 
-def test_an_order_with_binary_attributes_can_be_shown_placed_again_and_amended(
+def test_order_with_binary_attributes_can_be_read_amended_and_repeated(
     api: Api, stack: Stack, dynamodb: Any, unique: str
 ):
     binary = {"L": [{"B": b"\x00\x01"}, {"BS": [b"\xff"]}]}
@@ -49,21 +49,21 @@ def test_an_order_with_binary_attributes_can_be_shown_placed_again_and_amended(
 
 @pytest.fixture
 def ordered(api: Api, unique: str, eventually: Callable[..., Any]) -> str:
-    """A product that has been ordered five times, and whose orders have been counted."""
+    """Order five pieces of a product, wait until they are counted, and return the product."""
     api.post("/orders", {"product": unique, "quantity": 5})
     assert eventually(lambda: api.get(f"/totals/{unique}").status, 200) == 200
     return unique
 
 
-def test_a_trend_shows_the_hour_of_an_order(api: Api, ordered: str):
-    answer = api.get(f"/totals/{ordered}/trend?days=2")
-    assert answer.status == 200
-    trend = answer.json
+def test_trend_shows_an_order_in_its_hour(api: Api, ordered: str):
+    response = api.get(f"/totals/{ordered}/trend?days=2")
+    assert response.status == 200
+    trend = response.json
     assert [len(day["hours"]) for day in trend["days"]] == [24, 24]
     assert sum(sum(day["hours"]) for day in trend["days"]) == trend["total"] == 5
 
 
-def test_an_amended_moved_and_cancelled_order_changes_the_hour_it_was_placed_in(
+def test_amending_moving_and_cancelling_change_the_hour_of_placement(
     api: Api, stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]
 ):
     def hours(product: str) -> dict[str, Any]:
@@ -80,33 +80,33 @@ def test_an_amended_moved_and_cancelled_order_changes_the_hour_it_was_placed_in(
     dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item=order)
     assert eventually(lambda: hours(unique), {"2026-03-01": ("5", "5")})
     api.put(f"/orders/{unique}", {"product": unique, "quantity": 7})
-    wanted = {"2026-03-01": ("7", "7")}
-    assert eventually(lambda: hours(unique), wanted) == wanted
+    expected = {"2026-03-01": ("7", "7")}
+    assert eventually(lambda: hours(unique), expected) == expected
     api.put(f"/orders/{unique}", {"product": f"{unique} 2", "quantity": 7})
-    assert eventually(lambda: hours(f"{unique} 2"), wanted) == wanted
+    assert eventually(lambda: hours(f"{unique} 2"), expected) == expected
     assert hours(unique) == {"2026-03-01": ("0", "0")}
     api.delete(f"/orders/{unique}")
-    wanted = {"2026-03-01": ("0", "0")}
-    assert eventually(lambda: hours(f"{unique} 2"), wanted) == wanted
+    expected = {"2026-03-01": ("0", "0")}
+    assert eventually(lambda: hours(f"{unique} 2"), expected) == expected
 
 
-def test_totals_say_how_far_the_counting_was_behind(api: Api, ordered: str, stack: Stack):
-    told = api.get("/totals?top=1").json["freshness"]
-    assert told["lagSeconds"] >= 0
-    assert told["measuredAt"].endswith("Z")
+def test_totals_report_the_lag(api: Api, ordered: str, stack: Stack):
+    lag = api.get("/totals?top=1").json["freshness"]
+    assert lag["lagSeconds"] >= 0
+    assert lag["measuredAt"].endswith("Z")
     assert [each for each in stack.log_entries("Aggregate") if each["message"] == "Lag not reported"] == []
 
 
-def test_the_dashboard_is_a_page(api: Api):
-    answer = api.get("/")
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "script-src 'sha256-" in answer.headers["content-security-policy"]
-    assert answer.body.decode().startswith("<!doctype html>")
+def test_dashboard_is_an_html_page(api: Api):
+    response = api.get("/")
+    assert response.status == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'sha256-" in response.headers["content-security-policy"]
+    assert response.body.decode().startswith("<!doctype html>")
 
 
-def test_the_description_says_where_the_routes_are(api: Api):
-    answer = api.get("/openapi.json")
-    assert answer.headers["content-type"] == "application/json"
-    (server,) = answer.json["servers"]
+def test_description_has_the_url_of_the_routes(api: Api):
+    response = api.get("/openapi.json")
+    assert response.headers["content-type"] == "application/json"
+    (server,) = response.json["servers"]
     assert server["url"] in (urlsplit(api.url).path or "/", "/api")

@@ -1,6 +1,6 @@
-"""The API tried by its own description: examples, limits, random requests valid and invalid, and sequences of them.
+"""Tests generated from the API's description: examples, limits, random valid and invalid requests, and sequences.
 
-The seed is fixed, so that a run tomorrow is the run of today. To look further:
+The seed is fixed, so that every run is the same. To search further:
 `make test TESTS=tests/e2e/test_schemathesis.py SCHEMATHESIS='--max-examples 500 --seed 2'`.
 """
 
@@ -23,20 +23,20 @@ BOUNDS = ["--max-examples", "20", "--seed", "1"]
 
 
 @pytest.fixture(scope="module")
-def api_for_anything(build: Path) -> Iterator[str]:
-    """The routes on tables that no other test looks at."""
+def separate_api_url(build: Path) -> Iterator[str]:
+    """Serve the routes on tables that no other test uses, and return their URL."""
     with Emulator() as emulator:
         deploy(emulator, build)
         with ChaliceLocal(emulator) as running:
             yield running.url
 
 
-def test_no_request_gets_an_answer_that_is_not_described(api_for_anything: str, tmp_path: Path):
+def test_every_response_conforms_to_the_description(separate_api_url: str, tmp_path: Path):
     ran = subprocess.run(
         [
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
             *("--config-file", str(HERE / "schemathesis.toml")),
-            *("run", f"{api_for_anything}/openapi.json", "--url", api_for_anything),
+            *("run", f"{separate_api_url}/openapi.json", "--url", separate_api_url),
             *("--no-color", *BOUNDS, *shlex.split(os.environ.get("SCHEMATHESIS", ""))),
         ],
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""The main job once through everything: an order goes in, its product's total comes out."""
+"""Smoke tests of the main function: an order goes in, and its product's total comes out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from localcloud.stack import Stack
 from tests.e2e.http import Api
 
 
-def test_an_order_placed_over_http_is_in_its_products_total(api: Api, unique: str, eventually: Callable[..., Any]):
+def test_order_placed_over_http_is_in_the_total(api: Api, unique: str, eventually: Callable[..., Any]):
     placed = api.post("/orders", {"product": unique, "quantity": 5})
     assert placed.status == 201
     total = eventually(lambda: api.get(f"/totals/{unique}").json.get("totalQuantity"), 5)
@@ -15,9 +15,7 @@ def test_an_order_placed_over_http_is_in_its_products_total(api: Api, unique: st
     assert eventually(lambda: api.get(f"/orders/{placed.json['orderId']}").json["counted"], True) is True
 
 
-def test_an_item_written_into_the_table_is_a_full_order(
-    stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]
-):
+def test_item_written_to_the_table_is_counted(stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]):
     item = {"OrderID": {"S": f"order-{unique}"}, "Product": {"S": unique}, "Quantity": {"N": "5"}}
     dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item=item)
 
@@ -28,7 +26,7 @@ def test_an_item_written_into_the_table_is_a_full_order(
     assert eventually(total, {"N": "5"}) == {"N": "5"}
 
 
-def test_the_stream_handler_logs_its_batches_and_their_metrics(
+def test_stream_handler_logs_batches_and_metrics(
     stack: Stack, dynamodb: Any, unique: str, eventually: Callable[..., Any]
 ):
     item = {"OrderID": {"S": unique}, "Product": {"S": unique}, "Quantity": {"N": "1"}}

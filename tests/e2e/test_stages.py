@@ -1,4 +1,4 @@
-"""Two stages in one account and region: nothing of the one is the other's."""
+"""Two stages in one account and region: they share no resources, and orders count only in their own stage."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ STAGES = ("dev", "prod")
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack]]:
-    """Both, in an emulator of their own, each in a stack as the runbook names it."""
+    """Deploy both stages in one emulator, in stacks named as in docs/operations.md."""
     with Emulator() as emulator:
         stacks = {}
         for stage in STAGES:
@@ -25,18 +25,18 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack
         yield stacks
 
 
-def test_they_share_no_resource(stages: dict[str, Stack]):
+def test_stages_share_no_resource(stages: dict[str, Stack]):
     dev, prod = (set(stages[stage].resources.values()) for stage in STAGES)
-    assert dev & prod <= {"api", "FailureQueuePolicy"}  # Names within an API, and within a role.
+    assert dev & prod <= {"api", "FailureQueuePolicy"}  # These names are local to an API and to a role.
     assert len(dev) == len(prod) > 25
 
 
-def test_they_are_told_apart_by_name(stages: dict[str, Stack]):
+def test_apis_of_stages_have_different_names(stages: dict[str, Stack]):
     gateway = stages["dev"].emulator.client("apigateway")
     assert {api["name"] for api in gateway.get_rest_apis()["items"]} == {"order-totals-dev", "order-totals-prod"}
 
 
-def test_an_order_counts_in_its_own_stage_alone(stages: dict[str, Stack], unique: str, eventually: Callable[..., Any]):
+def test_order_counts_only_in_its_own_stage(stages: dict[str, Stack], unique: str, eventually: Callable[..., Any]):
     apis = {stage: Api(stages[stage].api_url) for stage in STAGES}
     for number, api in enumerate(apis.values(), start=1):
         assert api.post("/orders", {"orderId": unique, "product": unique, "quantity": number}).status == 201
@@ -49,7 +49,7 @@ def test_an_order_counts_in_its_own_stage_alone(stages: dict[str, Stack], unique
 
 @pytest.fixture(scope="module")
 def with_gateway_responses(stages: dict[str, Stack], tmp_path_factory: pytest.TempPathFactory) -> Api:
-    """The stage prod with its template's gateway responses, which the emulator does not read from a template."""
+    """Return the API of stage prod, with the template's gateway responses. The emulator ignores those in a template."""
     stack = stages["prod"]
     gateway = stack.emulator.client("apigateway")
     api = read_template(package("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]
@@ -65,7 +65,7 @@ def with_gateway_responses(stages: dict[str, Stack], tmp_path_factory: pytest.Te
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PATCH", "/orders"), ("GET", "/totals/Pen/x")])
-def test_a_missing_route_is_a_404(with_gateway_responses: Api, method: str, path: str):
-    answer = with_gateway_responses(method, path)
-    assert (answer.status, answer.json["Code"]) == (404, "NotFoundError")
-    assert answer.body.endswith(b"}\n")
+def test_missing_route_is_a_404(with_gateway_responses: Api, method: str, path: str):
+    response = with_gateway_responses(method, path)
+    assert (response.status, response.json["Code"]) == (404, "NotFoundError")
+    assert response.body.endswith(b"}\n")

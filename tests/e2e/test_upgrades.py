@@ -1,6 +1,6 @@
-"""Deploying over what is running, while orders flow: nothing is lost and nothing counted twice.
+"""Redeploying while orders arrive: none is lost, and none is counted twice.
 
-Also what an operator does when the orders' stream was replaced (docs/operations.md).
+Also the operator's steps after the orders' stream was replaced (docs/operations.md).
 """
 
 import itertools
@@ -23,35 +23,35 @@ PRODUCTS = ("Ink", "Pen", "Notebook")
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Emulator]:
-    """An emulator on which nothing else is tried."""
+def emulator() -> Iterator[Emulator]:
+    """Run an emulator for this file only."""
     with Emulator() as running:
         yield running
 
 
-class Load(threading.Thread):
-    """Somebody who places, amends and cancels orders without a pause, over the API and in the table."""
+class LiveOrders(threading.Thread):
+    """A client that constantly places, amends and cancels orders, through the API and in the table."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()
         self.orders: dict[str, tuple[str, int]] = {}
-        """What there is in the end: product and quantity, by order."""
+        """The orders that exist at the end: product and quantity by order id."""
         self.placed = 0
         self._api = Api(stack.api_url)
         self._dynamodb = stack.emulator.client("dynamodb")
-        self._over = threading.Event()
+        self._stopped = threading.Event()
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "LiveOrders":
         self.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self.join()
 
     def run(self) -> None:
         for number in itertools.count(1):
-            if self._over.is_set():
+            if self._stopped.is_set():
                 return
             order_id, product = f"order-{number}", PRODUCTS[number % len(PRODUCTS)]
             if number % 5:
@@ -71,14 +71,14 @@ class Load(threading.Thread):
         self.orders[order_id] = (product, quantity)
 
     def _place(self, order_id: str, product: str, quantity: int) -> None:
-        # As clients do: again, with the same id, until it is answered.
+        # Repeat with the same id until it succeeds, as a client should.
         order = {"orderId": order_id, "product": product, "quantity": quantity}
         while self._api.post("/orders", order).status not in (200, 201):
             pass
         self.orders[order_id] = (product, quantity)
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """What the totals are to be."""
+        """Return the expected totals: quantity and number of orders by product."""
         quantities: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         for product, quantity in self.orders.values():
@@ -92,40 +92,40 @@ def totals(stack: Stack) -> dict[str, tuple[int, int]]:
     return {item["product"]["S"]: (int(item["totalQuantity"]["N"]), int(item["orderCount"]["N"])) for item in items}
 
 
-def counted(stack: Stack, product: str) -> list[Any]:
-    """The ledger's entries of the orders that count for a product."""
+def counted_entries(stack: Stack, product: str) -> list[Any]:
+    """Return the ledger entries of orders that are counted for a product."""
     entries = stack.emulator.client("dynamodb").scan(TableName="LedgerTable")["Items"]
     return [entry for entry in entries if entry["status"]["S"] == "counted" and product in str(entry)]
 
 
-def version(build: Path, folder: Path, number: int) -> Path:
-    """The package as another version has it: with other code in it."""
+def make_version(build: Path, folder: Path, number: int) -> Path:
+    """Copy the package and change its code, as a new version would."""
     shutil.copytree(build, folder)
     with zipfile.ZipFile(folder / CODE, "a") as code:
         code.writestr("chalicelib/version.py", f"VERSION = {number}\n")
     return folder
 
 
-def test_deploying_twice_while_orders_flow_loses_and_doubles_nothing(
-    cloud: Emulator, build: Path, tmp_path: Path, eventually: Callable[..., Any]
+def test_redeploying_while_orders_arrive_loses_and_doubles_nothing(
+    emulator: Emulator, build: Path, tmp_path: Path, eventually: Callable[..., Any]
 ):
-    stack = deploy(cloud, build)
-    code = [code_of(stack)]
+    stack = deploy(emulator, build)
+    hashes = [code_hash(stack)]
     placed = [0]
-    with Load(stack) as load:
+    with LiveOrders(stack) as live:
         for number in (2, 3):
-            assert eventually(lambda: load.placed > placed[-1] + 50, True)
-            placed.append(load.placed)
-            stack = deploy(cloud, version(build, tmp_path / str(number), number))
-            code.append(code_of(stack))
-        assert eventually(lambda: load.placed > placed[-1] + 50, True)
-    assert len(set(code)) == 3  # There have been three versions.
-    expected = load.totals()
+            assert eventually(lambda: live.placed > placed[-1] + 50, True)
+            placed.append(live.placed)
+            stack = deploy(emulator, make_version(build, tmp_path / str(number), number))
+            hashes.append(code_hash(stack))
+        assert eventually(lambda: live.placed > placed[-1] + 50, True)
+    assert len(set(hashes)) == 3  # Three different versions were deployed.
+    expected = live.totals()
     assert eventually(lambda: totals(stack), expected, 30) == expected
     assert stack.invoke("Audit")["verdict"] == "clean"
 
 
-def code_of(stack: Stack) -> str:
+def code_hash(stack: Stack) -> str:
     configuration = stack.emulator.client("lambda").get_function_configuration(
         FunctionName=stack.functions["Aggregate"]
     )
@@ -133,11 +133,11 @@ def code_of(stack: Stack) -> str:
     return code
 
 
-def test_after_a_stream_was_replaced_another_kind_of_it_and_an_audit_bring_all_orders_back(
-    cloud: Emulator, build: Path, tmp_path: Path, eventually: Callable[..., Any]
+def test_changing_the_stream_view_and_an_audit_recover_from_a_replaced_stream(
+    emulator: Emulator, build: Path, tmp_path: Path, eventually: Callable[..., Any]
 ):
-    stack = deploy(cloud, build)
-    dynamodb = cloud.client("dynamodb")
+    stack = deploy(emulator, build)
+    dynamodb = emulator.client("dynamodb")
 
     def place(order_id: str) -> None:
         item = {"OrderID": {"S": order_id}, "Product": {"S": "Lamp"}, "Quantity": {"N": "1"}}
@@ -146,23 +146,28 @@ def test_after_a_stream_was_replaced_another_kind_of_it_and_an_audit_bring_all_o
     place("before")
     assert eventually(lambda: totals(stack).get("Lamp"), (1, 1)) == (1, 1)
     dynamodb.update_table(TableName="OrdersTable", StreamSpecification={"StreamEnabled": False})
-    place("unheard")
+    place("without-stream")
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "before"}})
-    view = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-    dynamodb.update_table(TableName="OrdersTable", StreamSpecification=view)
+    view_type = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    dynamodb.update_table(TableName="OrdersTable", StreamSpecification=view_type)
     replaced = dynamodb.describe_table(TableName="OrdersTable")["Table"]["LatestStreamArn"]
-    assert deploy(cloud, build).stream_mapping["EventSourceArn"] != replaced  # The same template does not see it.
+    assert (
+        deploy(emulator, build).stream_mapping["EventSourceArn"] != replaced
+    )  # An unchanged template keeps the old stream.
 
     package("local", tmp_path / "other", stream="NEW_IMAGE")
-    stack = deploy(cloud, tmp_path / "other")
+    stack = deploy(emulator, tmp_path / "other")
     current = dynamodb.describe_table(TableName="OrdersTable")["Table"]["LatestStreamArn"]
     assert stack.stream_mapping["EventSourceArn"] == current
     place("after")
-    assert eventually(lambda: totals(stack).get("Lamp"), (2, 2)) == (2, 2)  # One too many, and one too few.
+    assert eventually(lambda: totals(stack).get("Lamp"), (2, 2)) == (
+        2,
+        2,
+    )  # One cancelled order too many, and one order too few.
 
     def counted_after_an_audit() -> set[str]:
         stack.invoke("Audit", {"repair": True, "gracePeriodSeconds": 3})
-        return {entry["OrderID"]["S"] for entry in counted(stack, "Lamp")}
+        return {entry["OrderID"]["S"] for entry in counted_entries(stack, "Lamp")}
 
-    assert eventually(counted_after_an_audit, {"unheard", "after"}, 60) == {"unheard", "after"}
+    assert eventually(counted_after_an_audit, {"without-stream", "after"}, 60) == {"without-stream", "after"}
     assert totals(stack)["Lamp"] == (2, 2)

@@ -1,4 +1,4 @@
-"""A view is added to the app while orders flow, taken out and added again: docs/views.md, step by step."""
+"""Adding a view, removing it and adding it again while orders arrive, with the steps of docs/views.md."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from tests.streams import item
 
 @pytest.fixture(scope="module")
 def build_with_view(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app, packaged from a copy of the project to which the README's view was added."""
+    """Package a copy of the project to which the README's view was added."""
     copy = copy_source(tmp_path_factory.mktemp("copy"))
     add_view(copy, view_example("README.md"))
     command = [sys.executable, "-m", "infrastructure.package", "--stage", "local"]
@@ -34,12 +34,12 @@ def own_emulator() -> Iterator[Emulator]:
         yield running
 
 
-def run(command: Callable[[list[str]], int], stack: Stack, *arguments: str) -> int:
+def run_job(command: Callable[[list[str]], int], stack: Stack, *arguments: str) -> int:
     return command(["--stage", "local", "--aws-port", str(stack.emulator.port), *arguments])
 
 
-class Trade:
-    """Orders that are placed and amended, a few each second, as long as this lasts; all in February."""
+class LiveOrders:
+    """Place and amend orders, several per second, during the block. All are placed in February."""
 
     def __init__(self, stack: Stack) -> None:
         self.placed = 0
@@ -47,7 +47,7 @@ class Trade:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> "Trade":
+    def __enter__(self) -> "LiveOrders":
         self._thread.start()
         return self
 
@@ -58,12 +58,12 @@ class Trade:
     def _run(self) -> None:
         while not self._stop.wait(0.02):
             order_id = f"live-{self.placed}"
-            put(self._dynamodb, ordered(order_id, 1, 2))
-            put(self._dynamodb, ordered(order_id, 3, 2))
+            put(self._dynamodb, order_item(order_id, 1, 2))
+            put(self._dynamodb, order_item(order_id, 3, 2))
             self.placed += 1
 
 
-def ordered(order_id: str, quantity: int, month: int) -> dict[str, Any]:
+def order_item(order_id: str, quantity: int, month: int) -> dict[str, Any]:
     """Return the item of an order placed in a month of 2026."""
     return item(order_id, "Notebook", quantity, PlacedAt={"S": f"2026-{month:02}-10T10:00:00Z"})
 
@@ -73,57 +73,60 @@ def put(dynamodb: Any, *orders: dict[str, Any]) -> None:
         dynamodb.put_item(TableName="OrdersTable", Item=order)
 
 
-def by_month(dynamodb: Any) -> dict[str, int]:
-    there = dynamodb.scan(TableName="MonthTable", ConsistentRead=True)["Items"]
-    return {each["month"]["S"]: int(each["total"]["N"]) for each in there if each["total"]["N"] != "0"}
+def totals_by_month(dynamodb: Any) -> dict[str, int]:
+    counters = dynamodb.scan(TableName="MonthTable", ConsistentRead=True)["Items"]
+    return {each["month"]["S"]: int(each["total"]["N"]) for each in counters if each["total"]["N"] != "0"}
 
 
-def test_a_view_is_added_beside_live_orders_taken_out_and_added_again(
+def test_view_is_added_removed_and_added_again_beside_live_orders(
     own_emulator: Emulator, build: Path, build_with_view: Path, eventually: Callable[..., Any]
 ):
     dynamodb = own_emulator.client("dynamodb")
     stack = deploy(own_emulator, build)
-    put(dynamodb, *(ordered(f"old-{n}", 1, 3 + n % 2) for n in range(40)))
-    put(dynamodb, ordered("cancelled-later", 100, 5))
+    put(dynamodb, *(order_item(f"old-{n}", 1, 3 + n % 2) for n in range(40)))
+    put(dynamodb, order_item("cancelled-later", 100, 5))
 
-    def counted() -> int:
+    def order_count() -> int:
         key = {"product": {"S": "Notebook"}}
-        there = dynamodb.get_item(TableName="AggregateTable", Key=key, ConsistentRead=True).get("Item")
-        return int(there["orderCount"]["N"]) if there else 0
+        total = dynamodb.get_item(TableName="AggregateTable", Key=key, ConsistentRead=True).get("Item")
+        return int(total["orderCount"]["N"]) if total else 0
 
-    assert eventually(counted, 41) == 41
+    assert eventually(order_count, 41) == 41
 
-    # Added, while orders come and change.
-    with Trade(stack) as trade:
+    # Add the view while orders arrive and change.
+    with LiveOrders(stack) as live:
         stack = deploy(own_emulator, build_with_view)
         assert "MonthTable" in stack.tables
-        assert run(backfill.main, stack) == 0
-        assert run(audit.main, stack, "--patience", "5") in (0, 3)  # Not drifted; what keeps moving may be unproven.
-    assert trade.placed > 10
-    assert eventually(counted, 41 + trade.placed) == 41 + trade.placed
-    assert run(audit.main, stack) == 0
-    expected = {"2026-02": 3 * trade.placed, "2026-03": 20, "2026-04": 20, "2026-05": 100}
-    assert by_month(dynamodb) == expected
+        assert run_job(backfill.main, stack) == 0
+        assert run_job(audit.main, stack, "--grace-period", "5") in (
+            0,
+            3,
+        )  # Not drifted. Counters that keep changing may be unproven.
+    assert live.placed > 10
+    assert eventually(order_count, 41 + live.placed) == 41 + live.placed
+    assert run_job(audit.main, stack) == 0
+    expected = {"2026-02": 3 * live.placed, "2026-03": 20, "2026-04": 20, "2026-05": 100}
+    assert totals_by_month(dynamodb) == expected
 
-    # Taken out: this stage's table goes with it, and all else goes on.
+    # Remove the view: its table is deleted in this stage, and everything else keeps working.
     stack = deploy(own_emulator, build)
     assert "MonthTable" not in stack.tables
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "cancelled-later"}})
-    put(dynamodb, ordered("meanwhile", 7, 6))
-    eventually(lambda: "meanwhile" in ledger(dynamodb), True)
-    answer = stack.invoke("Audit", {"gracePeriodSeconds": 5})
-    assert (answer["verdict"], answer["counters"]["retired"] > 40) == ("clean", True)
+    put(dynamodb, order_item("meanwhile", 7, 6))
+    eventually(lambda: "meanwhile" in entry_ids(dynamodb), True)
+    result = stack.invoke("Audit", {"gracePeriodSeconds": 5})
+    assert (result["verdict"], result["counters"]["retired"] > 40) == ("clean", True)
 
-    # Added again, with an empty table: the audit finds what it lacks, and mends it.
+    # Add the view again, with an empty table: the audit finds what is missing and repairs it.
     stack = deploy(own_emulator, build_with_view)
-    assert run(backfill.main, stack) == 0
-    assert run(audit.main, stack, "--patience", "5") == 1
-    assert run(audit.main, stack, "--patience", "5", "--repair") == 0
+    assert run_job(backfill.main, stack) == 0
+    assert run_job(audit.main, stack, "--grace-period", "5") == 1
+    assert run_job(audit.main, stack, "--grace-period", "5", "--repair") == 0
     del expected["2026-05"]
-    assert by_month(dynamodb) == {**expected, "2026-06": 7}
-    assert run(audit.main, stack) == 0
+    assert totals_by_month(dynamodb) == {**expected, "2026-06": 7}
+    assert run_job(audit.main, stack) == 0
 
 
-def ledger(dynamodb: Any) -> set[str]:
+def entry_ids(dynamodb: Any) -> set[str]:
     pages = dynamodb.get_paginator("scan").paginate(TableName="LedgerTable", ConsistentRead=True)
     return {entry["OrderID"]["S"] for page in pages for entry in page["Items"]}
