@@ -1,10 +1,10 @@
-"""Stream records for tests, in the form in which Lambda delivers them, and every way of delivering them."""
+"""Stream records for tests, in the format that Lambda delivers, and every way of cutting and repeating batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LABEL = "2026-11-23T00:00:00.000"
-STARTED = 1_795_000_000  # Epoch seconds of a stream's first record; each next one is a second later.
+STARTED = 1_795_000_000  # Epoch seconds of a stream's first record. Each later one follows after a second.
 
 TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
@@ -12,19 +12,19 @@ Batch = Sequence[dict[str, Any]]
 
 
 def item(order_id: str, product: object = "Notebook", quantity: object = 5, **more: dict[str, Any]) -> dict[str, Any]:
-    """An order's item; `product` and `quantity` may be of wrong types too."""
-    forms: dict[type, Callable[[Any], dict[str, Any]]] = {str: lambda value: {"S": value}}
+    """Return an order's item. `product` and `quantity` may have the wrong type, to make it invalid."""
+    converters: dict[type, Callable[[Any], dict[str, Any]]] = {str: lambda value: {"S": value}}
     as_number: Callable[[Any], dict[str, Any]] = lambda value: {"N": str(value)}  # noqa: E731
     return {
         "OrderID": {"S": order_id},
-        "Product": forms.get(type(product), as_number)(product),
-        "Quantity": forms.get(type(quantity), as_number)(quantity),
+        "Product": converters.get(type(product), as_number)(product),
+        "Quantity": converters.get(type(quantity), as_number)(quantity),
         **more,
     }
 
 
 class Stream:
-    """Records what is done to orders, as OrdersTable's stream does."""
+    """The stream of OrdersTable: `put` and `remove` add a record each to `records` and keep `items` up to date."""
 
     def __init__(self, label: str = LABEL, view_type: str = "NEW_AND_OLD_IMAGES", started: int = STARTED) -> None:
         self.arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/OrdersTable/stream/{label}"
@@ -34,14 +34,14 @@ class Stream:
         self.items: dict[str, dict[str, Any]] = {}
 
     def put(self, new: dict[str, Any]) -> dict[str, Any]:
-        """An order is placed, or amended if it is there."""
+        """Place an order, or amend it if it exists. Return the record."""
         order_id = new["OrderID"]["S"]
         old = self.items.get(order_id)
         self.items[order_id] = new
         return self._record("MODIFY" if old else "INSERT", order_id, old, new)
 
     def remove(self, order_id: str, expired: bool = False) -> dict[str, Any]:
-        """An order is cancelled, or archived by DynamoDB's TTL."""
+        """Cancel an order, or archive it as DynamoDB's TTL does if `expired`. Return the record."""
         record = self._record("REMOVE", order_id, self.items.pop(order_id), None)
         if expired:
             record["userIdentity"] = TTL
@@ -64,7 +64,7 @@ class Stream:
             "dynamodb": {
                 "Keys": {"OrderID": {"S": order_id}},
                 **images,
-                # Of growing length, as real ones may be: compared as plain strings they would go wrong.
+                # Sequence numbers grow in length, as real ones may, so comparing them as text goes wrong.
                 "SequenceNumber": str(99_999_999_999_999_999_995 + number),
                 "SizeBytes": 100,
                 "StreamViewType": self.view_type,
@@ -76,7 +76,7 @@ class Stream:
 
 
 def every_way(records: Batch) -> Iterator[tuple[str, list[Batch]]]:
-    """Every way in which Lambda may deliver a shard's records, each with its name: all must come to the same."""
+    """Yield (name, batches) for each way Lambda can deliver a shard's records. All must give the same result."""
     yield "whole", [records]
     yield "one by one", [[record] for record in records]
     for cut in range(1, len(records)):

@@ -1,1 +1,1 @@
-"""The proof that totals stay exact: fault schedules, mutations of the rules, races, soak, load."""
+"""Tests that totals stay exact: fault schedules, broken rules, races, failing DynamoDB requests, hostile HTTP."""

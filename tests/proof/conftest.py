@@ -1,14 +1,14 @@
-"""One lab for all schedules of a run."""
+"""The harness fixture that all tests in this folder share."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.proof.lab import Harness, open_lab
+from tests.proof.harness import Harness, open_harness
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Harness]:
-    """An emulator of its own, with app.py in this process on it."""
-    with open_lab() as opened:
+def harness() -> Iterator[Harness]:
+    """Start an emulator for one test module and load app.py on it."""
+    with open_harness() as opened:
         yield opened

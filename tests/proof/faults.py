@@ -1,7 +1,7 @@
-"""Faults on the wire: what can become of a request between the app's own DynamoDB client and the engine.
+"""Faults that can hit a request between the app's DynamoDB client and the emulator, and the injector that applies them.
 
-They are put in below botocore's retries, where the network is, so that the SDK does with them what it does in
-earnest. Which fault comes when is for others to say (schedules.py, test_races.py).
+The injector works below botocore's retries, at the network, so the SDK handles each fault as it would in production.
+Callers decide when which fault comes (schedules.py, races.py, test_failing_database.py).
 """
 
 import io
@@ -15,34 +15,34 @@ from typing import Any, NamedTuple
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
-# As the client of app.py is made: retries={"total_max_attempts": 4}.
+# app.py creates its client with retries={"total_max_attempts": 4}.
 SDK_ATTEMPTS = 4
 
 Send = Callable[[], AWSResponse]
 
 
 class Crash(BaseException):
-    """The process ends here. Not an Exception, so that nothing in the app can handle it."""
+    """Ends the invocation like a killed process. It is no Exception, so the app cannot handle it."""
 
 
 class Fault(Enum):
-    """What becomes of a request."""
+    """What happens to a request."""
 
-    NONE = "it is served"
-    CRASH_BEFORE = "the process ends before it leaves"
-    CRASH_AFTER = "it is applied, and the process ends before the response"
-    RESPONSE_LOST = "it is applied, the response is lost, and the SDK makes it again"
-    UNREACHABLE = "it is applied, the response is lost, and so is whatever the SDK tries then"
-    CONFLICT = "its transaction is cancelled: TransactionConflict"
-    THROTTLED_ITEM = "its transaction is cancelled: ThrottlingError"
-    THROUGHPUT_OF_ITEM = "its transaction is cancelled: ProvisionedThroughputExceeded"
-    IN_PROGRESS = "TransactionInProgressException"
-    THROTTLED = "ProvisionedThroughputExceededException, once"
-    THROTTLED_ALWAYS = "ProvisionedThroughputExceededException, as often as the SDK tries"
-    ERROR_BEFORE = "InternalServerError, and it was not applied; then the SDK makes it again"
-    ERROR_AFTER = "InternalServerError, though it was applied; then the SDK makes it again"
-    ERRORS_ALWAYS = "InternalServerError, as often as the SDK tries, though the first one was applied"
-    UNPROCESSED = "its answer has no item yet"
+    NONE = "the request is served"
+    CRASH_BEFORE = "the process ends before it sends the request"
+    CRASH_AFTER = "the request is applied, and the process ends before the response arrives"
+    RESPONSE_LOST = "the request is applied, the response is lost, and the SDK's retry succeeds"
+    UNREACHABLE = "the request is applied, the response is lost, and every SDK retry fails too"
+    CONFLICT = "the transaction is cancelled with TransactionConflict"
+    THROTTLED_ITEM = "the transaction is cancelled with ThrottlingError"
+    THROUGHPUT_OF_ITEM = "the transaction is cancelled with ProvisionedThroughputExceeded"
+    IN_PROGRESS = "the request fails with TransactionInProgressException"
+    THROTTLED = "the request fails with ProvisionedThroughputExceededException, and the SDK's retry succeeds"
+    THROTTLED_ALWAYS = "the request and every SDK retry fail with ProvisionedThroughputExceededException"
+    ERROR_BEFORE = "the request fails with InternalServerError and is not applied; the SDK's retry succeeds"
+    ERROR_AFTER = "the request fails with InternalServerError but is applied; the SDK's retry succeeds"
+    ERRORS_ALWAYS = "the request and every SDK retry fail with InternalServerError, but the first is applied"
+    UNPROCESSED = "the result contains no items, and all keys are unprocessed"
 
 
 CANCELLATIONS = {
@@ -50,10 +50,10 @@ CANCELLATIONS = {
     Fault.THROTTLED_ITEM: "ThrottlingError",
     Fault.THROUGHPUT_OF_ITEM: "ProvisionedThroughputExceeded",
 }
-OF_TRANSACTIONS = frozenset({*CANCELLATIONS, Fault.IN_PROGRESS})
-OF_READS = frozenset({Fault.UNPROCESSED})
-# After these an invocation may end in an error; after all others the app has to cope.
-ENDING = frozenset(
+TRANSACTION_FAULTS = frozenset({*CANCELLATIONS, Fault.IN_PROGRESS})
+READ_FAULTS = frozenset({Fault.UNPROCESSED})
+# After one of these an invocation may fail. The app must recover from all others by itself.
+MAY_END_INVOCATION = frozenset(
     {
         Fault.CRASH_BEFORE,
         Fault.CRASH_AFTER,
@@ -64,40 +64,43 @@ ENDING = frozenset(
 )
 
 
-def possible(operation: str) -> list[Fault]:
-    """The faults that a request of this operation can meet."""
+def possible_faults(operation: str) -> list[Fault]:
+    """Return the faults, `NONE` included, that can hit a request of this operation."""
     return [
         fault
         for fault in Fault
-        if (fault not in OF_TRANSACTIONS or operation == "TransactWriteItems")
-        and (fault not in OF_READS or operation == "BatchGetItem")
+        if (fault not in TRANSACTION_FAULTS or operation == "TransactWriteItems")
+        and (fault not in READ_FAULTS or operation == "BatchGetItem")
     ]
 
 
 class Request(NamedTuple):
-    """A request that is about to leave."""
+    """A request that the app is about to send."""
 
     operation: str
     body: Mapping[str, Any]
 
 
-class Wire:
-    """The line between a client and its endpoint; `choose` says what becomes of each request."""
+class FaultInjector:
+    """Hooks into a client and applies to each request the fault that `choose(request)` returns.
+
+    `requests` and `faults` count what has happened since they were last reset. SDK retries are not counted.
+    """
 
     def __init__(self, client: Any) -> None:
         self.choose: Callable[[Request], Fault] = lambda request: Fault.NONE
         self.requests = 0
         self.faults: Counter[str] = Counter()
         self._client = client
-        self._again = threading.local()  # What becomes of further attempts at the same request.
+        self._retries = threading.local()  # The faults planned for the SDK's retries of the current request.
         client.meta.events.register_first("before-send.dynamodb", self._before_send)
 
     def _before_send(self, request: Any, event_name: str, **_: Any) -> AWSResponse | None:
         def send() -> AWSResponse:
-            answer: AWSResponse = self._client._endpoint.http_session.send(request)
-            return answer
+            response: AWSResponse = self._client._endpoint.http_session.send(request)
+            return response
 
-        planned: list[Fault] = self._again.__dict__.setdefault("planned", [])
+        planned: list[Fault] = self._retries.__dict__.setdefault("planned", [])
         if planned:
             return self._attempt(planned.pop(), request, send)
         self.requests += 1
@@ -114,6 +117,7 @@ class Wire:
         return self._attempt(fault, request, send)
 
     def _attempt(self, fault: Fault, request: Any, send: Send) -> AWSResponse | None:
+        """Return the response to one attempt, raise what the network raises, or return None to send it normally."""
         body = json.loads(request.body)
         if fault is Fault.CRASH_AFTER:
             send()
@@ -122,47 +126,47 @@ class Wire:
         if fault in (Fault.UNREACHABLE, Fault.RESPONSE_LOST):
             raise ConnectionClosedError(endpoint_url=request.url)
         if fault in (Fault.THROTTLED, Fault.THROTTLED_ALWAYS):
-            return answer(request, 400, error("ProvisionedThroughputExceededException"))
+            return fake_response(request, 400, error("ProvisionedThroughputExceededException"))
         if fault in (Fault.ERROR_BEFORE, Fault.ERROR_AFTER, Fault.ERRORS_ALWAYS):
-            return answer(request, 500, error("InternalServerError"))
+            return fake_response(request, 500, error("InternalServerError"))
         if fault is Fault.IN_PROGRESS:
-            return answer(request, 400, error("TransactionInProgressException"))
+            return fake_response(request, 400, error("TransactionInProgressException"))
         if fault is Fault.UNPROCESSED:
-            return answer(request, 200, nothing_processed(body["RequestItems"]))
+            return fake_response(request, 200, nothing_processed(body["RequestItems"]))
         if fault in CANCELLATIONS:
-            return answer(request, 400, cancelled(CANCELLATIONS[fault], len(body["TransactItems"])))
+            return fake_response(request, 400, cancelled(CANCELLATIONS[fault], len(body["TransactItems"])))
         return None
 
 
 def error(code: str) -> dict[str, Any]:
-    """The body of an error answer."""
+    """Return the body of an error response."""
     return {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "Injected."}
 
 
 def cancelled(code: str, actions: int) -> dict[str, Any]:
-    """The body of a cancelled transaction whose last action, a counter if there is one, is at fault."""
+    """Return the body for a cancelled transaction whose last action failed: a counter's, if it has any."""
     reasons = [{"Code": "None"}] * (actions - 1) + [{"Code": code, "Message": "Injected."}]
     return {**error("TransactionCanceledException"), "CancellationReasons": reasons}
 
 
-def nothing_processed(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of an answer to BatchGetItem that has none of the items."""
-    return {"Responses": {table: [] for table in asked}, "UnprocessedKeys": asked}
+def nothing_processed(request_items: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a BatchGetItem that has read none of the items."""
+    return {"Responses": {table: [] for table in request_items}, "UnprocessedKeys": request_items}
 
 
-def answer(request: Any, status: int, body: Mapping[str, Any]) -> AWSResponse:
-    """An answer that never came over the network."""
-    raw: Any = _Raw(json.dumps(body))
+def fake_response(request: Any, status: int, body: Mapping[str, Any]) -> AWSResponse:
+    """Return a response that never came over the network."""
+    raw: Any = _RawBody(json.dumps(body))
     headers: Any = {"content-type": "application/x-amz-json-1.0"}
     return AWSResponse(request.url, status, headers, raw)
 
 
-class _Raw(io.BytesIO):
-    """What urllib3 would hold of an answer."""
+class _RawBody(io.BytesIO):
+    """A response body with the one method of urllib3's that botocore calls."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text.encode())
 
     def stream(self, **_: Any) -> Any:
-        """The body, in one piece."""
+        """Yield the body in one piece."""
         yield self.read()

@@ -1,7 +1,7 @@
-"""Real concurrency: eight processes deliver overlapping batches of one hot product's orders, at once.
+"""Races: eight processes deliver overlapping batches of one product's orders at the same time.
 
-The emulator carries out one transaction after another and never answers with a conflict, as DynamoDB does where
-two meet at an item. So these are put in: a share of all transactions is refused, at random.
+The emulator runs transactions one after another and never reports a conflict. DynamoDB does, if two transactions meet
+at an item. So a random share of the transactions is cancelled by fault injection.
 """
 
 import multiprocessing
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from chalicelib import tables
 from localcloud.emulator import Emulator
-from tests.proof.faults import CANCELLATIONS, Fault, Request, Wire
-from tests.proof.lab import Engine, Harness, load_app, point_to
+from tests.proof.faults import CANCELLATIONS, Fault, FaultInjector, Request
+from tests.proof.harness import EmulatorClient, Harness, load_app, use_tables
 from tests.streams import Stream, item
 
 PROCESSES = 8
@@ -24,55 +24,55 @@ SEED = 20261123
 
 
 class Attempts(NamedTuple):
-    """What a process has done, or all of them together."""
+    """The work of one process, or of all of them together."""
 
     requests: int
-    refused: int
-    raised: int  # Invocations that gave up, and were made again, as Lambda does it.
+    cancelled: int  # Transactions that fault injection cancelled.
+    timed_out: int  # Invocations that ran out of time and were retried, as Lambda does.
 
 
 class Race(NamedTuple):
-    """How a race ended, and the counters that must have come of it."""
+    """The outcome of a race."""
 
     attempts: Attempts
     seconds: float
-    total: tuple[int, int]  # totalQuantity and orderCount, as stored ...
-    expected: tuple[int, int]  # ... and as the orders say.
-    counted: int  # Orders that the ledger holds for counted.
+    total: tuple[int, int]  # totalQuantity and orderCount, as stored.
+    expected: tuple[int, int]  # The same, computed from the orders.
+    counted: int  # Orders with status `counted` in the ledger.
 
     @property
-    def right(self) -> bool:
-        """Whether nothing is lost, and nothing doubled."""
+    def exact(self) -> bool:
+        """Return whether no order was lost or counted twice."""
         return self.total == self.expected and self.counted == self.expected[1]
 
 
 class Context:
-    """Lambda's, with so little time that an invocation may well run out of it."""
+    """A Lambda context with so little time left that an invocation may run out of it."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        """Twenty seconds."""
+        """Return 20 seconds."""
         return 20_000
 
 
 class Racers:
-    """The processes, which are started once for all races."""
+    """A pool of processes that all races share."""
 
     def __init__(self, emulator: Emulator, pool: Any) -> None:
         self._emulator = emulator
         self._pool = pool
-        self._lab = Harness(emulator)
+        self._harness = Harness(emulator)
 
     def race(self, orders: int, conflict_rate: float) -> Race:
-        """Each process delivers the whole stream of so many orders, on fresh tables."""
-        names = self._lab.make_tables("NEW_AND_OLD_IMAGES")
+        """Let each process deliver the whole stream of this many orders, on fresh tables."""
+        names = self._harness.make_tables("NEW_AND_OLD_IMAGES")
         started = time.monotonic()
         work = [(self._emulator.endpoint_url, names, number, orders, conflict_rate) for number in range(PROCESSES)]
         done = self._pool.starmap(deliver_all, work, chunksize=1)
         seconds = time.monotonic() - started
-        (total,) = self._lab.engine("Scan", TableName=names[tables.TOTALS])["Items"]
-        counted = orders_counted(self._lab.engine, names)
-        self._lab.delete_tables(names)
+        (total,) = self._harness.dynamodb("Scan", TableName=names[tables.TOTALS])["Items"]
+        counted = counted_orders(self._harness.dynamodb, names)
+        self._harness.delete_tables(names)
         return Race(
             attempts=Attempts(*(sum(each) for each in zip(*done, strict=True))),
             seconds=seconds,
@@ -84,18 +84,18 @@ class Racers:
 
 @contextmanager
 def racers(emulator: Emulator) -> Iterator[Racers]:
-    """Starts the processes, and stops them."""
+    """Start the processes, and stop them at the end."""
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         yield Racers(emulator, pool)
 
 
 def quantity_of(number: int) -> int:
-    """What the order with this number comes to."""
+    """Return the final quantity of the order with this number."""
     return number % 7 + 2
 
 
 def records(orders: int) -> Sequence[dict[str, Any]]:
-    """Each order is placed, and amended later."""
+    """Return stream records that place all orders, and then amend each of them."""
     stream = Stream()
     for number in range(orders):
         stream.put(item(f"o{number}", PRODUCT, 1))
@@ -105,38 +105,38 @@ def records(orders: int) -> Sequence[dict[str, Any]]:
 
 
 def deliver_all(endpoint_url: str, names: dict[str, str], process: int, orders: int, conflict_rate: float) -> Attempts:
-    """One process: the whole stream in batches of its own cut, each until it comes to a good end."""
+    """Deliver the whole stream in one process, in randomly cut batches. Retry each batch until it succeeds."""
     shell = load_app(endpoint_url)
-    point_to(shell, names)
+    use_tables(shell, names)
     chance = random.Random(f"{SEED} {process} {conflict_rate}")
-    wire = Wire(shell.dynamodb)
-    codes = list(CANCELLATIONS)
+    injector = FaultInjector(shell.dynamodb)
+    cancellations = list(CANCELLATIONS)
 
     def choose(request: Request) -> Fault:
         if request.operation == "TransactWriteItems" and chance.random() < conflict_rate:
-            return chance.choice(codes)
+            return chance.choice(cancellations)
         return Fault.NONE
 
-    wire.choose = choose
-    told = records(orders)
-    raised = 0
+    injector.choose = choose
+    to_deliver = records(orders)
+    timed_out = 0
     start = 0
-    while start < len(told):
+    while start < len(to_deliver):
         end = start + chance.randint(BATCH // 2, BATCH * 3 // 2)
         try:
-            shell.aggregate({"Records": told[start:end]}, Context())
+            shell.aggregate({"Records": to_deliver[start:end]}, Context())
             start = end
         except shell.OutOfTime:
-            raised += 1
-    return Attempts(wire.requests, wire.faults.total(), raised)
+            timed_out += 1
+    return Attempts(injector.requests, injector.faults.total(), timed_out)
 
 
-def orders_counted(engine: Engine, names: dict[str, str]) -> set[str]:
-    """The orders that the ledger holds for counted."""
+def counted_orders(dynamodb: EmulatorClient, names: dict[str, str]) -> set[str]:
+    """Return the ids of all orders with status `counted` in the ledger."""
     request: dict[str, Any] = {"TableName": names[tables.LEDGER]}
     found = set()
     while request:
-        page = engine("Scan", **request)
+        page = dynamodb("Scan", **request)
         found |= {entry["OrderID"]["S"] for entry in page["Items"] if entry["status"]["S"] == "counted"}
         last = page.get("LastEvaluatedKey")
         request = {**request, "ExclusiveStartKey": last} if last else {}

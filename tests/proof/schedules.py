@@ -1,7 +1,7 @@
-"""Fault schedules: whatever may happen to orders, to their stream, to deliveries and to requests, in any order.
+"""Fault schedules: random sequences of what can happen to orders, to their stream, to deliveries and to requests.
 
-Hypothesis draws the schedules; a machine's rules are what happens from outside, and at each request of the app it
-is drawn what becomes of it and what else happens meanwhile. A kind of schedule is a choice of what may happen.
+Hypothesis draws them. The rules of the state machine are events from outside. At each request of the app, another draw
+decides which fault hits it and what else happens before it is sent. A schedule's kind sets what is allowed to happen.
 """
 
 import os
@@ -18,18 +18,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.proof.faults import Fault, Request, possible
-from tests.proof.lab import Harness
-from tests.proof.world import Content, Model
+from tests.proof.faults import Fault, Request, possible_faults
+from tests.proof.harness import Harness
+from tests.proof.model import Content, Model
 
 
 class Kind(NamedTuple):
-    """What may happen in a schedule, besides orders, redelivered, re-split, stray and replayed batches."""
+    """What may happen in a schedule. Every kind also has changed orders and redelivered, re-split and old batches."""
 
-    faults: bool = False  # Requests that fail.
-    overlap: bool = False  # Something else between two requests of an invocation: other invocations above all.
+    faults: bool = False  # Requests fail.
+    overlap: bool = False  # Other things happen between two requests of an invocation, mostly other invocations.
     backfill: bool = False
-    audit: bool = False  # One that mends.
+    audit: bool = False  # With repair.
     switching: bool = False  # The stream is switched off and on again.
 
 
@@ -45,30 +45,33 @@ KINDS = {
 
 HOUR_SECONDS = 3600
 STEPS = 16
-FAULTS_MAX = 8  # In one schedule: enough to meet each other, and it comes to an end.
-DEPTH_MAX = 2  # Of invocations in the midst of others.
+FAULTS_MAX = 8  # In one schedule: enough for them to meet, few enough for it to end.
+DEPTH_MAX = 2  # Of invocations within invocations.
 
-# Few of all, so that they meet.
+# Few orders and few values, so that changes meet.
 ORDER_IDS = [f"order-{number}" for number in range(1, 5)]
 CONTENTS = st.builds(
     Content,
     product=st.sampled_from(["Pen", "Ink"]),
     quantity=st.sampled_from([1, 2, 30, 0]),
-    placed=st.sampled_from([None, None, "2026-11-10T09:59:59Z", "2026-11-10T23:30:00+01:00"]),
+    placed_at=st.sampled_from([None, None, "2026-11-10T09:59:59Z", "2026-11-10T23:30:00+01:00"]),
     note=st.sampled_from([None, "urgent"]),
 )
-MEANWHILE = ["write", "deliver", "write and deliver", "stray"]
+MEANWHILE = ["write", "deliver", "write and deliver", "redeliver"]
 
 
 class Schedule(RuleBasedStateMachine):
-    """One schedule. Subclasses set the class attributes (see `machine`)."""
+    """One schedule. Subclasses set the class attributes (see `machine`).
 
-    lab: ClassVar[Harness]
+    Hypothesis sorts rules by name. A renamed rule can change what a seed draws, and then mutations.py needs new seeds.
+    """
+
+    harness: ClassVar[Harness]
     kind: ClassVar[Kind]
 
     def __init__(self) -> None:
         super().__init__()
-        self.world: Model | None = None
+        self.started: Model | None = None
         self.data: Any = None
         self.depth = 0
         self.faults = 0
@@ -81,84 +84,84 @@ class Schedule(RuleBasedStateMachine):
         orders=st.sampled_from([1, 2, len(ORDER_IDS)]),
     )
     def begin(self, view: Any, skew: int, orders: int) -> None:
-        self.world = Model(self.lab, view, self.before_request)
+        self.started = Model(self.harness, view, self.before_request)
         self.order_ids = st.sampled_from(ORDER_IDS[:orders])
-        self.world.clock.skew = skew
+        self.started.clock.skew = skew
 
-    # --- From outside ----------------------------------------------------------------------------
+    # --- Rules: events from outside --------------------------------------------------------------
 
     @rule(data=st.data(), times=st.integers(1, 4))
-    def writes(self, data: Any, times: int) -> None:
+    def write_orders(self, data: Any, times: int) -> None:
         for _ in range(times):
             self.write(data)
 
     @rule(data=st.data())
     def deliver(self, data: Any) -> None:
-        self.with_data(data, self.next_batch)
+        self.perform(data, self.next_batch)
 
     @rule(data=st.data())
-    def deliver_and_so_on(self, data: Any) -> None:
-        self.with_data(data, self.next_batch)
-        self.with_data(data, self.next_batch)
+    def deliver_twice(self, data: Any) -> None:
+        self.perform(data, self.next_batch)
+        self.perform(data, self.next_batch)
 
     @rule(data=st.data())
-    def stray(self, data: Any) -> None:
-        self.with_data(data, self.stray_batch)
+    def redeliver(self, data: Any) -> None:
+        self.perform(data, self.old_batch)
 
     @rule(what=st.sampled_from(["half an hour", "an hour", "a week", "replay"]))
     def time_passes(self, what: str) -> None:
-        world = self.the_world
+        model = self.model
         if what == "replay":
-            world.replay()
+            model.replay()
         elif what == "a week":
-            if world.all_is_told:
-                world.let_a_week_pass()
-                world.expire_tombstones()
+            if model.all_delivered:
+                model.let_a_week_pass()
+                model.expire_tombstones()
         else:
-            world.clock.now += HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS
+            model.clock.now += HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS
 
     @precondition(lambda self: self.kind.backfill)
-    @rule(data=st.data(), writes=st.integers(0, 2), then_stray=st.booleans())
-    def backfill(self, data: Any, writes: int, then_stray: bool) -> None:
+    @rule(data=st.data(), writes=st.integers(0, 2), then_redeliver=st.booleans())
+    def backfill(self, data: Any, writes: int, then_redeliver: bool) -> None:
         for _ in range(writes):
             self.write(data)
-        self.with_data(data, self.the_world.backfill)
-        if then_stray:
-            self.with_data(data, self.stray_batch)
+        self.perform(data, self.model.backfill)
+        if then_redeliver:
+            self.perform(data, self.old_batch)
 
     @precondition(lambda self: self.kind.audit)
-    @rule(data=st.data(), writes=st.integers(0, 2), then_stray=st.booleans())
-    def audit(self, data: Any, writes: int, then_stray: bool) -> None:
+    @rule(data=st.data(), writes=st.integers(0, 2), then_redeliver=st.booleans())
+    def audit(self, data: Any, writes: int, then_redeliver: bool) -> None:
         for _ in range(writes):
             self.write(data)
-        self.with_data(data, self.mend)
-        if then_stray:
-            self.with_data(data, self.stray_batch)
+        self.perform(data, self.audit_with_repair)
+        if then_redeliver:
+            self.perform(data, self.old_batch)
 
-    @precondition(lambda self: self.kind.switching and self.world and self.world.streaming)
+    @precondition(lambda self: self.kind.switching and self.started and self.started.streaming)
     @rule()
     def switch_off(self) -> None:
         self.deliver_all()
-        self.the_world.switch_off()
+        self.model.switch_off()
 
-    @precondition(lambda self: self.kind.switching and self.world and not self.world.streaming)
+    @precondition(lambda self: self.kind.switching and self.started and not self.started.streaming)
     @rule()
     def switch_on(self) -> None:
-        self.the_world.switch_on()
+        self.model.switch_on()
 
-    # --- What these consist of -------------------------------------------------------------------
+    # --- What the rules consist of ---------------------------------------------------------------
 
     @property
-    def the_world(self) -> Model:
-        assert self.world
-        return self.world
+    def model(self) -> Model:
+        assert self.started
+        return self.started
 
-    def with_data(self, data: Any, happen: Callable[[], object]) -> None:
-        """Has something happen, in the midst of which other things are drawn; then looks at the totals."""
+    def perform(self, data: Any, action: Callable[[], object]) -> None:
+        """Run an action, drawing from `data` what else happens during it. Then check the totals."""
         self.data = data
         try:
-            happen()
-            self.the_world.check()
+            action()
+            self.model.check()
         except BaseException:
             self.failed = True
             raise
@@ -167,12 +170,12 @@ class Schedule(RuleBasedStateMachine):
             self.depth = 0
 
     def before_request(self, request: Request) -> Fault:
-        """Draws what becomes of a request of the app, and what happens before it leaves."""
+        """Draw the fault for a request of the app, and do what happens before the request is sent."""
         if self.data is None or self.faults >= FAULTS_MAX:
             return Fault.NONE
         choices: list[Any] = [Fault.NONE] * 12
         if self.kind.faults:
-            choices += [fault for fault in possible(request.operation) if fault is not Fault.NONE]
+            choices += [fault for fault in possible_faults(request.operation) if fault is not Fault.NONE]
             choices.append("out of time")
         if self.kind.overlap and self.depth < DEPTH_MAX:
             choices += ["meanwhile"] * 8
@@ -184,141 +187,142 @@ class Schedule(RuleBasedStateMachine):
             self.meanwhile()
             return Fault.NONE
         if chosen == "out of time":
-            self.the_world.run_out_of_time()
+            self.model.run_out_of_time()
             return Fault.NONE
         fault: Fault = chosen
         return fault
 
     def meanwhile(self) -> None:
-        """Some things happen between two requests of an invocation."""
+        """Draw and do one to four other things between two requests of an invocation."""
         self.depth += 1
-        menu = [*MEANWHILE, *["backfill"] * self.kind.backfill, *["audit"] * self.kind.audit]
-        happens = {
+        allowed = [*MEANWHILE, *["backfill"] * self.kind.backfill, *["audit"] * self.kind.audit]
+        actions = {
             "write": lambda: self.write(self.data),
             "deliver": self.next_batch,
             "write and deliver": self.write_and_deliver,
-            "stray": self.stray_batch,
-            "backfill": self.the_world.backfill,
-            "audit": self.mend,
+            "redeliver": self.old_batch,
+            "backfill": self.model.backfill,
+            "audit": self.audit_with_repair,
         }
-        for what in self.data.draw(st.lists(st.sampled_from(menu), min_size=1, max_size=4), label="meanwhile"):
-            happens[what]()
+        for name in self.data.draw(st.lists(st.sampled_from(allowed), min_size=1, max_size=4), label="meanwhile"):
+            actions[name]()
         self.depth -= 1
 
     def write(self, data: Any) -> None:
-        """Somebody changes an order in some way."""
-        world = self.the_world
+        """Draw an order and a change, and write it to OrdersTable."""
+        model = self.model
         order_id = data.draw(self.order_ids, label="order")
-        content = world.truth[order_id].content if order_id in world.truth else None
-        ways = ["put"]
+        content = model.orders[order_id].content if order_id in model.orders else None
+        changes = ["put"]
         if content:
-            ways += ["quantity", "note", "there and back"]
-            # An audit finds it out also without a record.
-            if world.streaming or (self.kind.audit and world.can_find_removal(order_id)):
-                ways.append("cancel")
-            if world.streaming and not world.lost:
-                ways.append("archive")
-        way = data.draw(st.sampled_from(ways), label="way")
-        if way == "cancel":
-            world.cancel(order_id)
-        elif way == "archive":
-            world.archive(order_id)
-        elif way == "put" or content is None:
-            world.put(order_id, data.draw(CONTENTS, label="content"))
-        elif way == "note":
-            world.put(order_id, content._replace(note=None if content.note else "urgent"))
+            changes += ["quantity", "note", "there and back"]
+            # Without a stream, only an audit can find the removal.
+            if model.streaming or (self.kind.audit and model.can_find_removal(order_id)):
+                changes.append("cancel")
+            if model.streaming and not model.change_lost:
+                changes.append("archive")
+        change = data.draw(st.sampled_from(changes), label="change")
+        if change == "cancel":
+            model.cancel(order_id)
+        elif change == "archive":
+            model.archive(order_id)
+        elif change == "put" or content is None:
+            model.put(order_id, data.draw(CONTENTS, label="content"))
+        elif change == "note":
+            model.put(order_id, content._replace(note=None if content.note else "urgent"))
         else:
-            world.put(order_id, content._replace(quantity=1 if content.quantity == 2 else 2))
-            if way == "there and back":
-                world.put(order_id, content)
+            model.put(order_id, content._replace(quantity=1 if content.quantity == 2 else 2))
+            if change == "there and back":
+                model.put(order_id, content)
 
     def write_and_deliver(self) -> None:
-        """Somebody changes an order, and all is delivered at once."""
+        """Change an order, and deliver all records at once."""
         self.write(self.data)
-        self.the_world.read_stream()
-        for shard in self.the_world.shards:
-            if shard.left:
-                self.the_world.deliver(shard, shard.checkpoint, len(shard.told))
+        self.model.read_stream()
+        for shard in self.model.shards:
+            if shard.remaining:
+                self.model.deliver(shard, shard.checkpoint, len(shard.records))
 
     def next_batch(self) -> None:
-        """The batch from the checkpoint, perhaps with some records before it, with any number of those after it."""
-        world = self.the_world
-        if not world.left and world.streaming:
+        """Deliver a batch from the checkpoint or up to two records before it, of any length."""
+        model = self.model
+        if not model.remaining and model.streaming:
             self.write(self.data)
-        world.read_stream()
-        shards = [shard for shard in world.shards if shard.left]
+        model.read_stream()
+        shards = [shard for shard in model.shards if shard.remaining]
         if shards:
             shard = self.data.draw(st.sampled_from(shards), label="shard")
-            back = self.data.draw(st.integers(0, min(2, shard.checkpoint - shard.kept_from)), label="back")
-            length = self.data.draw(st.integers(1, shard.left), label="length")
-            world.deliver(shard, shard.checkpoint - back, shard.checkpoint + length)
+            back = self.data.draw(st.integers(0, min(2, shard.checkpoint - shard.oldest_kept)), label="back")
+            length = self.data.draw(st.integers(1, shard.remaining), label="length")
+            model.deliver(shard, shard.checkpoint - back, shard.checkpoint + length)
 
-    def stray_batch(self) -> None:
-        """A batch that was under way for long: all of it has been delivered since then."""
-        shards = [shard for shard in self.the_world.shards if shard.delivered > shard.kept_from]
+    def old_batch(self) -> None:
+        """Deliver up to three records that have all been delivered before, as an invocation that was stuck does."""
+        shards = [shard for shard in self.model.shards if shard.delivered > shard.oldest_kept]
         if shards:
             shard = self.data.draw(st.sampled_from(shards), label="shard")
-            start = self.data.draw(st.integers(shard.kept_from, shard.delivered - 1), label="start")
+            start = self.data.draw(st.integers(shard.oldest_kept, shard.delivered - 1), label="start")
             end = self.data.draw(st.integers(start + 1, min(shard.delivered, start + 3)), label="end")
-            self.the_world.deliver(shard, start, end)
+            self.model.deliver(shard, start, end)
 
-    def mend(self) -> None:
-        """An audit that mends what it finds."""
-        self.the_world.audit(repair=True)
+    def audit_with_repair(self) -> None:
+        """Run an audit that repairs what it finds."""
+        self.model.audit(repair=True)
 
-    # --- The end ---------------------------------------------------------------------------------
+    # --- The end of a schedule -------------------------------------------------------------------
 
     def deliver_all(self) -> None:
-        """Nothing more goes wrong, and Lambda gets to the end of the stream."""
-        self.the_world.read_stream()
-        for shard in self.the_world.shards:
-            while shard.checkpoint < len(shard.told):
-                self.the_world.deliver(shard, shard.checkpoint, len(shard.told))
+        """Deliver the rest of the stream, without faults."""
+        self.model.read_stream()
+        for shard in self.model.shards:
+            while shard.checkpoint < len(shard.records):
+                self.model.deliver(shard, shard.checkpoint, len(shard.records))
 
     def teardown(self) -> None:
-        """The end of each schedule, where all must be right, and stay so whatever is delivered again."""
-        if self.world is None:
+        """Check the end state, unless the schedule has failed already, and delete the tables."""
+        if self.started is None:
             return
         try:
             if not self.failed:
-                self.end(self.world)
+                self.check_end(self.started)
         finally:
-            self.world.close()
+            self.started.close()
 
-    def end(self, world: Model) -> None:
-        if not world.streaming:
-            world.switch_on()
-        if world.lost and self.kind.backfill:
-            world.backfill()
+    def check_end(self, model: Model) -> None:
+        """Deliver everything and check it. Then redeliver each record, newest first: nothing may change."""
+        if not model.streaming:
+            model.switch_on()
+        if model.change_lost and self.kind.backfill:
+            model.backfill()
         self.deliver_all()
         if self.kind.audit:
-            self.let_an_audit_pass(world, repair=True)
-        world.check_all()
-        for shard in world.shards:
-            for index in reversed(range(shard.kept_from, len(shard.told))):
-                world.deliver(shard, index, index + 1)
-        world.check_all()
-        world.backfill()
-        self.let_an_audit_pass(world, repair=False)
-        world.check_all()
+            self.expect_clean_audit(model, repair=True)
+        model.check_all()
+        for shard in model.shards:
+            for index in reversed(range(shard.oldest_kept, len(shard.records))):
+                model.deliver(shard, index, index + 1)
+        model.check_all()
+        model.backfill()
+        self.expect_clean_audit(model, repair=False)
+        model.check_all()
 
     @staticmethod
-    def let_an_audit_pass(world: Model, repair: bool) -> None:
-        world.clock.now += HOUR_SECONDS  # What was noted of the stream's lag is old then: nothing more is in flight.
-        answer = world.audit(repair)
-        assert answer
-        assert answer["verdict"] == "clean", answer
+    def expect_clean_audit(model: Model, repair: bool) -> None:
+        model.clock.now += HOUR_SECONDS  # The stored lag is old by then, so the audit expects no more records.
+        result = model.audit(repair)
+        assert result
+        assert result["verdict"] == "clean", result
 
 
-def machine(lab: Harness, kind: str) -> type[Schedule]:
-    """The schedules of a kind, in a lab."""
-    return type(f"{kind.title().replace(' ', '')}Schedule", (Schedule,), {"lab": lab, "kind": KINDS[kind]})
+def machine(harness: Harness, kind: str) -> type[Schedule]:
+    """Return the state machine for schedules of a kind."""
+    return type(f"{kind.title().replace(' ', '')}Schedule", (Schedule,), {"harness": harness, "kind": KINDS[kind]})
 
 
-def run(lab: Harness, kind: str, number: int, start: int, shrink: bool = False) -> None:
-    """Runs a number of schedules that a seed determines. Raises what the first bad one raises.
+def run(harness: Harness, kind: str, number: int, start: int, shrink: bool = False) -> None:
+    """Run the `number` schedules that the seed `start` determines. Raise the error of the first that fails.
 
-    `shrink` makes that one small, which takes minutes, and shows a bug as a story of a few steps.
+    `shrink` reduces that one to a few steps, which takes minutes.
     """
     how = settings(
         max_examples=number,
@@ -329,15 +333,15 @@ def run(lab: Harness, kind: str, number: int, start: int, shrink: bool = False) 
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    print(f"If one fails, this makes it small: {again(kind, number, start)}", flush=True)
-    run_state_machine_as_test(seed(start)(machine(lab, kind)), settings=how)
+    print(f"To reproduce and shrink a failure: {command(kind, number, start)}", flush=True)
+    run_state_machine_as_test(seed(start)(machine(harness, kind)), settings=how)
 
 
-def again(kind: str, number: int, start: int) -> str:
-    """The command that runs the same schedules again."""
+def command(kind: str, number: int, start: int) -> str:
+    """Return the command that runs the same schedules again."""
     return f"make soak SCHEDULES={number} KIND='{kind}' SEED={start}"
 
 
 def fresh_seed() -> int:
-    """A seed that nobody has seen."""
+    """Return a random seed."""
     return int.from_bytes(os.urandom(4), "big")

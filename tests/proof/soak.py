@@ -1,9 +1,9 @@
-"""`make soak`: thousands of fault schedules with a progress bar, then races, then which schedules catch a broken rule.
+"""`make soak`: run thousands of fault schedules, then the races, then show which schedules catch each broken rule.
 
-make soak                                     10,000 schedules, of every kind alike; then the rest
-make soak SCHEDULES=500 KIND=backfill         some of one kind
-make soak SCHEDULES=20 KIND=faults SEED=7     those of one seed again: as a failed run says it
-make soak JOBS=8                              eight at a time, each with an emulator of its own
+make soak                                     10,000 schedules of all kinds, then races and broken rules
+make soak SCHEDULES=500 KIND=backfill         500 schedules of one kind
+make soak SCHEDULES=20 KIND=faults SEED=7     the schedules of one seed, as printed by a failed run
+make soak JOBS=8                              eight processes, each with its own emulator
 """
 
 import argparse
@@ -22,50 +22,52 @@ from typing import Any, NamedTuple, Protocol, TextIO
 
 from localcloud.emulator import Emulator
 from tests.proof import schedules
-from tests.proof.lab import Harness, open_lab
+from tests.proof.harness import Harness, open_harness
 from tests.proof.mutations import MUTATIONS
 from tests.proof.races import PROCESSES, Race, Racers, racers
 
 SCHEDULES = 10_000
 JOBS = 2
-# So many have one seed: a failed one is found again within seconds.
-OF_A_SEED = 50
+# Few enough that a failed schedule is reproduced within seconds.
+SCHEDULES_PER_SEED = 50
 MUTATION_SCHEDULES = 50
 RACE_ORDERS = 2000
 CONFLICT_RATES = (0, 0.1, 0.5, 0.9)
-BAR = 40
+BAR_WIDTH = 40
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status."""
-    asked = parse(arguments)
+    """Run the command. Return its exit status."""
+    options = parse(arguments)
     fake_access()
-    with workers(asked.jobs) as pool:
-        if not soak(pool, tasks(asked.schedules, asked.kind, asked.seed)):
+    with workers(options.jobs) as pool:
+        if not soak(pool, tasks(options.schedules, options.kind, options.seed)):
             return 1
-        if asked.seed is not None or asked.kind:
+        if options.seed is not None or options.kind:
             return 0
         with Emulator() as emulator, racers(emulator) as running:
-            if not race(running, asked.race_orders):
+            if not race(running, options.race_orders):
                 return 1
-        print_matrix(pool, asked.mutation_schedules)
+        print_matrix(pool, options.mutation_schedules)
     return 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """What is asked for."""
-    parser = argparse.ArgumentParser(prog="make soak", description="Runs fault schedules by the thousand.")
-    parser.add_argument("--schedules", type=int, default=SCHEDULES)
-    parser.add_argument("--kind", choices=list(schedules.KINDS), help="of all kinds, if left out")
-    parser.add_argument("--seed", type=int, help="only the schedules of this seed, made small if one fails")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="so many at a time")
-    parser.add_argument("--race-orders", type=int, default=RACE_ORDERS, help="in each race")
-    parser.add_argument("--mutation-schedules", type=int, default=MUTATION_SCHEDULES, help="for each broken rule")
+    """Parse the command's arguments."""
+    parser = argparse.ArgumentParser(prog="make soak", description="Run thousands of fault schedules.")
+    parser.add_argument("--schedules", type=int, default=SCHEDULES, help="how many to run")
+    parser.add_argument("--kind", choices=list(schedules.KINDS), help="run only this kind; default: all kinds")
+    parser.add_argument("--seed", type=int, help="run only the schedules of this seed, and shrink one that fails")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="number of processes")
+    parser.add_argument("--race-orders", type=int, default=RACE_ORDERS, help="orders in each race")
+    parser.add_argument(
+        "--mutation-schedules", type=int, default=MUTATION_SCHEDULES, help="most schedules to try for each broken rule"
+    )
     return parser.parse_args(arguments)
 
 
 def fake_access() -> None:
-    """No real account is within reach."""
+    """Remove all AWS settings from the environment, so that no real account can be reached."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update({"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull})
@@ -76,32 +78,32 @@ def fake_access() -> None:
 
 
 class Pool(Protocol):
-    """What is used of a pool of processes."""
+    """The methods of multiprocessing's pool that are used here."""
 
     def imap(self, function: Callable[[Any], Any], tasks: Iterable[Any], /) -> Iterator[Any]:
-        """The results, in the order of the tasks."""
+        """Yield the results in the order of the tasks."""
 
     def imap_unordered(self, function: Callable[[Any], Any], tasks: Iterable[Any], /) -> Iterator[Any]:
-        """The results, as they come."""
+        """Yield the results as they become available."""
 
 
-class Laboratory:
-    """The lab of this process, if it is a worker."""
+class Worker:
+    """A worker process's own harness."""
 
-    lab: Harness
+    harness: Harness
     _open = contextlib.ExitStack()
 
     @classmethod
-    def open(cls) -> None:
-        """Opens it for as long as the process lives; the emulator does not outlive it."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # The one that is at the terminal ends this one.
-        cls.lab = cls._open.enter_context(open_lab())
+    def start(cls) -> None:
+        """Open the harness for the life of the process. Its emulator ends with the process."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Ctrl-C the parent process ends its workers.
+        cls.harness = cls._open.enter_context(open_harness())
 
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Pool]:
-    """Processes with a lab each."""
-    with multiprocessing.get_context("spawn").Pool(jobs, Laboratory.open) as pool:
+    """Start a pool of processes with a harness each."""
+    with multiprocessing.get_context("spawn").Pool(jobs, Worker.start) as pool:
         yield pool
 
 
@@ -109,7 +111,7 @@ def workers(jobs: int) -> Iterator[Pool]:
 
 
 class Task(NamedTuple):
-    """Some schedules of a kind, which the seed determines."""
+    """The `number` schedules of a kind that a seed determines."""
 
     kind: str
     number: int
@@ -117,73 +119,74 @@ class Task(NamedTuple):
     shrink: bool = False
 
 
-class Ended(NamedTuple):
-    """What became of a task."""
+class TaskResult(NamedTuple):
+    """The outcome of a task."""
 
     task: Task
     requests: int
     faults: Counter[str]
-    trouble: str  # What is to be said of a schedule that failed.
+    failure: str  # What to print about a schedule that failed; empty if none did.
 
 
-def tasks(number: int, kind: str | None, seed: int | None, of_a_seed: int = OF_A_SEED) -> list[Task]:
-    """So many schedules, of one kind or of all kinds alike; those of one seed in one piece."""
+def tasks(number: int, kind: str | None, seed: int | None, schedules_per_seed: int = SCHEDULES_PER_SEED) -> list[Task]:
+    """Split `number` schedules into tasks, evenly over all kinds unless one is given. A given seed makes one task."""
     if seed is not None:
         return [Task(kind or "everything", number, seed, shrink=True)]
     kinds = [kind] if kind else list(schedules.KINDS)
-    sizes = [min(of_a_seed, number - start) for start in range(0, number, of_a_seed)]
+    sizes = [min(schedules_per_seed, number - start) for start in range(0, number, schedules_per_seed)]
     return [Task(kinds[n % len(kinds)], size, schedules.fresh_seed()) for n, size in enumerate(sizes)]
 
 
-def soak(pool: Pool, wanted: list[Task]) -> bool:
-    """Runs the schedules; returns whether all were good. Says of a bad one how to see it again."""
-    number = sum(task.number for task in wanted)
+def soak(pool: Pool, planned: list[Task]) -> bool:
+    """Run the schedules until one fails. Return whether all passed; print how to reproduce a failure."""
+    number = sum(task.number for task in planned)
     done: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     requests = 0
     started = time.monotonic()
-    for ended in pool.imap_unordered(run, wanted):
-        if ended.trouble:
-            print(f"\n{ended.trouble}\nA schedule of kind {ended.task.kind!r} failed.", flush=True)
+    for result in pool.imap_unordered(run, planned):
+        if result.failure:
+            print(f"\n{result.failure}\nA schedule of kind {result.task.kind!r} failed.", flush=True)
             return False
-        done[ended.task.kind] += ended.task.number
-        requests += ended.requests
-        faults += ended.faults
+        done[result.task.kind] += result.task.number
+        requests += result.requests
+        faults += result.faults
         show_progress(done.total(), number, time.monotonic() - started, sys.stdout)
-    print(f"\n{number:,} schedules in {time.monotonic() - started:.0f} s, all good: {numbers(done)}.")
-    print(f"The app made {requests:,} requests; of these {numbers(faults)}.", flush=True)
+    print(f"\n{number:,} schedules passed in {time.monotonic() - started:.0f} s: {format_counts(done)}.")
+    print(f"The app sent {requests:,} requests. Faults injected: {format_counts(faults) or 'none'}.", flush=True)
     return True
 
 
-def numbers(counts: Counter[str]) -> str:
-    """Counts, for people."""
+def format_counts(counts: Counter[str]) -> str:
+    """Format counts as text: `1,040 response lost, 460 conflict`."""
     return ", ".join(f"{count:,} {name.lower().replace('_', ' ')}" for name, count in counts.items())
 
 
-def run(task: Task) -> Ended:
-    """Runs schedules in this process's lab."""
-    lab = Laboratory.lab
-    lab.wire.requests = 0
-    lab.wire.faults.clear()
-    said = io.StringIO()
-    trouble = ""
+def run(task: Task) -> TaskResult:
+    """Run a task's schedules on this process's harness."""
+    harness = Worker.harness
+    harness.injector.requests = 0
+    harness.injector.faults.clear()
+    output = io.StringIO()
+    failure = ""
     try:
-        with contextlib.redirect_stdout(said):
-            schedules.run(lab, *task)
+        with contextlib.redirect_stdout(output):
+            schedules.run(harness, *task)
     except Exception as error:
         notes = "\n".join(getattr(error, "__notes__", []))
-        trouble = f"{said.getvalue()}\n{''.join(traceback.format_exception(error, limit=-5))}\n{notes}"
-    return Ended(task, lab.wire.requests, Counter(lab.wire.faults), trouble)
+        failure = f"{output.getvalue()}\n{''.join(traceback.format_exception(error, limit=-5))}\n{notes}"
+    return TaskResult(task, harness.injector.requests, Counter(harness.injector.faults), failure)
 
 
 def show_progress(done: int, number: int, seconds: float, to: TextIO) -> None:
-    """A bar that moves, or a line now and then where nobody watches."""
-    full = BAR * done // number
-    left = seconds / done * (number - done)
-    line = f"[{'#' * full}{'.' * (BAR - full)}] {done}/{number} schedules, {seconds:.0f} s, {left:.0f} s to go"
+    """Redraw a progress bar; on output that is not a terminal, print a line now and then."""
+    filled = BAR_WIDTH * done // number
+    remaining = seconds / done * (number - done)
+    bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
+    line = f"{bar} {done}/{number} schedules, {seconds:.0f} s, {remaining:.0f} s left"
     if to.isatty():
         to.write(f"\r\033[K{line}")
-    elif done % (20 * OF_A_SEED) == 0 or done == number:
+    elif done % (20 * SCHEDULES_PER_SEED) == 0 or done == number:
         to.write(f"{line}\n")
     to.flush()
 
@@ -192,31 +195,33 @@ def show_progress(done: int, number: int, seconds: float, to: TextIO) -> None:
 
 
 def race(running: Racers, orders: int) -> bool:
-    """Runs the races; returns whether all ended with the right totals."""
-    print(f"\n{PROCESSES} processes at once, each with all records of the same {orders:,} orders of one product, each")
-    print("placed and amended; a share of their transactions is refused for conflicts or throttling:\n")
-    print(f"{'refused':>8} {'requests':>10} {'refusals':>10} {'given up':>10} {'seconds':>9}  total")
+    """Run the races until one fails. Return whether all end with the right totals."""
+    print(
+        f"\n{PROCESSES} processes at once deliver the same {orders:,} orders of one product, each placed and amended."
+    )
+    print("A share of their transactions is cancelled with a conflict or throttling:\n")
+    print(f"{'share':>9} {'requests':>10} {'cancelled':>10} {'timed out':>10} {'seconds':>9}  total")
     for rate in CONFLICT_RATES:
-        ended = running.race(orders, rate)
-        print(f"{rate:>8.0%} {row(ended)}", flush=True)
-        if not ended.right:
+        result = running.race(orders, rate)
+        print(f"{rate:>9.0%} {format_race(result)}", flush=True)
+        if not result.exact:
             return False
     return True
 
 
-def row(ended: Race) -> str:
-    """A race, for people."""
-    attempts = ended.attempts
-    wrong = f"WRONG: {ended.total} of {ended.counted} orders in the ledger, and should be {ended.expected}"
-    figures = f"{attempts.requests:>10,} {attempts.refused:>10,} {attempts.raised:>10,} {ended.seconds:>9.0f}"
-    return f"{figures}  {'right' if ended.right else wrong}"
+def format_race(result: Race) -> str:
+    """Format a race as the rest of a table row, after the conflict rate."""
+    attempts = result.attempts
+    wrong = f"WRONG: {result.total} with {result.counted} orders counted in the ledger, expected {result.expected}"
+    figures = f"{attempts.requests:>10,} {attempts.cancelled:>10,} {attempts.timed_out:>10,} {result.seconds:>9.0f}"
+    return f"{figures}  {'right' if result.exact else wrong}"
 
 
 # --- Broken rules --------------------------------------------------------------------------------
 
 
 class Cell(NamedTuple):
-    """A rule to break, the kind of schedules that may catch that, and how many of these there are at the most."""
+    """One cell of the matrix: a rule to break, the kind of schedule to catch it, and how many to try at most."""
 
     mutation: str
     kind: str
@@ -226,9 +231,9 @@ class Cell(NamedTuple):
 def print_matrix(
     pool: Pool, most: int, mutations: Iterable[str] = MUTATIONS, kinds: Sequence[str] = list(schedules.KINDS)
 ) -> None:
-    """After how many schedules of each kind each broken rule was caught."""
+    """Print how many schedules of each kind it takes to catch each broken rule."""
     width = max(map(len, mutations))
-    print(f"\nBroken rules, and after how many schedules of a kind they were caught (-: not within {most}):\n")
+    print(f"\nBroken rules, and how many schedules of each kind it takes to catch them (-: more than {most}):\n")
     print(" " * width, *(f"{kind:>16}" for kind in kinds))
     caught = pool.imap(catch, [Cell(name, kind, most) for name in mutations for kind in kinds])
     for name in mutations:
@@ -236,15 +241,15 @@ def print_matrix(
 
 
 def catch(cell: Cell) -> int | None:
-    """After how many schedules a broken rule is caught in this process's lab; None if it is not."""
-    lab = Laboratory.lab
+    """Return how many schedules it takes to catch a broken rule; None if `cell.most` are not enough."""
+    harness = Worker.harness
     mutation = MUTATIONS[cell.mutation]
-    before = lab.made
+    before = harness.table_sets
     try:
-        with mutation.broken(lab), contextlib.redirect_stdout(io.StringIO()):
-            schedules.run(lab, cell.kind, cell.most, mutation.seed)
+        with mutation.broken(harness), contextlib.redirect_stdout(io.StringIO()):
+            schedules.run(harness, cell.kind, cell.most, mutation.seed)
     except AssertionError:
-        return lab.made - before - 1  # Hypothesis runs the one that failed once more.
+        return harness.table_sets - before - 1  # Hypothesis runs a failed schedule a second time.
     return None
 
 

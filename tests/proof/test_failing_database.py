@@ -1,4 +1,4 @@
-"""Routes while requests of DynamoDB fail: what the SDK mends is not to be seen, and all else is a 503 that may pass."""
+"""The API while its DynamoDB requests fail: short outages are hidden by the SDK's retries, longer ones become a 503."""
 
 import json
 from collections.abc import Iterator
@@ -10,86 +10,86 @@ from chalice.test import Client
 from chalicelib import tables
 from localcloud.servers import PROJECT
 from tests.proof.faults import Fault, Request
-from tests.proof.lab import Harness
+from tests.proof.harness import Harness
 from tests.streams import item
 
 PEN = {"product": "Pen", "quantity": 5}
 ROUTES = [
     ("POST", "/orders", PEN, 201),
-    ("POST", "/orders", {**PEN, "orderId": "there"}, 200),
-    ("POST", "/orders", {**PEN, "orderId": "there", "quantity": 6}, 409),
-    ("GET", "/orders/there", None, 200),
-    ("PUT", "/orders/there", PEN, 200),
-    ("PUT", "/orders/nowhere", PEN, 404),
-    ("DELETE", "/orders/there", None, 204),
+    ("POST", "/orders", {**PEN, "orderId": "existing"}, 200),
+    ("POST", "/orders", {**PEN, "orderId": "existing", "quantity": 6}, 409),
+    ("GET", "/orders/existing", None, 200),
+    ("PUT", "/orders/existing", PEN, 200),
+    ("PUT", "/orders/unknown", PEN, 404),
+    ("DELETE", "/orders/existing", None, 204),
     ("GET", "/totals", None, 200),
     ("GET", "/totals?top=3", None, 200),
     ("GET", "/totals/Pen", None, 200),
     ("GET", "/totals/Pen/trend", None, 200),
 ]
-LASTING = [Fault.UNREACHABLE, Fault.THROTTLED_ALWAYS, Fault.ERRORS_ALWAYS]
-PASSING = [Fault.RESPONSE_LOST, Fault.THROTTLED, Fault.ERROR_BEFORE, Fault.ERROR_AFTER]
+LONG_OUTAGES = [Fault.UNREACHABLE, Fault.THROTTLED_ALWAYS, Fault.ERRORS_ALWAYS]
+SHORT_OUTAGES = [Fault.RESPONSE_LOST, Fault.THROTTLED, Fault.ERROR_BEFORE, Fault.ERROR_AFTER]
 
 
 class Target:
-    """The API in this process, one order and its total behind it, and the line between."""
+    """The API in this process, with one order and its total stored."""
 
-    def __init__(self, lab: Harness) -> None:
-        self._lab = lab
-        self.names = lab.make_tables("NEW_AND_OLD_IMAGES")
-        order, total = item("there", "Pen", 5), {"product": {"S": "Pen"}, "totalQuantity": {"N": "5"}}
-        lab.engine("PutItem", TableName=self.names[tables.ORDERS], Item=order)
-        lab.engine("PutItem", TableName=self.names[tables.TOTALS], Item=total)
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self.names = harness.make_tables("NEW_AND_OLD_IMAGES")
+        order, total = item("existing", "Pen", 5), {"product": {"S": "Pen"}, "totalQuantity": {"N": "5"}}
+        harness.dynamodb("PutItem", TableName=self.names[tables.ORDERS], Item=order)
+        harness.dynamodb("PutItem", TableName=self.names[tables.TOTALS], Item=total)
 
     def __call__(self, method: str, path: str, body: Any, *faults: Fault) -> Any:
-        """Answers a request while the app's own, from the first one on, meet these faults."""
-        left = list(faults)
+        """Send a request to the API and return its response. The app's first DynamoDB requests meet these faults."""
+        remaining = list(faults)
 
         def choose(request: Request) -> Fault:
-            return left.pop(0) if left else Fault.NONE
+            return remaining.pop(0) if remaining else Fault.NONE
 
-        self._lab.wire.choose = choose
+        self._harness.injector.choose = choose
         content = json.dumps(body).encode() if body else b""
         headers = {"Content-Type": "application/json"}
         try:
-            with Client(self._lab.shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
+            with Client(self._harness.shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
                 return client.http.request(method, path, headers=headers, body=content)
         finally:
-            self._lab.wire.choose = lambda request: Fault.NONE
-            assert not left
+            self._harness.injector.choose = lambda request: Fault.NONE
+            assert not remaining
 
 
 @pytest.fixture
-def target(lab: Harness) -> Iterator[Target]:
-    made = Target(lab)
-    yield made
-    lab.delete_tables(made.names)
+def target(harness: Harness) -> Iterator[Target]:
+    created = Target(harness)
+    yield created
+    harness.delete_tables(created.names)
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ROUTES)
-@pytest.mark.parametrize("fault", PASSING)
-def test_what_the_sdk_mends_is_not_to_be_seen(
+@pytest.mark.parametrize("fault", SHORT_OUTAGES)
+def test_the_sdks_retries_hide_a_short_outage(
     target: Target, method: str, path: str, body: Any, status: int, fault: Fault
 ):
     assert target(method, path, body, fault).status_code == status
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ROUTES)
-@pytest.mark.parametrize("fault", LASTING)
-def test_what_it_does_not_is_answered_with_503(
+@pytest.mark.parametrize("fault", LONG_OUTAGES)
+def test_an_outage_that_outlasts_the_retries_becomes_a_503(
     target: Target, method: str, path: str, body: Any, status: int, fault: Fault
 ):
-    answer = target(method, path, body, fault)
-    assert answer.status_code == 503
-    assert answer.json_body == {
+    response = target(method, path, body, fault)
+    assert response.status_code == 503
+    assert response.json_body == {
         "Code": "ServiceUnavailableError",
         "Message": "The database is out of reach or too busy. Try again in a second.",
     }
 
 
-def test_the_ledgers_entry_of_an_order_may_be_what_cannot_be_read(target: Target):
-    assert target("GET", "/orders/there", None, Fault.NONE, Fault.UNREACHABLE).status_code == 503
+def test_an_order_is_a_503_if_only_its_ledger_entry_cannot_be_read(target: Target):
+    assert target("GET", "/orders/existing", None, Fault.NONE, Fault.UNREACHABLE).status_code == 503
 
 
-def test_an_order_that_nobody_has_placed_cannot_be_cancelled(target: Target):
-    assert target("DELETE", "/orders/nowhere", None, Fault.NONE).status_code == 404
+def test_cancelling_an_unknown_order_is_a_404(target: Target):
+    assert target("DELETE", "/orders/unknown", None, Fault.NONE).status_code == 404

@@ -1,7 +1,7 @@
-"""Hostile requests: whatever is sent, nothing breaks, nothing inside is shown, and a refusal writes nothing.
+"""Hostile HTTP requests: no response is a 5xx, none reveals internals, and a rejected request writes nothing.
 
-In this process, through Chalice's own gateway and on the engine's tables, for requests by the hundred; then some
-of them over real connections, where also what is no HTTP at all can be sent.
+Most tests call the API in this process, through Chalice's test client, with the tables in the emulator. The last ones
+use real connections, which can also carry bytes that are not valid HTTP.
 """
 
 import json
@@ -20,15 +20,15 @@ from chalicelib import orders, tables
 from localcloud.chalice_local import ChaliceLocal
 from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT
-from tests.proof.lab import Harness
+from tests.proof.harness import Harness
 
 EXAMPLES = 400
 TIMEOUT_SECONDS = 20
 
-# What would tell of the inside.
-INSIDE = re.compile(rb"Traceback|File \"|\.py\b|botocore|dynamodb\.|arn:aws|ClientError")
+# Text that would reveal internals.
+INTERNALS = re.compile(rb"Traceback|File \"|\.py\b|botocore|dynamodb\.|arn:aws|ClientError")
 
-# OPTIONS goes over a connection, below: Chalice's test client cannot read the answer to it.
+# OPTIONS is tested over a connection, below: Chalice's test client cannot read its response.
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "get", "FOO"]
 
 HOSTILE_TEXTS = [
@@ -65,13 +65,13 @@ JSON_VALUES = st.recursive(
     max_leaves=6,
 )
 FIELDS = ["product", "quantity", "orderId", "Product", "Quantity", "OrderID", "placedAt", "__class__"]
-NEARLY_ORDERS = st.fixed_dictionaries(
+ALMOST_ORDERS = st.fixed_dictionaries(
     {"product": st.just("Pen") | JSON_VALUES, "quantity": st.integers(1, 9) | JSON_VALUES},
     optional={name: JSON_VALUES for name in FIELDS if name not in ("product", "quantity")},
 )
 BODIES = st.one_of(
-    NEARLY_ORDERS.map(lambda value: json.dumps(value).encode()),
-    NEARLY_ORDERS.map(lambda value: json.dumps(value, ensure_ascii=False).encode(errors="replace")),
+    ALMOST_ORDERS.map(lambda value: json.dumps(value).encode()),
+    ALMOST_ORDERS.map(lambda value: json.dumps(value, ensure_ascii=False).encode(errors="replace")),
     JSON_VALUES.map(lambda value: json.dumps(value).encode()),
     st.binary(max_size=60),
     st.sampled_from(
@@ -107,106 +107,106 @@ HEADERS = st.fixed_dictionaries(
 
 
 class Target:
-    """The API in this process, and OrdersTable behind it."""
+    """The API in this process, and its OrdersTable."""
 
-    def __init__(self, lab: Harness) -> None:
-        self._lab = lab
-        self.names = lab.make_tables("NEW_AND_OLD_IMAGES")
-        self._client = Client(lab.shell.app, stage_name="local", project_dir=str(PROJECT))
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self.names = harness.make_tables("NEW_AND_OLD_IMAGES")
+        self._client = Client(harness.shell.app, stage_name="local", project_dir=str(PROJECT))
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         with self._client as client:
             return client.http.request(method, path, headers=headers, body=body)
 
     def orders(self) -> list[dict[str, Any]]:
-        """All that OrdersTable has."""
-        items: list[dict[str, Any]] = self._lab.engine("Scan", TableName=self.names[tables.ORDERS])["Items"]
+        """Return all items of OrdersTable."""
+        items: list[dict[str, Any]] = self._harness.dynamodb("Scan", TableName=self.names[tables.ORDERS])["Items"]
         return items
 
     def clear(self) -> None:
-        """Empties it."""
+        """Delete all items of OrdersTable."""
         for item in self.orders():
             key = {"OrderID": item["OrderID"]}
-            self._lab.engine("DeleteItem", TableName=self.names[tables.ORDERS], Key=key)
+            self._harness.dynamodb("DeleteItem", TableName=self.names[tables.ORDERS], Key=key)
 
     def put(self, order_id: str) -> None:
-        """Puts a valid order there."""
+        """Write a valid order to OrdersTable."""
         item = {"OrderID": {"S": order_id}, "Product": {"S": "Pen"}, "Quantity": {"N": "5"}}
-        self._lab.engine("PutItem", TableName=self.names[tables.ORDERS], Item=item)
+        self._harness.dynamodb("PutItem", TableName=self.names[tables.ORDERS], Item=item)
 
 
 @pytest.fixture(scope="module")
-def target(lab: Harness) -> Iterator[Target]:
-    made = Target(lab)
-    yield made
-    lab.delete_tables(made.names)
+def target(harness: Harness) -> Iterator[Target]:
+    created = Target(harness)
+    yield created
+    harness.delete_tables(created.names)
 
 
-ASKED = [
+PLACES = [
     ("GET", "/orders/{}"), ("PUT", "/orders/{}"), ("DELETE", "/orders/{}"), ("GET", "/totals/{}"),
     ("GET", "/totals/{}/trend"), ("GET", "/totals?cursor={}"), ("GET", "/totals?top={}"), ("GET", "/totals?{}=1"),
     ("GET", "/totals/Pen/trend?days={}"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "path"), ASKED)
-def test_every_hostile_text_in_every_place_is_refused_or_not_found(target: Target, method: str, path: str):
+@pytest.mark.parametrize(("method", "path"), PLACES)
+def test_hostile_text_in_a_path_or_query_is_rejected_or_not_found(target: Target, method: str, path: str):
     for text in HOSTILE_TEXTS:
-        answer = target(
+        response = target(
             method, path.format(text), {"Content-Type": "application/json"}, b'{"product":"Pen","quantity":1}'
         )
-        # Without the text the path is another one: one that there is, or not for this method.
+        # An empty text makes the path that of another route, which may exist for this method.
         expected = (200, 400, 404) if "?" in path else (400, 403, 404) if text else (200, 403, 404, 405)
-        assert answer.status_code in expected, text
-        assert_tells_nothing_of_the_inside(path, answer.headers, answer.body)
+        assert response.status_code in expected, text
+        assert_reveals_no_internals(path, response.headers, response.body)
     assert target.orders() == []
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(method=st.sampled_from(METHODS), path=PATHS, query=QUERIES, headers=HEADERS, body=BODIES)
-def test_whatever_is_sent_is_answered_without_an_error_of_ours(
+def test_no_request_gets_a_server_error_or_reveals_internals(
     target: Target, method: str, path: str, query: str, headers: dict[str, str], body: bytes
 ):
-    target.put("there")
+    target.put("existing")
     before = target.orders()
-    answer = target(method, f"{path}?{query}" if query else path, headers, body)
-    assert answer.status_code < 500
-    assert_tells_nothing_of_the_inside(path, answer.headers, answer.body)
+    response = target(method, f"{path}?{query}" if query else path, headers, body)
+    assert response.status_code < 500
+    assert_reveals_no_internals(path, response.headers, response.body)
     after = target.orders()
-    if answer.status_code >= 400 or method not in ("POST", "PUT", "DELETE"):
+    if response.status_code >= 400 or method not in ("POST", "PUT", "DELETE"):
         assert after == before
     assert_valid(after)
     target.clear()
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(body=BODIES, headers=HEADERS, amends=st.booleans())
-def test_what_is_taken_is_an_order_and_all_else_is_refused_by_its_fields(
-    target: Target, body: bytes, headers: dict[str, str], amends: bool
+@given(body=BODIES, headers=HEADERS, amend=st.booleans())
+def test_a_body_is_stored_as_a_valid_order_or_rejected_without_a_write(
+    target: Target, body: bytes, headers: dict[str, str], amend: bool
 ):
-    target.put("there")
+    target.put("existing")
     before = target.orders()
-    answer = target("PUT", "/orders/there", headers, body) if amends else target("POST", "/orders", headers, body)
+    response = target("PUT", "/orders/existing", headers, body) if amend else target("POST", "/orders", headers, body)
     after = target.orders()
-    assert answer.status_code in (200, 201, 400, 409, 415)
-    if answer.status_code >= 400:
+    assert response.status_code in (200, 201, 400, 409, 415)
+    if response.status_code >= 400:
         assert after == before
-        assert answer.json_body["Code"]
-        assert answer.json_body["Message"].strip()
+        assert response.json_body["Code"]
+        assert response.json_body["Message"].strip()
     else:
         assert_valid(after)
-        assert any(orders.to_json(item) == answer.json_body for item in after)
+        assert any(orders.to_json(item) == response.json_body for item in after)
     target.clear()
 
 
 @settings(max_examples=EXAMPLES // 2, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(query=QUERIES, path=st.sampled_from(["/totals", "/totals/Pen/trend"]))
-def test_a_query_is_answered_or_refused_by_its_parameters_names(target: Target, query: str, path: str):
+def test_a_rejected_query_names_the_parameters_at_fault(target: Target, query: str, path: str):
     assume(query)
-    answer = target("GET", f"{path}?{query}", {}, b"")
-    assert answer.status_code in (200, 400, 404)
-    if answer.status_code == 400:
-        assert answer.json_body["problems"]
+    response = target("GET", f"{path}?{query}", {}, b"")
+    assert response.status_code in (200, 400, 404)
+    if response.status_code == 400:
+        assert response.json_body["problems"]
 
 
 def assert_valid(items: list[dict[str, Any]]) -> None:
@@ -214,16 +214,16 @@ def assert_valid(items: list[dict[str, Any]]) -> None:
         assert isinstance(orders.from_item(item, ""), orders.Order), item
 
 
-def assert_tells_nothing_of_the_inside(path: str, headers: Any, body: bytes) -> None:
+def assert_reveals_no_internals(path: str, headers: Any, body: bytes) -> None:
     if path in ("/", "//", "/openapi.json"):
         return
-    assert not INSIDE.search(body), body
+    assert not INTERNALS.search(body), body
     assert not any("traceback" in str(value).lower() for value in headers.values())
 
 
 # --- Over real connections -----------------------------------------------------------------------
 
-NO_HTTP = [
+MALFORMED_HTTP = [
     b"\r\n\r\n",
     b"GET\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
@@ -241,36 +241,36 @@ NO_HTTP = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ChaliceLocal]:
-    """`chalice local`; there are no tables, for none of this is to get that far."""
+    """Start `chalice local`, without tables: none of these requests may get that far."""
     with Emulator() as emulator, ChaliceLocal(emulator) as running:
         yield running
 
 
-@pytest.mark.parametrize("sent", NO_HTTP, ids=lambda sent: repr(sent[:30]))
-def test_what_is_no_http_ends_its_own_connection_and_no_more(server: ChaliceLocal, sent: bytes):
-    told = send(server, sent)
-    assert not INSIDE.search(told)
+@pytest.mark.parametrize("sent", MALFORMED_HTTP, ids=lambda sent: repr(sent[:30]))
+def test_malformed_http_ends_only_its_own_connection(server: ChaliceLocal, sent: bytes):
+    received = send(server, sent)
+    assert not INTERNALS.search(received)
     assert send(server, b"GET /openapi.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.")
     assert server.running
 
 
 @pytest.mark.parametrize("path", ["/orders", "/orders/x", "/totals/Pen", "/nowhere"])
-def test_what_may_be_done_can_be_asked(server: ChaliceLocal, path: str):
-    told = send(server, f"OPTIONS {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
-    assert told.split(b" ", 2)[1] in (b"200", b"403")
-    assert not INSIDE.search(told)
+def test_options_is_allowed_or_forbidden(server: ChaliceLocal, path: str):
+    received = send(server, f"OPTIONS {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert received.split(b" ", 2)[1] in (b"200", b"403")
+    assert not INTERNALS.search(received)
 
 
 def send(server: ChaliceLocal, sent: bytes) -> bytes:
-    """Sends bytes and nothing more; returns what comes until the connection is closed."""
+    """Send bytes over a new connection. Return what comes back until it is closed."""
     parts = urlsplit(server.url)
-    told = b""
+    received = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=TIMEOUT_SECONDS) as connection:
         try:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65_536):
-                told += piece
-        except ConnectionError:  # It need not hear all of it.
+                received += piece
+        except ConnectionError:  # The server may close the connection before it has read everything.
             pass
-    return told
+    return received

@@ -1,4 +1,4 @@
-"""Schedules that once led to a wrong total, or come close to one, written down: each is a story of its own."""
+"""Hand-written schedules: event sequences that once led to a wrong total, or come close to it. Each is one scenario."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,137 +6,137 @@ import pytest
 
 from chalicelib import tables
 from tests.proof.faults import Fault, Request
-from tests.proof.lab import Harness
-from tests.proof.world import Content, Model, State
+from tests.proof.harness import Harness
+from tests.proof.model import Content, Model, State
 
 PEN = Content("Pen", 5)
 
 
-class Story:
-    """A world in which something can be made to happen just before a request."""
+class Scenario:
+    """A model with one order, in which an action can be scheduled just before a request of the app."""
 
-    def __init__(self, lab: Harness) -> None:
-        self.world = Model(lab, "NEW_AND_OLD_IMAGES", self._before_request)
-        self._waiting: list[tuple[str, Callable[[], object]]] = []
+    def __init__(self, harness: Harness) -> None:
+        self.model = Model(harness, "NEW_AND_OLD_IMAGES", self._before_request)
+        self._scheduled: list[tuple[str, Callable[[], object]]] = []
 
-    def before_next(self, operation: str, happen: Callable[[], object]) -> None:
-        self._waiting.append((operation, happen))
+    def before_next(self, operation: str, action: Callable[[], object]) -> None:
+        self._scheduled.append((operation, action))
 
     def _before_request(self, request: Request) -> Fault:
-        if self._waiting and self._waiting[0][0] == request.operation:
-            self._waiting.pop()[1]()
+        if self._scheduled and self._scheduled[0][0] == request.operation:
+            self._scheduled.pop()[1]()
         return Fault.NONE
 
     def deliver(self, first: int, last: int) -> None:
-        """Delivers these records of the one order, counted from 1."""
-        self.world.read_stream()
-        self.world.deliver(self.world.shards[1], first - 1, last)
+        """Deliver the order's records from `first` to `last`, counted from 1."""
+        self.model.read_stream()
+        self.model.deliver(self.model.shards[1], first - 1, last)
 
-    def end(self) -> None:
-        assert not self._waiting
-        assert self.world.all_is_told
-        self.world.check_all()
+    def check_end(self) -> None:
+        assert not self._scheduled
+        assert self.model.all_delivered
+        self.model.check_all()
 
 
 @pytest.fixture
-def story(lab: Harness) -> Iterator[Story]:
-    told = Story(lab)
-    yield told
-    told.world.close()
+def scenario(harness: Harness) -> Iterator[Scenario]:
+    created = Scenario(harness)
+    yield created
+    created.model.close()
 
 
-def test_a_backfill_with_a_slow_clock_meets_an_order_before_its_first_record(story: Story):
-    story.world.clock.skew = -1  # The order is placed as an hour begins.
-    story.world.put("order-1", PEN)
-    story.world.backfill()
-    story.deliver(1, 1)
-    story.end()
+def test_a_backfill_with_a_slow_clock_reads_an_order_before_its_first_record(scenario: Scenario):
+    scenario.model.clock.skew = -1  # The order is placed at the beginning of an hour.
+    scenario.model.put("order-1", PEN)
+    scenario.model.backfill()
+    scenario.deliver(1, 1)
+    scenario.check_end()
 
 
-def test_the_time_of_placing_is_kept_though_a_backfill_left_nothing_to_count(story: Story):
-    story.world.clock.skew = -1
-    story.world.put("order-1", PEN._replace(placed="2026-11-10T09:00:00Z"))
-    story.world.backfill()
-    story.deliver(1, 1)
-    story.world.put("order-1", PEN)
-    story.deliver(2, 2)
-    story.end()
+def test_the_insert_time_is_stored_even_if_a_backfill_has_counted_the_order(scenario: Scenario):
+    scenario.model.clock.skew = -1
+    scenario.model.put("order-1", PEN._replace(placed_at="2026-11-10T09:00:00Z"))
+    scenario.model.backfill()
+    scenario.deliver(1, 1)
+    scenario.model.put("order-1", PEN)
+    scenario.deliver(2, 2)
+    scenario.check_end()
 
 
-def test_a_record_that_counted_for_nothing_comes_again_after_a_backfill(story: Story):
-    story.world.put("order-1", PEN)
-    story.world.put("order-1", PEN._replace(note="urgent"))
-    story.deliver(1, 2)
-    story.world.put("order-1", PEN._replace(quantity=6))
-    story.world.backfill()
-    story.deliver(3, 3)
-    story.deliver(2, 2)
-    story.end()
+def test_a_record_that_changed_nothing_is_redelivered_after_a_backfill(scenario: Scenario):
+    scenario.model.put("order-1", PEN)
+    scenario.model.put("order-1", PEN._replace(note="urgent"))
+    scenario.deliver(1, 2)
+    scenario.model.put("order-1", PEN._replace(quantity=6))
+    scenario.model.backfill()
+    scenario.deliver(3, 3)
+    scenario.deliver(2, 2)
+    scenario.check_end()
 
 
-def test_such_a_record_is_under_way_while_the_stream_catches_up_with_the_backfill(story: Story):
-    story.world.put("order-1", PEN)
-    story.deliver(1, 1)
-    story.world.put("order-1", PEN._replace(note="urgent"))
-    story.deliver(2, 2)
-    story.world.put("order-1", PEN._replace(quantity=6))
-    story.world.backfill()
-    story.before_next("TransactWriteItems", lambda: story.deliver(3, 3))
-    story.deliver(2, 2)
-    story.end()
+def test_a_record_that_changed_nothing_is_redelivered_while_the_stream_catches_up_with_a_backfill(scenario: Scenario):
+    scenario.model.put("order-1", PEN)
+    scenario.deliver(1, 1)
+    scenario.model.put("order-1", PEN._replace(note="urgent"))
+    scenario.deliver(2, 2)
+    scenario.model.put("order-1", PEN._replace(quantity=6))
+    scenario.model.backfill()
+    scenario.before_next("TransactWriteItems", lambda: scenario.deliver(3, 3))
+    scenario.deliver(2, 2)
+    scenario.check_end()
 
 
-def test_an_audit_takes_an_order_for_cancelled_that_ttl_has_archived_while_the_stream_stood_still(story: Story):
-    story.world.put("order-1", PEN)
-    story.deliver(1, 1)
-    story.world.archive("order-1")
-    story.world.clock.now += 3600
-    story.world.audit(repair=True)
-    story.deliver(2, 2)
-    story.end()
+def test_an_audit_cancels_an_order_that_ttl_archived_while_the_stream_lagged(scenario: Scenario):
+    scenario.model.put("order-1", PEN)
+    scenario.deliver(1, 1)
+    scenario.model.archive("order-1")
+    scenario.model.clock.now += 3600
+    scenario.model.audit(repair=True)
+    scenario.deliver(2, 2)
+    scenario.check_end()
 
 
-def test_a_tombstone_expires_while_the_order_is_placed_again(story: Story):
-    story.world.put("order-1", PEN)
-    story.world.cancel("order-1")
-    story.deliver(1, 2)
-    story.world.let_a_week_pass()
-    story.world.put("order-1", PEN)
-    story.before_next("TransactWriteItems", story.world.expire_tombstones)
-    story.deliver(3, 3)
-    story.end()
-    assert len(list(story.world.scan(tables.LEDGER))) == 1
+def test_a_tombstone_expires_while_the_order_is_placed_again(scenario: Scenario):
+    scenario.model.put("order-1", PEN)
+    scenario.model.cancel("order-1")
+    scenario.deliver(1, 2)
+    scenario.model.let_a_week_pass()
+    scenario.model.put("order-1", PEN)
+    scenario.before_next("TransactWriteItems", scenario.model.expire_tombstones)
+    scenario.deliver(3, 3)
+    scenario.check_end()
+    assert len(list(scenario.model.scan(tables.LEDGER))) == 1
 
 
-def test_an_archived_order_is_placed_and_removed_again_without_a_stream_and_stays_archived(story: Story):
-    """The one removal that nobody can know of: an audit finds just what it would if nothing had happened."""
-    archived = place_an_archived_order_again_without_a_stream(story)
-    assert not story.world.can_find_removal("order-1")
-    story.world.cancel("order-1")
-    story.world.switch_on()
-    story.world.backfill()
-    story.world.audit(repair=True)
-    story.world.truth["order-1"] = archived
-    story.end()
+def test_an_archived_order_that_is_placed_and_removed_while_the_stream_is_off_stays_archived(scenario: Scenario):
+    """The only removal that cannot be found: an audit finds the same as if nothing had happened."""
+    archived = place_an_archived_order_again_without_a_stream(scenario)
+    assert not scenario.model.can_find_removal("order-1")
+    scenario.model.cancel("order-1")
+    scenario.model.switch_on()
+    scenario.model.backfill()
+    scenario.model.audit(repair=True)
+    scenario.model.orders["order-1"] = archived
+    scenario.check_end()
 
 
-def test_if_a_backfill_has_met_it_in_between_an_audit_finds_its_removal(story: Story):
-    place_an_archived_order_again_without_a_stream(story)
-    story.world.backfill()
-    assert story.world.can_find_removal("order-1")
-    story.world.cancel("order-1")
-    story.world.switch_on()
-    story.world.clock.now += 3600
-    story.world.audit(repair=True)
-    story.end()
+def test_an_audit_finds_that_removal_if_a_backfill_has_counted_the_order_before(scenario: Scenario):
+    place_an_archived_order_again_without_a_stream(scenario)
+    scenario.model.backfill()
+    assert scenario.model.can_find_removal("order-1")
+    scenario.model.cancel("order-1")
+    scenario.model.switch_on()
+    scenario.model.clock.now += 3600
+    scenario.model.audit(repair=True)
+    scenario.check_end()
 
 
-def place_an_archived_order_again_without_a_stream(story: Story) -> State:
-    """Returns what had become of the order before."""
-    story.world.put("order-1", PEN)
-    story.world.archive("order-1")
-    story.deliver(1, 2)
-    archived = story.world.truth["order-1"]
-    story.world.switch_off()
-    story.world.put("order-1", PEN._replace(quantity=6))
+def place_an_archived_order_again_without_a_stream(scenario: Scenario) -> State:
+    """Archive an order, switch the stream off, and place the order again. Return its state when archived."""
+    scenario.model.put("order-1", PEN)
+    scenario.model.archive("order-1")
+    scenario.deliver(1, 2)
+    archived = scenario.model.orders["order-1"]
+    scenario.model.switch_off()
+    scenario.model.put("order-1", PEN._replace(quantity=6))
     return archived

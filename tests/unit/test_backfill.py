@@ -13,7 +13,7 @@ from chalicelib.jobs import backfill as backfills
 from chalicelib.jobs import invocation, shapes
 from chalicelib.jobs.invocation import BadRequest
 from tests.doubles import NOW, FakeDynamoDB, commit, deliver, run
-from tests.shop import Shop
+from tests.orders_and_stream import OrdersAndStream
 from tests.streams import Stream, item
 
 
@@ -69,7 +69,7 @@ def test_an_entry_that_the_stream_overtakes_is_stale_and_left_as_the_stream_made
     assert dynamo.totals() == {"Notebook": (7, 1)}
 
 
-STEPS: dict[str, Callable[[Shop], None]] = {
+STEPS: dict[str, Callable[[OrdersAndStream], None]] = {
     "placed": lambda shop: shop.put(item("o")),
     "amended": lambda shop: shop.put(item("o", quantity=7)),
     "back": lambda shop: shop.put(item("o")),
@@ -89,7 +89,7 @@ def test_a_backfill_beside_the_stream_comes_to_the_truth_wherever_things_happen(
 ):
     """The order is written, and the stream delivered, at every possible point of a backfill."""
     for delivered_at in itertools.combinations_with_replacement(MOMENTS, 2):
-        shop = Shop()
+        shop = OrdersAndStream()
         moment = iter(range(1000))
 
         def happen(step: object) -> None:
@@ -105,17 +105,17 @@ def test_a_backfill_beside_the_stream_comes_to_the_truth_wherever_things_happen(
             happen(None)
         shop.deliver()
         assert shop.dynamo.counters() == shop.truth()
-        assert ledger.order_status(shop.dynamo.entry("o"), shop.told.items["o"]) == {"counted": True}
+        assert ledger.order_status(shop.dynamo.entry("o"), shop.stream.items["o"]) == {"counted": True}
 
 
 def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
     """And what the stream has made of it meanwhile is not undone by what was read before."""
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.put(item("o", quantity=6))
     shop.lose()
 
     def amend(step: object) -> None:
-        if isinstance(step, effects.Transact) and shop.told.items["o"]["Quantity"]["N"] == "6":
+        if isinstance(step, effects.Transact) and shop.stream.items["o"]["Quantity"]["N"] == "6":
             shop.put(item("o", quantity=7))
             shop.deliver()
             shop.put(item("o", quantity=8))

@@ -17,7 +17,7 @@ from chalicelib.jobs import audit, backfill
 from chalicelib.jobs.audit import counter_audit
 from chalicelib.jobs.audit.counter_audit import Phase
 from tests.doubles import FakeDynamoDB, run
-from tests.shop import Shop, example
+from tests.orders_and_stream import OrdersAndStream, example
 from tests.streams import item
 
 
@@ -62,7 +62,7 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
     """
     monkeypatch.setattr(counter_audit, "HELD_MAX_BYTES", 1)  # So that the checksums come first.
     monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 1)
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.put(item("a", quantity=5), item("b", quantity=5))
     shop.deliver()
     first, second = (entry["OrderID"]["S"] for entry in shop.dynamo.scan(Scan(tables.LEDGER, None, 2)).items)
@@ -86,7 +86,7 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_backfill_reads_again_what_differs_in_a_stale_page():
     """The replica has neither the order's change nor its entry's; the tables have both."""
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.put(item("o", quantity=6))
     shop.lose()
 
@@ -102,7 +102,7 @@ def test_a_backfill_reads_again_what_differs_in_a_stale_page():
 
 
 def test_a_backfill_that_misses_a_new_order_leaves_it_to_the_stream():
-    shop = Shop()
+    shop = OrdersAndStream()
 
     def place(step: effects.Effect) -> None:
         if isinstance(step, Scan):
@@ -141,7 +141,7 @@ CHANGES = {
     "amend": lambda shop: shop.put(item("o", "Pen", 7)),
     "amend back": lambda shop: shop.put(item("o")),
     "cancel": lambda shop: shop.remove("o"),
-    "deliver": Shop.deliver,
+    "deliver": OrdersAndStream.deliver,
     "the orders catch up": lambda shop: shop.dynamo.catch_up(tables.ORDERS),
     "the ledger catches up": lambda shop: shop.dynamo.catch_up(tables.LEDGER),
 }
@@ -151,7 +151,7 @@ MEANWHILE = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(sorted(CHANGE
 @settings(max_examples=300, deadline=None)
 @given(JOBS, st.lists(st.sampled_from(sorted(CHANGES)), max_size=4), MEANWHILE)
 def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[str], meanwhile: list[tuple[int, str]]):
-    shop = Shop()
+    shop = OrdersAndStream()
     for change in before:
         CHANGES[change](shop)
     number = iter(range(1_000_000))
@@ -170,4 +170,4 @@ def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[s
     assert work.to_json(0).get("verdict") != "drifted"
     shop.deliver()
     assert shop.dynamo.counters() == shop.truth()
-    assert all(ledger.order_status(shop.dynamo.entry(o), order)["counted"] for o, order in shop.told.items.items())
+    assert all(ledger.order_status(shop.dynamo.entry(o), order)["counted"] for o, order in shop.stream.items.items())

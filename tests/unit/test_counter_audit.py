@@ -18,13 +18,13 @@ from chalicelib.jobs.audit.checksums import BucketChecksums, bucket
 from chalicelib.jobs.audit.counter_audit import Phase
 from chalicelib.views import CounterKey
 from tests.doubles import run
-from tests.shop import Shop, example
+from tests.orders_and_stream import OrdersAndStream, example
 from tests.streams import item
 
 Hook = Callable[[effects.Effect], None]
 
 
-def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
+def audited(shop: OrdersAndStream, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
     work = audit.request(options)
     run(work, shop.dynamo, before_each=before_each)
     answer = work.to_json(0)
@@ -39,7 +39,7 @@ def found(answer: dict[str, Any]) -> dict[str, int]:
 NOTHING = {"drifted": 0, "unverified": 0}
 
 
-def day_of(shop: Shop, product: str) -> str:
+def day_of(shop: OrdersAndStream, product: str) -> str:
     return next(day for of, day in shop.dynamo.tables[tables.TREND] if of == product)
 
 
@@ -64,58 +64,58 @@ def test_the_item_that_tells_of_the_streams_lag_is_no_counter():
     assert found(audited(shop)) == NOTHING
 
 
-def too_much(shop: Shop) -> None:
+def too_much(shop: OrdersAndStream) -> None:
     shop.counter("Notebook")["totalQuantity"] = {"N": "13"}
 
 
-def no_whole_number(shop: Shop) -> None:
+def no_whole_number(shop: OrdersAndStream) -> None:
     shop.counter("Notebook")["totalQuantity"] = {"N": "12.5"}
 
 
-def no_number(shop: Shop) -> None:
+def no_number(shop: OrdersAndStream) -> None:
     shop.counter("Notebook")["totalQuantity"] = {"S": "12"}
 
 
-def revision_is_text(shop: Shop) -> None:
+def revision_is_text(shop: OrdersAndStream) -> None:
     shop.counter("Notebook")["revision"] = {"S": "two"}
 
 
-def revision_is_no_whole_number(shop: Shop) -> None:
+def revision_is_no_whole_number(shop: OrdersAndStream) -> None:
     too_much(shop)
     shop.counter("Notebook")["revision"] = {"N": "1.5"}
 
 
-def revision_is_too_large(shop: Shop) -> None:
+def revision_is_too_large(shop: OrdersAndStream) -> None:
     too_much(shop)
     shop.counter("Notebook")["revision"] = {"N": "9" * 38}
 
 
-def amount_of_no_order_is_text(shop: Shop) -> None:
+def amount_of_no_order_is_text(shop: OrdersAndStream) -> None:
     shop.counter("Notebook")["somethingElse"] = {"S": "12"}
 
 
-def not_there(shop: Shop) -> None:
+def not_there(shop: OrdersAndStream) -> None:
     del shop.dynamo.tables[tables.TOTALS][("Notebook",)]
 
 
-def of_no_order(shop: Shop) -> None:
+def of_no_order(shop: OrdersAndStream) -> None:
     shop.dynamo.tables[tables.TOTALS][("Ghost",)] = {"product": {"S": "Ghost"}, "totalQuantity": {"N": "4"}}
 
 
-def wrong_hour(shop: Shop) -> None:
+def wrong_hour(shop: OrdersAndStream) -> None:
     counter = shop.counter("Notebook", day_of(shop, "Notebook"))
     hour = next(name for name in counter if name.startswith("h"))
     counter["h23" if hour != "h23" else "h22"] = counter.pop(hour)
 
 
-def entry_lost(shop: Shop) -> None:
+def entry_lost(shop: OrdersAndStream) -> None:
     """One without an order, so that nothing but the counters tells of it."""
     shop.remove("a", expired=True)
     shop.deliver()
     del shop.dynamo.tables[tables.LEDGER][("a",)]
 
 
-def entry_doubled(shop: Shop) -> None:
+def entry_doubled(shop: OrdersAndStream) -> None:
     """One that claims what no counter holds: of an archived order, so that OrdersTable knows nothing of it."""
     contributions = {CounterKey(tables.TOTALS, ("Pen",)): {"totalQuantity": 1, "orderCount": 1}}
     shop.dynamo.tables[tables.LEDGER][("x",)] = entry_item.to_item(
@@ -123,7 +123,7 @@ def entry_doubled(shop: Shop) -> None:
     )
 
 
-STORED_EXPECTED: list[tuple[Callable[[Shop], None], str, dict[str, Any], dict[str, int]]] = [
+STORED_EXPECTED: list[tuple[Callable[[OrdersAndStream], None], str, dict[str, Any], dict[str, int]]] = [
     (too_much, "Notebook", {"totalQuantity": 13}, {"totalQuantity": 12}),
     (no_whole_number, "Notebook", {"totalQuantity": "12.5"}, {"totalQuantity": 12}),
     (no_number, "Notebook", {"totalQuantity": "not a number"}, {"totalQuantity": 12}),
@@ -137,7 +137,7 @@ STORED_EXPECTED: list[tuple[Callable[[Shop], None], str, dict[str, Any], dict[st
     ("damage", "product", "stored", "expected"), STORED_EXPECTED, ids=lambda value: getattr(value, "__name__", "")
 )
 def test_a_wrong_counter_is_found_with_its_evidence(
-    damage: Callable[[Shop], None], product: str, stored: dict[str, Any], expected: dict[str, int]
+    damage: Callable[[OrdersAndStream], None], product: str, stored: dict[str, Any], expected: dict[str, int]
 ):
     shop = example()
     damage(shop)
@@ -167,7 +167,7 @@ NO_NUMBER = [no_number, revision_is_text]
 
 @pytest.mark.parametrize("damage", NO_NUMBER)
 def test_a_counter_that_is_no_number_holds_up_only_its_own_orders_and_one_repair_counts_them(
-    damage: Callable[[Shop], None],
+    damage: Callable[[OrdersAndStream], None],
 ):
     shop = example()
     damage(shop)
@@ -204,7 +204,7 @@ def test_a_job_that_stops_between_the_proofs_goes_on_with_the_orders_that_were_r
     assert shop.dynamo.totals()["Notebook"] == (17, 3)
 
 
-def archive_with_unreadable_entry(shop: Shop) -> None:
+def archive_with_unreadable_entry(shop: OrdersAndStream) -> None:
     shop.remove("a", expired=True)
     shop.deliver()
     shop.entry_item("a")["contributions"] = {"S": "?"}
@@ -233,7 +233,9 @@ def test_a_proof_of_many_counters_also_leaves_them_alone_while_an_entry_cannot_b
 
 
 @pytest.mark.parametrize("damage", ALL_DAMAGE)
-def test_what_is_wrong_is_mended_to_the_sum_of_the_ledger_and_looked_at_again(damage: Callable[[Shop], None]):
+def test_what_is_wrong_is_mended_to_the_sum_of_the_ledger_and_looked_at_again(
+    damage: Callable[[OrdersAndStream], None],
+):
     shop = example()
     damage(shop)
     answer = audited(shop, repair=True)
@@ -244,7 +246,7 @@ def test_what_is_wrong_is_mended_to_the_sum_of_the_ledger_and_looked_at_again(da
     assert found(audited(shop)) == NOTHING
 
 
-def sums_of_the_ledger(shop: Shop) -> dict[Any, dict[str, int]]:
+def sums_of_the_ledger(shop: OrdersAndStream) -> dict[Any, dict[str, int]]:
     sums: dict[Any, dict[str, int]] = {}
     for (order_id,) in shop.dynamo.tables[tables.LEDGER]:
         for counter, amounts in shop.dynamo.entry(order_id).contributions.items():
@@ -286,7 +288,7 @@ def test_contributions_to_a_table_without_a_view_are_counted_and_left_alone(monk
 
 # --- Changes in flight ---------------------------------------------------------------------------
 
-CHANGES: dict[str, Callable[[Shop], None]] = {
+CHANGES: dict[str, Callable[[OrdersAndStream], None]] = {
     "placed": lambda shop: shop.put(item("new", "Pen")),
     "amended": lambda shop: shop.put(item("a", quantity=8)),
     "moved": lambda shop: shop.put(item("a", "Pen", 8)),
@@ -296,7 +298,7 @@ CHANGES: dict[str, Callable[[Shop], None]] = {
 }
 
 
-def there_and_back(shop: Shop) -> None:
+def there_and_back(shop: OrdersAndStream) -> None:
     shop.put(item("a", "Pen"))
     shop.deliver()
     shop.put(item("a"))
@@ -316,7 +318,10 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 @pytest.mark.parametrize("number", range(60))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_a_change_at_any_point_neither_is_drift_nor_hides_it_nor_harms_the_mending(
-    change: Callable[[Shop], None], number: int, damage: Callable[[Shop], None] | None, monkeypatch: pytest.MonkeyPatch
+    change: Callable[[OrdersAndStream], None],
+    number: int,
+    damage: Callable[[OrdersAndStream], None] | None,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 2)  # So that there are many points.
     shop = example()
@@ -419,10 +424,10 @@ def test_a_correction_whose_answer_is_lost_and_that_is_made_again_corrects_once(
 # --- Bounds, partitions and cursors ------------------------------------------------------------------
 
 
-def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
+def big_shop(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
     """Forty products, of which five are wrong, two are missing and one is of no order."""
     monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 9)
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.put(*(item(f"o{n}", f"P{n % 40}") for n in range(100)))
     shop.deliver()
     for n in range(5):
@@ -436,7 +441,7 @@ def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
 class Watched:
     """An audit of which the most that it held is watched."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: OrdersAndStream) -> None:
         self.audit = audit.request({})
         self.most_held = 0
         self.scans_of_the_ledger = 0
@@ -574,7 +579,7 @@ def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(
 @pytest.mark.slow
 def test_cursor_and_answer_stay_far_below_what_lambda_takes(monkeypatch: pytest.MonkeyPatch):
     """At the most that is held of counters with the longest names, each of them wrong."""
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.dynamo.tables[tables.TOTALS] = {
         (name,): {"product": {"S": name}, "totalQuantity": {"N": "1"}}
         for name in (f"{n:04}" + hash_like(n) for n in range(3000))
@@ -617,7 +622,7 @@ DAMAGE = st.one_of(
 )
 
 
-def do(shop: Shop, step: tuple[str, Any]) -> None:
+def do(shop: OrdersAndStream, step: tuple[str, Any]) -> None:
     action, what = step
     match action:
         case "put":
@@ -653,7 +658,7 @@ def do(shop: Shop, step: tuple[str, Any]) -> None:
 def test_whatever_is_wrong_and_whatever_happens_meanwhile_it_ends_clean(
     before: list[Any], damage: list[Any], meanwhile: list[tuple[int, Any]]
 ):
-    shop = Shop()
+    shop = OrdersAndStream()
     for step in [*before, *damage]:
         do(shop, step)
     number = iter(range(1_000_000))
@@ -671,8 +676,8 @@ def test_whatever_is_wrong_and_whatever_happens_meanwhile_it_ends_clean(
     answer = audited(shop, repair=True)  # What a change has kept the first from settling.
     assert answer["verdict"] == "clean"
     assert shop.dynamo.counters() == {key: amounts for key, amounts in sums_of_the_ledger(shop).items() if amounts}
-    assert {o: shop.dynamo.entry(o).contributions != {} for o in shop.told.items} == {
-        o: image["Product"]["S"] != "" and image["Quantity"]["N"] != "0" for o, image in shop.told.items.items()
+    assert {o: shop.dynamo.entry(o).contributions != {} for o in shop.stream.items} == {
+        o: image["Product"]["S"] != "" and image["Quantity"]["N"] != "0" for o, image in shop.stream.items.items()
     }
     before_last = shop.state()
     last = audited(shop, repair=True)

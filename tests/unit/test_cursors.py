@@ -16,7 +16,7 @@ from chalicelib.jobs import audit, backfill, invocation
 from chalicelib.jobs.audit import checksums, counter_audit, entry_audit
 from chalicelib.jobs.invocation import BadRequest
 from tests.doubles import run
-from tests.shop import Shop, example
+from tests.orders_and_stream import OrdersAndStream, example
 from tests.streams import item
 
 JOBS: dict[str, Any] = {"backfill": backfill, "audit": audit}
@@ -35,7 +35,7 @@ def content_of(cursor: str) -> Any:
     return json.loads(zlib.decompress(base64.urlsafe_b64decode(cursor)[4:]))
 
 
-def damaged_shop() -> Shop:
+def damaged_shop() -> OrdersAndStream:
     shop = example()
     shop.put(item("lost", "Pen"), item("a", "Pen", 9))
     shop.remove("c")

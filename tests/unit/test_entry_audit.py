@@ -13,13 +13,13 @@ from chalicelib.jobs.audit import entry_audit, findings
 from chalicelib.jobs.audit.findings import FindingSample
 from chalicelib.views import CounterKey
 from tests.doubles import FakeDynamoDB, run
-from tests.shop import Shop, example, is_wait
+from tests.orders_and_stream import OrdersAndStream, example, is_wait
 from tests.streams import item
 
 Hook = Callable[[effects.Effect], None]
 
 
-def audited(shop: Shop, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
+def audited(shop: OrdersAndStream, before_each: Hook | None = None, **options: Any) -> dict[str, Any]:
     work = audit.request(options)
     run(work, shop.dynamo, before_each=before_each)
     answer = work.to_json(0)
@@ -46,40 +46,40 @@ def test_where_all_agrees_nothing_is_found_and_nothing_waited_for():
     assert (shop.state(), shop.dynamo.now) == (before, started)
 
 
-def lose_an_order(shop: Shop) -> None:
+def lose_an_order(shop: OrdersAndStream) -> None:
     shop.put(item("lost", "Pen"))
     shop.lose()
 
 
-def lose_an_amendment(shop: Shop) -> None:
+def lose_an_amendment(shop: OrdersAndStream) -> None:
     shop.put(item("a", "Pen", 9))
     shop.lose()
 
 
-def lose_a_cancellation(shop: Shop) -> None:
+def lose_a_cancellation(shop: OrdersAndStream) -> None:
     shop.remove("a")
     shop.lose()
 
 
-def lose_a_rejection(shop: Shop) -> None:
+def lose_a_rejection(shop: OrdersAndStream) -> None:
     shop.put(item("a", quantity=-1))
     shop.lose()
 
 
-def delete_an_entry(shop: Shop) -> None:
+def delete_an_entry(shop: OrdersAndStream) -> None:
     del shop.dynamo.tables[tables.LEDGER][("a",)]
 
 
-def move_to_another_hour(shop: Shop) -> None:
+def move_to_another_hour(shop: OrdersAndStream) -> None:
     change_contributions(shop, "a", lambda name: {"h01": "h02"}.get(name, name))
 
 
-def leave_something_with_a_cancelled_order(shop: Shop) -> None:
+def leave_something_with_a_cancelled_order(shop: OrdersAndStream) -> None:
     entry = shop.dynamo.entry("d")._replace(contributions={CounterKey("AggregateTable", ("Pen",)): {"orderCount": 1}})
     shop.dynamo.tables[tables.LEDGER][("d",)] = entry_item.to_item(entry)
 
 
-def change_contributions(shop: Shop, order_id: str, rename: Callable[[str], str]) -> None:
+def change_contributions(shop: OrdersAndStream, order_id: str, rename: Callable[[str], str]) -> None:
     entry = shop.dynamo.entry(order_id)
     moved = {
         counter: {f"h{(int(name[1:]) + 1) % 24:02}" if name[0] == "h" else name: n for name, n in amounts.items()}
@@ -88,27 +88,27 @@ def change_contributions(shop: Shop, order_id: str, rename: Callable[[str], str]
     shop.dynamo.tables[tables.LEDGER][(order_id,)] = entry_item.to_item(entry._replace(contributions=moved))
 
 
-def break_an_entry(shop: Shop) -> None:
+def break_an_entry(shop: OrdersAndStream) -> None:
     del shop.entry_item("a")["firstSeen"]
 
 
-def break_the_contributions_of_an_entry(shop: Shop) -> None:
+def break_the_contributions_of_an_entry(shop: OrdersAndStream) -> None:
     shop.entry_item("a")["contributions"] = {"S": "[[]]"}
 
 
-def break_the_revision_of_an_entry(shop: Shop) -> None:
+def break_the_revision_of_an_entry(shop: OrdersAndStream) -> None:
     shop.entry_item("a")["revision"] = {"S": "one"}
 
 
-def write_an_entry_of_a_later_version(shop: Shop) -> None:
+def write_an_entry_of_a_later_version(shop: OrdersAndStream) -> None:
     shop.entry_item("a")["format"] = {"N": "2"}
 
 
-def break_the_entry_of_a_cancelled_order(shop: Shop) -> None:
+def break_the_entry_of_a_cancelled_order(shop: OrdersAndStream) -> None:
     shop.entry_item("d")["expiresAt"] = {"S": "soon"}
 
 
-def break_the_entry_of_an_order_that_was_amended_unseen(shop: Shop) -> None:
+def break_the_entry_of_an_order_that_was_amended_unseen(shop: OrdersAndStream) -> None:
     shop.put(item("a", "Pen", 9))
     shop.lose()
     del shop.entry_item("a")["revision"]
@@ -135,7 +135,7 @@ DAMAGE = [
     ("damage", "finding", "order_id", "status"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
 )
 def test_drift_is_found_with_its_evidence_and_not_before_the_patience_is_over(
-    damage: Callable[[Shop], None], finding: str, order_id: str, status: str
+    damage: Callable[[OrdersAndStream], None], finding: str, order_id: str, status: str
 ):
     shop = example()
     damage(shop)
@@ -154,7 +154,7 @@ def test_drift_is_found_with_its_evidence_and_not_before_the_patience_is_over(
     ("damage", "finding", "order_id", "status"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
 )
 def test_drift_is_mended_exactly_and_looked_at_again(
-    damage: Callable[[Shop], None], finding: str, order_id: str, status: str
+    damage: Callable[[OrdersAndStream], None], finding: str, order_id: str, status: str
 ):
     shop = example()
     damage(shop)
@@ -168,7 +168,7 @@ def test_drift_is_mended_exactly_and_looked_at_again(
 
 @pytest.mark.parametrize("broken", [break_an_entry, break_the_revision_of_an_entry, write_an_entry_of_a_later_version])
 def test_an_order_with_an_unreadable_entry_stops_no_other_and_counts_again_after_a_repair(
-    broken: Callable[[Shop], None],
+    broken: Callable[[OrdersAndStream], None],
 ):
     shop = example()
     broken(shop)
@@ -206,11 +206,11 @@ def test_an_unreadable_entry_is_drift_also_while_the_stream_is_behind():
     assert answer["orders"]["findings"][0]["problem"] == "firstSeen is missing or not a string."
 
 
-def totals(shop: Shop) -> dict[Any, Any]:
+def totals(shop: OrdersAndStream) -> dict[Any, Any]:
     return {key: amounts for key, amounts in shop.dynamo.counters().items() if key[0] == tables.TOTALS}
 
 
-def totals_in_truth(shop: Shop) -> dict[Any, Any]:
+def totals_in_truth(shop: OrdersAndStream) -> dict[Any, Any]:
     return {key: amounts for key, amounts in shop.truth().items() if key[0] == tables.TOTALS}
 
 
@@ -223,7 +223,7 @@ def test_an_archived_order_is_no_drift():
 
 # --- Changes in flight ---------------------------------------------------------------------------
 
-CHANGES: dict[str, Callable[[Shop], None]] = {
+CHANGES: dict[str, Callable[[OrdersAndStream], None]] = {
     "placed": lambda shop: shop.put(item("new", "Pen")),
     "amended": lambda shop: shop.put(item("a", "Pen", 8)),
     "cancelled": lambda shop: shop.remove("a"),
@@ -258,7 +258,9 @@ def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
 @pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("number", range(40))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_change_in_flight_is_no_drift_wherever_it_happens(change: Callable[[Shop], None], number: int, repair: bool):
+def test_a_change_in_flight_is_no_drift_wherever_it_happens(
+    change: Callable[[OrdersAndStream], None], number: int, repair: bool
+):
     shop = example()
     hook = and_when_waiting(at_request(number, lambda: change(shop)), shop.deliver)
     answer = audited(shop, hook, repair=repair)
@@ -270,7 +272,7 @@ def test_a_change_in_flight_is_no_drift_wherever_it_happens(change: Callable[[Sh
 @pytest.mark.parametrize("number", range(40))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
-    change: Callable[[Shop], None], number: int
+    change: Callable[[OrdersAndStream], None], number: int
 ):
     shop = example()
     shop.put(item("a", quantity=6), item("lost", "Pen"))
@@ -416,7 +418,7 @@ def test_what_differs_is_in_flight_while_the_stream_is_behind(state: str, lag: f
 @pytest.mark.parametrize("stream_catches_up_meanwhile", [False, True])
 def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_catches_up_meanwhile: bool):
     """It would take what the stream still holds for lost, and make a total of 28 into 8 where 23 is right."""
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.put(item("counted", quantity=8))
     shop.deliver()
     shop.put(item("waiting", quantity=15))
@@ -440,9 +442,9 @@ def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_
 # --- Bounds --------------------------------------------------------------------------------------
 
 
-def big_shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
+def big_shop(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
     monkeypatch.setattr(entry_audit, "PAGE_ITEMS", 7)
-    shop = Shop()
+    shop = OrdersAndStream()
     shop.put(*(item(f"o{n}", f"P{n % 5}") for n in range(60)))
     shop.deliver()
     shop.put(*(item(f"lost{n}", f"P{n % 5}") for n in range(50)))
@@ -481,7 +483,7 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("repair", [False, True])
 def test_an_audit_that_is_stopped_before_any_request_goes_on_from_its_cursor(repair: bool):
-    def damaged() -> Shop:
+    def damaged() -> OrdersAndStream:
         shop = example()
         lose_an_order(shop)
         lose_an_amendment(shop)

@@ -1,4 +1,8 @@
-"""The laws of chalicelib/counting/ledger.py, one by one, and its table of rules, row by row."""
+"""The ledger's state machine: every status with every kind of change, then each invariant of docs/design.md by name.
+
+The invariants tested here are entry-matches-counters, older-record-is-ignored, table-decides, cuts-do-not-matter,
+delivered-is-remembered, unknown-views-are-kept and position-catches-up.
+"""
 
 from typing import Any
 
@@ -28,55 +32,61 @@ PEN = CounterKey("AggregateTable", ("Pen",))
 FIVE = {"totalQuantity": 5, "orderCount": 1}
 
 
-def record(number: int, image: dict[str, Any] | None, *, expired: bool = False, first: bool = False) -> ChangeRecord:
-    return ChangeRecord("o", f"2026/{number:040}", STARTED + number, image, expired, first)
+def record(
+    number: int, image: dict[str, Any] | None, *, expired: bool = False, is_insert: bool = False
+) -> ChangeRecord:
+    return ChangeRecord("o", f"2026/{number:040}", STARTED + number, image, expired, is_insert)
 
 
-NEWS_AS_RECORDS = {
+RECORDS = {
     ChangeKind.VALID: record(9, item("o", "Pen", 2)),
     ChangeKind.INVALID: record(9, item("o", "Pen", 0)),
     ChangeKind.REMOVED: record(9, None),
     ChangeKind.EXPIRED: record(9, None, expired=True),
 }
+INSERTED = apply(absent("o"), record(1, item("o")))
+STORED = entry_item.to_item(INSERTED)
+ENTRIES = {
+    Status.ABSENT: absent("o"),
+    Status.COUNTED: INSERTED,
+    Status.REJECTED: apply(absent("o"), record(1, item("o", quantity="five"))),
+    Status.CANCELLED: apply(INSERTED, record(2, None)),
+    Status.ARCHIVED: apply(INSERTED, record(2, None, expired=True)),
+    Status.UNREADABLE: entry_item.from_item("o", {**STORED, "contributions": {"S": "["}}),
+}
+READABLE_ENTRIES = {status: entry for status, entry in ENTRIES.items() if status is not Status.UNREADABLE}
 
 
-def entries_to_start_from() -> dict[str, Entry]:
-    valid, invalid = record(1, item("o")), record(1, item("o", quantity="five"))
-    counted = apply(absent("o"), valid)
-    return {
-        "absent": absent("o"),
-        "counted": counted,
-        "rejected": apply(absent("o"), invalid),
-        "cancelled": apply(counted, record(2, None)),
-        "archived": apply(counted, record(2, None, expired=True)),
-    }
+# --- table-decides: every status with every kind of change ----------------------------------------
 
 
-# --- The table of rules --------------------------------------------------------------------------
+def test_every_kind_of_change_has_a_transition():
+    assert set(TRANSITIONS) == set(ChangeKind) == set(RECORDS)
 
 
-def test_every_kind_of_news_has_a_rule():
-    assert set(TRANSITIONS) == set(ChangeKind) == set(NEWS_AS_RECORDS)
+def test_every_status_is_a_starting_point():
+    assert list(ENTRIES) == list(Status)
+    assert all(entry.status is status for status, entry in ENTRIES.items())
 
 
-@pytest.mark.parametrize("before", entries_to_start_from().values(), ids=entries_to_start_from().keys())
-@pytest.mark.parametrize("news", ChangeKind, ids=lambda news: news.name)
-def test_a_newer_record_does_what_its_rule_says(news: ChangeKind, before: Entry):
-    rule = TRANSITIONS[news]
-    told = apply(before, NEWS_AS_RECORDS[news])
-    if told is before:  # Nothing to write is only where there is nothing to change.
-        assert before.status is rule.status
-        assert rule.counts is not ContributionRule.THE_ORDER
+@pytest.mark.parametrize("before", ENTRIES.values(), ids=ENTRIES.keys())
+@pytest.mark.parametrize("kind", ChangeKind, ids=lambda kind: kind.name)
+def test_a_newer_record_does_what_its_transition_says(kind: ChangeKind, before: Entry):
+    transition = TRANSITIONS[kind]
+    after = apply(before, RECORDS[kind])
+    if after is before:  # Only an entry that the record does not change may stay as it is.
+        assert before.status is transition.status
+        assert transition.counts is not ContributionRule.THE_ORDER
         return
-    assert told.status is rule.status
+    assert after.status is transition.status
     expected = {
-        ContributionRule.THE_ORDER: views.contributions(orders.Order("o", "Pen", 2, told.first_seen)),
+        ContributionRule.THE_ORDER: views.contributions(orders.Order("o", "Pen", 2, after.first_seen)),
         ContributionRule.NOTHING: {},
         ContributionRule.AS_BEFORE: before.contributions,
     }
-    assert told.contributions == expected[rule.counts]
-    assert (told.expires_at is not None) == rule.tombstone
-    assert told.position == NEWS_AS_RECORDS[news].position
+    assert after.contributions == expected[transition.counts]
+    assert (after.expires_at is not None) == transition.tombstone
+    assert after.position == RECORDS[kind].position
 
 
 def test_a_tombstone_is_kept_for_seven_days():
@@ -84,19 +94,19 @@ def test_a_tombstone_is_kept_for_seven_days():
     assert tombstone.expires_at == STARTED + 3 + 7 * 24 * 60 * 60
 
 
-def test_a_rejected_order_says_why():
+def test_a_rejected_order_has_its_problems():
     rejected = apply(absent("o"), record(1, item("o", "", 0)))
     assert set(rejected.problems) == {"product", "quantity"}
 
 
-# --- Law 1 and law 2 -----------------------------------------------------------------------------
+# --- older-record-is-ignored, and the revisions behind entry-matches-counters ---------------------
 
 
 @pytest.mark.parametrize("number", [4, 5])
-@pytest.mark.parametrize("news", ChangeKind, ids=lambda news: news.name)
-def test_a_record_that_is_not_newer_changes_nothing(news: ChangeKind, number: int):
+@pytest.mark.parametrize("kind", ChangeKind, ids=lambda kind: kind.name)
+def test_a_record_that_is_not_newer_changes_nothing(kind: ChangeKind, number: int):
     before = apply(absent("o"), record(5, item("o")))
-    assert apply(before, NEWS_AS_RECORDS[news]._replace(position=record(number, None).position)) is before
+    assert apply(before, RECORDS[kind]._replace(position=record(number, None).position)) is before
 
 
 def test_each_change_raises_the_revision_by_one():
@@ -108,65 +118,64 @@ def test_each_change_raises_the_revision_by_one():
     assert second.after.revision == 2
 
 
-# --- Deltas --------------------------------------------------------------------------------------
+# --- Increments -----------------------------------------------------------------------------------
 
 
-def test_a_changed_quantity_moves_by_the_difference():
+def test_a_changed_quantity_adds_the_difference():
     assert ledger.deltas({NOTEBOOK: FIVE}, {NOTEBOOK: {"totalQuantity": 7, "orderCount": 1}}) == {
         NOTEBOOK: {"totalQuantity": 2, "orderCount": 0}
     }
 
 
-def test_a_changed_product_moves_the_quantity_from_one_to_the_other():
+def test_a_changed_product_moves_the_quantity_to_the_new_counter():
     assert ledger.deltas({NOTEBOOK: FIVE}, {PEN: FIVE}) == {
         NOTEBOOK: {"totalQuantity": -5, "orderCount": -1},
         PEN: FIVE,
     }
 
 
-def test_a_counter_that_keeps_its_amounts_is_left_alone():
+def test_a_counter_with_unchanged_amounts_gets_no_increment():
     assert ledger.deltas({NOTEBOOK: FIVE, PEN: FIVE}, {NOTEBOOK: FIVE}) == {
         PEN: {"totalQuantity": -5, "orderCount": -1}
     }
 
 
-# --- Law 4: it makes no difference where a stream is cut ------------------------------------------
+# --- cuts-do-not-matter ---------------------------------------------------------------------------
 
 
-def story(*steps: tuple[str, Any], view_type: str = "NEW_AND_OLD_IMAGES") -> Stream:
-    """A stream on which the steps have been done to orders; one that cannot be done is left out."""
-    told = Stream(view_type=view_type)
+def stream_of(*steps: tuple[str, Any], view_type: str = "NEW_AND_OLD_IMAGES") -> Stream:
+    """Return the stream that these steps produce. A step that changes nothing has no record."""
+    table_stream = Stream(view_type=view_type)
     for action, subject in steps:
         if action == "put":
-            if told.items.get(subject["OrderID"]["S"]) != subject:  # A write that changes nothing has no record.
-                told.put(subject)
-        elif subject in told.items:
-            told.remove(subject, expired=action == "expire")
-    return told
+            if table_stream.items.get(subject["OrderID"]["S"]) != subject:
+                table_stream.put(subject)
+        elif subject in table_stream.items:
+            table_stream.remove(subject, expired=action == "expire")
+    return table_stream
 
 
-STORIES: dict[str, list[tuple[str, Any]]] = {
+SCENARIOS: dict[str, list[tuple[str, Any]]] = {
     "placed": [("put", item("a"))],
     "amended": [("put", item("a")), ("put", item("a", quantity=7))],
-    "there and back": [("put", item("a")), ("put", item("a", quantity=7)), ("put", item("a"))],
-    "moved": [("put", item("a")), ("put", item("a", "Pen")), ("put", item("b"))],
+    "changed and changed back": [("put", item("a")), ("put", item("a", quantity=7)), ("put", item("a"))],
+    "moved to another product": [("put", item("a")), ("put", item("a", "Pen")), ("put", item("b"))],
     "cancelled": [("put", item("a")), ("remove", "a")],
-    "placed anew": [("put", item("a")), ("remove", "a"), ("put", item("a", "Pen", 3))],
+    "placed again": [("put", item("a")), ("remove", "a"), ("put", item("a", "Pen", 3))],
     "archived": [("put", item("a")), ("expire", "a")],
-    "archived, then placed anew": [("put", item("a")), ("expire", "a"), ("put", item("a", "Pen", 3))],
-    "invalid, then repaired": [("put", item("a", "", 5)), ("put", item("a"))],
+    "archived, then placed again": [("put", item("a")), ("expire", "a"), ("put", item("a", "Pen", 3))],
+    "invalid, then corrected": [("put", item("a", "", 5)), ("put", item("a"))],
     "made invalid": [("put", item("a")), ("put", item("a", quantity=-1)), ("put", item("b", "Pen"))],
     "invalid and archived": [("put", item("a", quantity="5")), ("expire", "a")],
-    "something else of it changed": [("put", item("a")), ("put", item("a", Note={"S": "soon"}))],
+    "another attribute changed": [("put", item("a")), ("put", item("a", Note={"S": "soon"}))],
     "two of one product": [("put", item("a")), ("put", item("b")), ("remove", "a")],
 }
 
 
 @pytest.mark.parametrize("view_type", ["NEW_AND_OLD_IMAGES", "NEW_IMAGE"])
-@pytest.mark.parametrize("steps", STORIES.values(), ids=STORIES.keys())
-def test_a_story_comes_to_the_same_however_it_is_delivered(steps: list[tuple[str, Any]], view_type: str):
-    told = story(*steps, view_type=view_type)
-    assert_every_way_comes_to_the_same(told)
+@pytest.mark.parametrize("steps", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_every_delivery_of_a_scenario_has_the_same_result(steps: list[tuple[str, Any]], view_type: str):
+    assert_every_delivery_has_the_same_result(stream_of(*steps, view_type=view_type))
 
 
 PRODUCTS = st.sampled_from(["Notebook", "Pen", "Étui"])
@@ -181,106 +190,107 @@ STEPS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=7), st.sampled_from(["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]))
-def test_any_story_comes_to_the_same_however_it_is_delivered(steps: list[tuple[str, Any]], view_type: str):
-    assert_every_way_comes_to_the_same(story(*steps, view_type=view_type))
+def test_every_delivery_of_random_steps_has_the_same_result(steps: list[tuple[str, Any]], view_type: str):
+    assert_every_delivery_has_the_same_result(stream_of(*steps, view_type=view_type))
 
 
-def assert_every_way_comes_to_the_same(told: Stream) -> None:
+def assert_every_delivery_has_the_same_result(table_stream: Stream) -> None:
     expected = None
-    for way, batches in every_way(told.records):
+    for way, batches in every_way(table_stream.records):
         dynamo = FakeDynamoDB()
         for batch in batches:
             deliver(batch, dynamo)
-        told_of = {order_id: item for (order_id,), item in dynamo.tables["LedgerTable"].items()}
+        entries = {order_id: item for (order_id,), item in dynamo.tables["LedgerTable"].items()}
         result = (
             dynamo.counters(),
-            {o: (e["status"], e.get("contributions"), e.get("problems")) for o, e in told_of.items()},
+            {o: (e["status"], e.get("contributions"), e.get("problems")) for o, e in entries.items()},
         )
         expected = expected or result
         assert result == expected, way
-        assert dynamo.counters() == sums_of_the_ledger(dynamo), way
-    assert expected is None or expected[0] == what_a_person_would_count(told)
+        assert dynamo.counters() == sums_of_contributions(dynamo), way
+    assert expected is None or expected[0] == expected_counters(table_stream)
 
 
-def sums_of_the_ledger(dynamo: FakeDynamoDB) -> dict[Any, dict[str, int]]:
+def sums_of_contributions(dynamo: FakeDynamoDB) -> dict[Any, dict[str, int]]:
+    """Return the counters that the ledger's entries add up to."""
     sums: dict[Any, dict[str, int]] = {}
     for (order_id,) in dynamo.tables["LedgerTable"]:
         for counter, amounts in dynamo.entry(order_id).contributions.items():
+            total = sums.setdefault((counter.table, counter.key), {})
             for name, amount in amounts.items():
-                held = sums.setdefault((counter.table, counter.key), {})
-                held[name] = held.get(name, 0) + amount
+                total[name] = total.get(name, 0) + amount
     return sums
 
 
-def what_a_person_would_count(told: Stream) -> dict[Any, dict[str, int]]:
-    """The counters by another way: the orders that are there, and those that were when TTL took them."""
-    there: dict[str, Any] = {}
-    seen: dict[str, str] = {}
-    for each in told.records:
+def expected_counters(table_stream: Stream) -> dict[Any, dict[str, int]]:
+    """Return the counters without using the ledger: the sums over all orders that exist or were archived."""
+    images: dict[str, Any] = {}
+    inserted_at: dict[str, str] = {}
+    for each in table_stream.records:
         order_id, change = each["dynamodb"]["Keys"]["OrderID"]["S"], each["dynamodb"]
         if each["eventName"] == "INSERT":
-            seen[order_id] = timestamps.from_epoch(change["ApproximateCreationDateTime"])
+            inserted_at[order_id] = timestamps.from_epoch(change["ApproximateCreationDateTime"])
         if "NewImage" in change:
-            there[order_id] = change["NewImage"]
+            images[order_id] = change["NewImage"]
         elif each.get("userIdentity") != TTL:
-            there.pop(order_id, None)
-    counted: dict[Any, dict[str, int]] = {}
-    for order_id, image in there.items():
+            images.pop(order_id, None)
+    counters: dict[Any, dict[str, int]] = {}
+    for order_id, image in images.items():
         product, quantity = image["Product"].get("S"), int(image["Quantity"].get("N", "0"))
         if not product or quantity < 1:
             continue
-        order = orders.Order(order_id, product, quantity, seen[order_id])
+        order = orders.Order(order_id, product, quantity, inserted_at[order_id])
         for counter, amounts in views.contributions(order).items():
-            held = counted.setdefault((counter.table, counter.key), {})
+            total = counters.setdefault((counter.table, counter.key), {})
             for name, amount in amounts.items():
-                held[name] = held.get(name, 0) + amount
-    return counted
+                total[name] = total.get(name, 0) + amount
+    return counters
 
 
-# --- Law 5: what comes and goes within a batch is written too -------------------------------------
+# --- delivered-is-remembered ----------------------------------------------------------------------
 
 
-def test_an_older_record_that_turns_up_late_is_no_news_though_the_batch_ended_where_it_began():
-    told = story(*STORIES["there and back"])
+def test_an_old_record_stays_old_after_a_batch_whose_changes_cancel_out():
+    table_stream = stream_of(*SCENARIOS["changed and changed back"])
     dynamo = FakeDynamoDB()
-    deliver(told.records[:1], dynamo)
-    deliver(told.records[1:], dynamo)
-    deliver([told.records[1]], dynamo)  # An overlapping invocation had got no further, and is late.
+    deliver(table_stream.records[:1], dynamo)
+    deliver(table_stream.records[1:], dynamo)
+    deliver([table_stream.records[1]], dynamo)  # From an overlapping invocation that is late.
     assert dynamo.totals() == {"Notebook": (5, 1)}
 
 
-def test_a_record_that_leaves_the_contributions_as_they_were_writes_nothing():
-    told = story(*STORIES["something else of it changed"])
+def test_a_record_that_changes_nothing_writes_nothing():
+    table_stream = stream_of(*SCENARIOS["another attribute changed"])
     dynamo = FakeDynamoDB()
-    deliver(told.records[:1], dynamo)
-    work = deliver(told.records[1:], dynamo)
+    deliver(table_stream.records[:1], dynamo)
+    work = deliver(table_stream.records[1:], dynamo)
     assert work.counts.transactions == 0
     assert work.counts.unchanged == 1
 
 
-def test_a_cancelled_order_that_was_never_counted_leaves_a_tombstone_against_its_older_records():
-    told = story(*STORIES["cancelled"])
+def test_an_order_cancelled_before_it_was_counted_leaves_a_tombstone():
+    table_stream = stream_of(*SCENARIOS["cancelled"])
     dynamo = FakeDynamoDB()
-    deliver(told.records, dynamo)
-    deliver(told.records[:1], dynamo)
+    deliver(table_stream.records, dynamo)
+    deliver(table_stream.records[:1], dynamo)
     assert dynamo.totals() == {}
     assert dynamo.entry("a").status is Status.CANCELLED
 
 
-# --- Law 6: views that this version of the app does not have --------------------------------------
+# --- unknown-views-are-kept -----------------------------------------------------------------------
 
 
-def test_contributions_to_a_table_without_a_view_stay_through_everything():
+def test_no_kind_of_change_touches_contributions_to_a_table_without_a_view():
     elsewhere = CounterKey("RetiredTable", ("x",))
     counted = apply(absent("o"), record(1, item("o")))
     counted = counted._replace(contributions={**counted.contributions, elsewhere: {"n": 1}})
-    for news in ChangeKind:
-        told = apply(counted, NEWS_AS_RECORDS[news])
-        assert told.contributions[elsewhere] == {"n": 1}
-        assert elsewhere not in ledger.deltas(counted.contributions, told.contributions)
+    for kind in ChangeKind:
+        after = apply(counted, RECORDS[kind])
+        assert after.contributions[elsewhere] == {"n": 1}
+        assert elsewhere not in ledger.deltas(counted.contributions, after.contributions)
 
 
-def test_a_tombstone_outlives_its_time_as_long_as_a_table_without_a_view_holds_something_for_it():
+def test_a_tombstone_with_contributions_to_a_table_without_a_view_does_not_expire():
     elsewhere = {CounterKey("RetiredTable", ("x",)): {"n": 1}}
     counted = apply(absent("o"), record(1, item("o")))
     counted = counted._replace(contributions={**counted.contributions, **elsewhere})
@@ -288,23 +298,23 @@ def test_a_tombstone_outlives_its_time_as_long_as_a_table_without_a_view_holds_s
     assert (tombstone.contributions, tombstone.expires_at) == (elsewhere, None)
 
 
-def test_a_cancelled_order_gives_up_what_it_had_added_to_a_view_that_has_returned():
-    left_over = Entry("o", 2, "v", Status.CANCELLED, "2026-11-23T00:00:00Z", {PEN: FIVE})
-    given_up = ledger.reconcile(left_over, None, STARTED)
-    assert (given_up.status, given_up.contributions) == (Status.CANCELLED, {})
-    assert given_up.expires_at == STARTED + ledger.TOMBSTONE_SECONDS
-    assert ledger.reconcile(given_up, None, STARTED + 9) is given_up
+def test_reconciling_a_cancelled_order_removes_its_contributions_to_a_view_that_returned():
+    cancelled = Entry("o", 2, "v", Status.CANCELLED, "2026-11-23T00:00:00Z", {PEN: FIVE})
+    reconciled = ledger.reconcile(cancelled, None, STARTED)
+    assert (reconciled.status, reconciled.contributions) == (Status.CANCELLED, {})
+    assert reconciled.expires_at == STARTED + ledger.TOMBSTONE_SECONDS
+    assert ledger.reconcile(reconciled, None, STARTED + 9) is reconciled
 
 
-# --- Streams that follow one another -------------------------------------------------------------
+# --- Streams that follow one another --------------------------------------------------------------
 
 
-def test_a_stream_switched_on_again_goes_on_from_the_old_one_whatever_its_sequence_numbers():
+def test_a_new_streams_records_are_newer_whatever_their_sequence_numbers():
     first, second = Stream("2026-11-23T10:00:00.000"), Stream("2026-11-23T11:00:00.000")
     first.put(item("other"))
     first.put(item("a"))
     second.items = dict(first.items)
-    second.put(item("a", quantity=7))  # The first number of its stream, below the one that placed the order.
+    second.put(item("a", quantity=7))  # Its sequence number is lower than the INSERT's.
     dynamo = FakeDynamoDB()
     for batch in ([first.records[1]], second.records, [first.records[1]]):
         deliver(batch, dynamo)
@@ -315,54 +325,52 @@ def test_sequence_numbers_are_compared_as_numbers():
     assert stream.position("arn/stream/x", "9") < stream.position("arn/stream/x", "10")
 
 
-# --- As the item says: without records ------------------------------------------------------------
+# --- Reconciling with the item, without a record --------------------------------------------------
 
 
-def test_an_item_says_what_its_newest_record_would():
-    for before in entries_to_start_from().values():
+def test_reconciling_with_an_item_changes_what_its_newest_record_would():
+    for before in READABLE_ENTRIES.values():
         by_record = apply(before, record(9, item("o", "Pen", 2)))
         by_item = ledger.reconcile(before, item("o", "Pen", 2), STARTED + 9)
         assert by_item == by_record._replace(position=before.position, ahead_of_stream=True)
 
 
-def test_an_entry_that_agrees_with_its_item_stays_the_very_same():
-    counted = entries_to_start_from()["counted"]
-    assert ledger.reconcile(counted, item("o"), STARTED + 99) is counted
+def test_an_entry_that_matches_its_item_is_returned_unchanged():
+    assert ledger.reconcile(INSERTED, item("o"), STARTED + 99) is INSERTED
 
 
-def test_a_slow_clock_does_not_move_an_order_into_an_earlier_hour():
-    counted = entries_to_start_from()["counted"]
-    assert ledger.reconcile(counted, item("o"), STARTED - 3600) is counted
-    assert ledger.reconcile(counted, item("o", quantity=6), STARTED - 3600).first_seen == counted.first_seen
+def test_a_backfill_with_a_slow_clock_keeps_an_orders_hour():
+    assert ledger.reconcile(INSERTED, item("o"), STARTED - 3600) is INSERTED
+    assert ledger.reconcile(INSERTED, item("o", quantity=6), STARTED - 3600).first_seen == INSERTED.first_seen
 
 
-def test_the_hour_that_a_backfill_assumed_gives_way_to_that_of_the_first_record():
+def test_an_earlier_record_corrects_the_hour_that_a_backfill_assumed():
     backfilled = ledger.reconcile(absent("o"), item("o"), STARTED + 5000)
     assert apply(backfilled, record(1, item("o", quantity=6))).first_seen == timestamps.from_epoch(STARTED + 1)
 
 
-def test_the_time_of_placing_holds_against_a_backfill_whose_clock_was_slow():
+def test_the_insert_corrects_the_hour_from_a_backfill_with_a_slow_clock():
     backfilled = ledger.reconcile(absent("o"), item("o"), STARTED - 3600)
-    placed = apply(backfilled, record(1, item("o"), first=True))
+    placed = apply(backfilled, record(1, item("o"), is_insert=True))
     assert placed.first_seen == timestamps.from_epoch(STARTED + 1)
 
 
-# --- Law 7: records that a backfill was ahead of --------------------------------------------------
+# --- position-catches-up --------------------------------------------------------------------------
 
 
-def test_a_record_that_a_backfill_was_ahead_of_is_noted_though_it_changes_nothing():
+def test_a_record_that_catches_up_with_a_backfill_advances_the_position():
     counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
     ahead = ledger.reconcile(counted, item("o", "Pen", 6), STARTED + 9)
     caught_up = apply(ahead, record(3, item("o", "Pen", 6)))
     assert (caught_up.position, caught_up.contributions) == (record(3, None).position, ahead.contributions)
-    assert caught_up.revision == ahead.revision + 1  # Law 1: no other write may take it for what it was.
+    assert caught_up.revision == ahead.revision + 1  # entry-matches-counters: other planned writes must conflict.
     assert Change(ahead, caught_up).only_advances_position
     assert entry_item.from_item("o", entry_item.to_item(ahead)) == ahead
     assert apply(caught_up, record(4, item("o", "Pen", 6))) is caught_up
 
 
-def test_a_record_that_changed_nothing_cannot_come_back_for_news_after_a_backfill():
-    # A note is written to the order, which counts for nothing; then its quantity. The backfill comes before the stream.
+def test_a_record_that_changed_nothing_stays_old_after_a_backfill():
+    # The order gets a note, which no view counts, and then a new quantity, which the backfill counts before its record.
     placed, noted, amended = (record(n, item("o", "Pen", quantity)) for n, quantity in ((1, 5), (2, 5), (3, 6)))
     entry = ledger.apply_all(absent("o"), [placed, noted])
     entry = ledger.reconcile(entry, item("o", "Pen", 6), STARTED + 9)
@@ -370,7 +378,7 @@ def test_a_record_that_changed_nothing_cannot_come_back_for_news_after_a_backfil
     assert apply(entry, noted) is entry
 
 
-def test_an_order_that_was_cancelled_without_a_record_is_counted_again_if_it_was_dynamodbs_ttl_that_took_it():
+def test_an_order_cancelled_by_a_repair_is_counted_again_if_its_record_is_an_expiry():
     counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
     reverted = ledger.reconcile(counted, None, STARTED + 9)
     assert (reverted.status, reverted.contributions) == (Status.CANCELLED, {})
@@ -380,30 +388,29 @@ def test_an_order_that_was_cancelled_without_a_record_is_counted_again_if_it_was
     assert not archived.reverted
 
 
-def test_an_order_that_was_cancelled_without_a_record_stays_so_if_the_record_says_the_same():
+def test_an_order_cancelled_by_a_repair_stays_cancelled_if_its_record_is_a_removal():
     counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
     cancelled = apply(ledger.reconcile(counted, None, STARTED + 9), record(2, None))
     assert (cancelled.status, cancelled.contributions, cancelled.reverted) == (Status.CANCELLED, {}, {})
 
 
-def test_an_order_that_comes_back_after_such_a_cancellation_counts_for_what_it_says_then():
+def test_an_order_cancelled_by_a_repair_and_placed_again_keeps_its_new_contributions():
     counted = apply(absent("o"), record(1, item("o", "Pen", 5)))
     cancelled = ledger.reconcile(counted, None, STARTED + 9)
-    back = ledger.reconcile(cancelled, item("o", "Pen", 7), STARTED + 9)
-    archived = apply(back, record(5, None, expired=True))
-    assert archived.contributions == back.contributions
+    placed_again = ledger.reconcile(cancelled, item("o", "Pen", 7), STARTED + 9)
+    archived = apply(placed_again, record(5, None, expired=True))
+    assert archived.contributions == placed_again.contributions
 
 
-# --- The item ------------------------------------------------------------------------------------
+# --- Stored entries -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entry", entries_to_start_from().values(), ids=entries_to_start_from().keys())
-def test_an_entry_survives_being_an_item(entry: Entry):
+@pytest.mark.parametrize("entry", READABLE_ENTRIES.values(), ids=READABLE_ENTRIES.keys())
+def test_an_entry_is_the_same_after_it_was_stored(entry: Entry):
     assert entry_item.from_item("o", entry_item.to_item(entry)) == entry or entry.status is Status.ABSENT
     assert entry_item.from_item("o", None) == absent("o")
 
 
-COUNTED = entry_item.to_item(apply(absent("o"), record(1, item("o"))))
 BROKEN_ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
     "higher format": ({"format": {"N": "2"}}, "format is 2"),
     "no format": ({"format": {"NULL": True}}, "format is missing or not a whole number"),
@@ -430,8 +437,8 @@ BROKEN_CONTRIBUTIONS = [
 
 
 @pytest.mark.parametrize(("change", "why"), BROKEN_ENTRIES.values(), ids=BROKEN_ENTRIES)
-def test_a_broken_entry_is_unreadable_and_says_why(change: dict[str, Any], why: str):
-    entry = entry_item.from_item("o", {**COUNTED, **change})
+def test_a_broken_entry_is_unreadable_with_a_reason(change: dict[str, Any], why: str):
+    entry = entry_item.from_item("o", {**STORED, **change})
     assert entry.status is Status.UNREADABLE
     assert entry.unreadable
     assert entry.unreadable.startswith(why)
@@ -439,53 +446,52 @@ def test_a_broken_entry_is_unreadable_and_says_why(change: dict[str, Any], why: 
 
 @pytest.mark.parametrize("text", BROKEN_CONTRIBUTIONS, ids=lambda text: text[:50])
 def test_an_entry_with_broken_contributions_is_unreadable(text: str):
-    entry = entry_item.from_item("o", {**COUNTED, "contributions": {"S": text}})
+    entry = entry_item.from_item("o", {**STORED, "contributions": {"S": text}})
     assert entry.unreadable == "contributions is not a list of contributions."
 
 
 @pytest.mark.parametrize("attribute", ["revision", "status", "firstSeen", "format"])
-def test_an_entry_that_lacks_an_attribute_is_unreadable(attribute: str):
-    entry = entry_item.from_item("o", {name: value for name, value in COUNTED.items() if name != attribute})
+def test_an_entry_without_an_attribute_is_unreadable(attribute: str):
+    entry = entry_item.from_item("o", {name: value for name, value in STORED.items() if name != attribute})
     assert entry.unreadable
     assert attribute in entry.unreadable
 
 
 @pytest.mark.parametrize("change", [change for change, _ in BROKEN_ENTRIES.values()], ids=BROKEN_ENTRIES)
-def test_an_unreadable_entry_is_built_anew_from_the_item_and_keeps_what_can_be_read(change: dict[str, Any]):
-    unreadable = entry_item.from_item("o", {**COUNTED, **change})
+def test_an_unreadable_entry_is_rebuilt_from_the_item_and_its_readable_attributes(change: dict[str, Any]):
+    unreadable = entry_item.from_item("o", {**STORED, **change})
     rebuilt = ledger.reconcile(unreadable, item("o", "Pen"), STARTED + 100)
     assert (rebuilt.status, rebuilt.ahead_of_stream) == (Status.COUNTED, True)
     assert PEN in rebuilt.contributions
-    assert rebuilt.position == ("" if "position" in change else COUNTED["position"]["S"])
+    assert rebuilt.position == ("" if "position" in change else STORED["position"]["S"])
     assert rebuilt.first_seen == (
-        timestamps.from_epoch(STARTED + 100) if "firstSeen" in change else COUNTED["firstSeen"]["S"]
+        timestamps.from_epoch(STARTED + 100) if "firstSeen" in change else STORED["firstSeen"]["S"]
     )
     change_made = ledger.change(unreadable, rebuilt)
     assert change_made is not None
-    assert change_made.deltas == {}, "nobody knows what the counters hold for it"
-    assert change_made.after.revision > 1_000_000, "no change that was planned before can fit by accident"
+    assert change_made.deltas == {}, "its contributions are unknown"
+    assert change_made.after.revision > 1_000_000, "a change planned earlier must conflict"
 
 
 @pytest.mark.parametrize(
     ("status", "rebuilt"),
     [("counted", False), ("rejected", True), ("cancelled", True), ("archived", False), ("?", False)],
 )
-def test_an_unreadable_entry_without_an_item_is_cancelled_unless_the_order_may_be_archived(status: str, rebuilt: bool):
-    unreadable = entry_item.from_item("o", {**COUNTED, "status": {"S": status}, "contributions": {"S": "?"}})
-    told = ledger.reconcile(unreadable, None, STARTED)
-    assert (told.status is Status.CANCELLED) == rebuilt
-    assert (told is unreadable) != rebuilt
+def test_an_unreadable_entry_without_an_item_is_cancelled_unless_it_may_be_archived(status: str, rebuilt: bool):
+    unreadable = entry_item.from_item("o", {**STORED, "status": {"S": status}, "contributions": {"S": "?"}})
+    reconciled = ledger.reconcile(unreadable, None, STARTED)
+    assert (reconciled.status is Status.CANCELLED) == rebuilt
+    assert (reconciled is unreadable) != rebuilt
 
 
-# --- What people are told ------------------------------------------------------------------------
+# --- The status in the API ------------------------------------------------------------------------
 
 
-def test_an_order_counts_as_counted_when_the_ledger_has_what_its_item_says():
-    counted = entries_to_start_from()["counted"]
-    assert ledger.order_status(counted, item("o")) == {"counted": True}
-    assert ledger.order_status(counted, item("o", quantity=6)) == {"counted": False}
+def test_an_order_is_counted_if_its_entry_matches_its_item():
+    assert ledger.order_status(INSERTED, item("o")) == {"counted": True}
+    assert ledger.order_status(INSERTED, item("o", quantity=6)) == {"counted": False}
     assert ledger.order_status(absent("o"), item("o")) == {"counted": False}
-    broken = ledger.order_status(entry_item.from_item("o", {**COUNTED, "revision": {"S": "x"}}), item("o"))
+    broken = ledger.order_status(entry_item.from_item("o", {**STORED, "revision": {"S": "x"}}), item("o"))
     assert broken == {
         "counted": False,
         "ledgerProblem": "The ledger entry cannot be read: revision is missing or not a whole number."

@@ -1,4 +1,4 @@
-"""Reading stream records: the form in which Lambda delivers them."""
+"""Reading stream records in the format that Lambda delivers."""
 
 import copy
 from typing import Any
@@ -10,20 +10,20 @@ from chalicelib.counting.stream import StreamWithoutNewImages
 from tests.streams import STARTED, TTL, Stream, item
 
 
-def test_the_records_of_an_order_come_oldest_first_whatever_the_batch_says():
-    told = Stream()
-    for quantity in range(1, 12):  # Their sequence numbers grow from 20 digits to 21 on the way.
-        told.put(item("o", quantity=quantity))
-    (records,) = stream.read(reversed(told.records)).records_by_order.values()
+def test_an_orders_records_are_sorted_oldest_first():
+    orders = Stream()
+    for quantity in range(1, 12):  # Their sequence numbers grow from 20 digits to 21.
+        orders.put(item("o", quantity=quantity))
+    (records,) = stream.read(reversed(orders.records)).records_by_order.values()
     assert [record.image["Quantity"]["N"] for record in records if record.image] == [str(n) for n in range(1, 12)]
 
 
-def test_a_record_says_what_became_of_its_order():
-    told = Stream()
-    told.put(item("o"))
-    told.put(item("o", quantity=6))
-    told.remove("o")
-    placed, amended, cancelled = stream.read(told.records).records_by_order["o"]
+def test_a_record_has_its_orders_new_image_and_position():
+    orders = Stream()
+    orders.put(item("o"))
+    orders.put(item("o", quantity=6))
+    orders.remove("o")
+    placed, amended, cancelled = stream.read(orders.records).records_by_order["o"]
     assert (placed.is_insert, placed.image, placed.created_at) == (True, item("o"), STARTED)
     assert (amended.is_insert, amended.image) == (False, item("o", quantity=6))
     assert (cancelled.is_insert, cancelled.image, cancelled.expired) == (False, None, False)
@@ -39,17 +39,17 @@ def test_a_record_says_what_became_of_its_order():
         ({"type": "User", "principalId": "dynamodb.amazonaws.com"}, False),
     ],
 )
-def test_only_dynamodbs_own_ttl_archives(identity: dict[str, str] | None, expired: bool):
-    told = Stream()
-    told.put(item("o"))
-    removed = {**told.remove("o"), "userIdentity": identity}
+def test_only_a_removal_by_dynamodbs_ttl_is_an_expiry(identity: dict[str, str] | None, expired: bool):
+    orders = Stream()
+    orders.put(item("o"))
+    removed = {**orders.remove("o"), "userIdentity": identity}
     assert stream.read([removed]).records_by_order["o"][0].expired is expired
 
 
 @pytest.mark.parametrize("view_type", ["KEYS_ONLY", "OLD_IMAGE"])
-def test_a_stream_that_does_not_show_what_became_of_orders_is_refused_and_not_misread(view_type: str):
-    told = Stream(view_type=view_type)
-    record = told.put(item("o"))
+def test_a_stream_without_new_images_raises(view_type: str):
+    orders = Stream(view_type=view_type)
+    record = orders.put(item("o"))
     del record["dynamodb"]["NewImage"]
     with pytest.raises(StreamWithoutNewImages, match=f"{view_type}.*NEW_AND_OLD_IMAGES"):
         stream.read([record])
@@ -59,10 +59,10 @@ def without(record: dict[str, Any], *path: str) -> dict[str, Any]:
     """Return a copy of a record that lacks the field at this path."""
     *parents, last = path
     copied = copy.deepcopy(record)
-    place = copied
+    parent = copied
     for name in parents:
-        place = place[name]
-    del place[last]
+        parent = parent[name]
+    del parent[last]
     return copied
 
 
@@ -74,10 +74,10 @@ FIELDS = [
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=".".join)
-def test_a_record_that_lacks_a_field_is_set_apart_and_the_others_are_read(path: tuple[str, ...]):
-    told = Stream()
-    broken = without(told.put(item("broken")), *path)
-    good = told.put(item("good"))
+def test_a_record_without_a_field_is_set_apart_and_the_others_are_read(path: tuple[str, ...]):
+    orders = Stream()
+    broken = without(orders.put(item("broken")), *path)
+    good = orders.put(item("good"))
     batch = stream.read([broken, good])
     assert list(batch.records_by_order) == ["good"]
     ((event_id, order_id, problem),) = batch.malformed
@@ -96,7 +96,7 @@ def test_a_record_that_lacks_a_field_is_set_apart_and_the_others_are_read(path: 
     ],
     ids=repr,
 )
-def test_a_record_with_a_field_that_makes_no_sense_is_set_apart(change: dict[str, Any]):
+def test_a_record_with_an_invalid_field_is_set_apart(change: dict[str, Any]):
     batch = stream.read([{**Stream().put(item("o")), **change}])
     assert (batch.records_by_order, len(batch.malformed)) == ({}, 1)
 
@@ -114,21 +114,21 @@ def test_a_record_with_a_field_that_makes_no_sense_is_set_apart(change: dict[str
     ],
     ids=repr,
 )
-def test_a_record_with_a_change_that_makes_no_sense_is_set_apart(change: dict[str, Any]):
+def test_a_record_with_an_invalid_change_is_set_apart(change: dict[str, Any]):
     record = Stream().put(item("o"))
     batch = stream.read([{**record, "dynamodb": {**record["dynamodb"], **change}}])
     assert (batch.records_by_order, [record.order_id for record in batch.malformed]) == ({}, ["o"])
 
 
 @pytest.mark.parametrize("record", [None, 5, "text", []], ids=repr)
-def test_what_is_no_record_at_all_is_set_apart(record: Any):
+def test_a_value_that_is_not_a_record_is_set_apart(record: Any):
     assert stream.read([record]) == ({}, [("", None, stream.read([record]).malformed[0].problem)])
 
 
 def test_a_batch_has_the_ages_of_its_records():
-    told = Stream()
-    told.put(item("a"))
-    told.put(item("b"))
-    assert stream.read(told.records).ages(STARTED + 3.5) == [3.5, 2.5]
-    assert stream.read(told.records).ages(STARTED) == [0, 0]
-    assert stream.read([*told.records, {}]).size == 3
+    orders = Stream()
+    orders.put(item("a"))
+    orders.put(item("b"))
+    assert stream.read(orders.records).ages(STARTED + 3.5) == [3.5, 2.5]
+    assert stream.read(orders.records).ages(STARTED) == [0, 0]
+    assert stream.read([*orders.records, {}]).size == 3

@@ -1,4 +1,4 @@
-"""Packing, the form of the requests, and what the reasons of a cancelled one mean."""
+"""Transactions: how changes are packed, the requests to DynamoDB, and how cancellation reasons are read."""
 
 from chalicelib.counting import entry_item, transactions
 from chalicelib.counting.ledger import Change, Entry, Status
@@ -14,7 +14,7 @@ def counted(order_id: str, *products: str) -> Change:
     return Change(Entry(order_id), Entry(order_id, 1, "v", Status.COUNTED, NOW, contributions))
 
 
-def test_no_transaction_has_too_many_actions_and_none_is_lost():
+def test_packing_keeps_every_change_and_the_limit_of_actions():
     changes = [counted(f"o{n}", *(f"P{(n * k) % 37}" for k in range(1, 1 + n % 4))) for n in range(700)]
     packed = transactions.pack(changes)
     assert all(len(t.changes) + len(t.increments) <= ACTIONS_MAX for t in packed)
@@ -27,18 +27,18 @@ def test_no_transaction_has_too_many_actions_and_none_is_lost():
         assert {counter: amounts["orderCount"] for counter, amounts in transaction.increments.items()} == expected
 
 
-def test_orders_of_one_product_come_together():
+def test_orders_of_one_product_share_transactions():
     mixed = [counted(f"o{n}", f"P{n % 2}") for n in range(2 * (ACTIONS_MAX - 2))]
     assert len(transactions.pack(mixed)) == 2
 
 
-def test_a_change_that_moves_no_counter_is_packed_too():
+def test_a_change_without_increments_is_packed_too():
     tombstone = Change(Entry("o"), Entry("o", 1, "v", Status.CANCELLED, NOW, expires_at=1))
     (transaction,) = transactions.pack([tombstone])
     assert transaction == Transaction([tombstone], {})
 
 
-def test_a_transaction_says_it_all_to_dynamodb():
+def test_a_transaction_becomes_conditional_puts_and_updates():
     first = counted("o", "Pen")
     second = Change(first.after, Entry("o", 2, "v2", Status.COUNTED, NOW, {}, {}))
     assert transactions.pack([first])[0].actions({**NAMES, "LedgerTable": "L"}, NOW) == [
@@ -75,16 +75,16 @@ def test_a_transaction_says_it_all_to_dynamodb():
     assert put["ExpressionAttributeValues"] == {":seen": {"N": "1"}}
 
 
-def test_a_refused_change_is_told_with_the_entry_that_is_there():
+def test_a_conflict_comes_with_the_stored_entry():
     (transaction,) = transactions.pack([counted("a", "Pen"), counted("b", "Pen")])
-    there = {"OrderID": {"S": "b"}}
+    stored = {"OrderID": {"S": "b"}}
     cancellation = transactions.cancellation(
-        transaction, [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Item": there}, {"Code": "None"}]
+        transaction, [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Item": stored}, {"Code": "None"}]
     )
-    assert cancellation == ({"b": there}, False, None)
+    assert cancellation == ({"b": stored}, False, None)
 
 
-def test_what_dynamodb_will_never_take_is_told_with_its_reason():
+def test_a_fatal_cancellation_comes_with_its_reason_and_counter():
     (transaction,) = transactions.pack([counted("a", "Pen")])
     cancellation = transactions.cancellation(
         transaction, [{"Code": "None"}, {"Code": "ValidationError", "Message": "no"}]
@@ -92,7 +92,7 @@ def test_what_dynamodb_will_never_take_is_told_with_its_reason():
     assert cancellation == ({}, False, "ValidationError: no (AggregateTable Pen)")
 
 
-def test_errors_that_are_not_for_a_settlement_to_deal_with_have_no_reasons():
+def test_only_errors_that_a_committer_handles_have_reasons():
     assert transactions.reasons({"Error": {"Code": "AccessDeniedException"}}) == []
     throttled = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
     assert transactions.reasons(throttled) == [throttled["Error"]]

@@ -10,7 +10,7 @@ from chalicelib.jobs import audit, backfill
 from chalicelib.orders import Order
 from chalicelib.views import Increments, View
 from tests.doubles import NAMES, run
-from tests.shop import Shop
+from tests.orders_and_stream import OrdersAndStream
 from tests.streams import item
 
 TREND = views.VIEWS[tables.TREND]
@@ -21,13 +21,13 @@ def ordered(number: int, product: str = "Notebook", quantity: int = 5) -> dict[s
 
 
 @pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """Return a shop with three orders, counted by a version of the app without the trend view."""
+def system(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
+    """Return three orders, counted by a version of the app without the trend."""
     monkeypatch.delitem(views.VIEWS, tables.TREND)
-    result = Shop()
-    result.put(ordered(1), ordered(2), ordered(3, "Pen", 2))
-    result.deliver()
-    return result
+    created = OrdersAndStream()
+    created.put(ordered(1), ordered(2), ordered(3, "Pen", 2))
+    created.deliver()
+    return created
 
 
 @pytest.fixture
@@ -38,138 +38,137 @@ def add_trend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return add
 
 
-def run_backfill(shop: Shop) -> int:
-    """Run a backfill and return how many entries it changed."""
+def backfilled(system: OrdersAndStream) -> int:
     work = backfill.request({})
-    run(work, shop.dynamo)
+    run(work, system.dynamo)
     return work.changed
 
 
-def run_audit(shop: Shop, repair: bool = False) -> dict[str, Any]:
-    """Run an audit and return its result."""
+def audited(system: OrdersAndStream, repair: bool = False) -> dict[str, Any]:
     work = audit.request({"repair": repair})
-    run(work, shop.dynamo)
+    run(work, system.dynamo)
     return work.to_json(0)
 
 
-def trend(shop: Shop) -> dict[tuple[str, str], int]:
-    """Return the quantities in TrendTable by product and day, without zeros."""
-    items = shop.dynamo.tables[tables.TREND].items()
+def trend(system: OrdersAndStream) -> dict[tuple[str, str], int]:
+    items = system.dynamo.tables[tables.TREND].items()
     return {(product, day): int(each["total"]["N"]) for (product, day), each in items if each["total"]["N"] != "0"}
 
 
-def test_backfill_fills_a_new_view(shop, add_trend):
-    assert trend(shop) == {}
+def test_a_backfill_fills_a_new_view_and_an_audit_confirms_it(system, add_trend):
+    assert trend(system) == {}
     add_trend()
-    assert run_audit(shop)["orders"]["differing"] == 3
-    assert run_backfill(shop) == 3
-    assert trend(shop) == {("Notebook", "2026-11-01"): 5, ("Notebook", "2026-11-02"): 5, ("Pen", "2026-11-03"): 2}
-    assert run_audit(shop)["verdict"] == "clean"
-    assert run_backfill(shop) == 0
+    assert audited(system)["orders"]["differing"] == 3
+    assert backfilled(system) == 3
+    assert trend(system) == {("Notebook", "2026-11-01"): 5, ("Notebook", "2026-11-02"): 5, ("Pen", "2026-11-03"): 2}
+    assert audited(system)["verdict"] == "clean"
+    assert backfilled(system) == 0
 
 
-def test_stream_fills_a_new_view_for_orders_that_change_before_the_backfill(shop, add_trend):
+def test_the_stream_fills_a_new_view_for_orders_that_change_before_the_backfill(system, add_trend):
     add_trend()
-    shop.put(ordered(1, "Notebook", 7))
-    shop.remove("o2")
-    shop.deliver()
-    assert trend(shop) == {("Notebook", "2026-11-01"): 7}
-    assert run_backfill(shop) == 1
-    assert run_audit(shop)["verdict"] == "clean"
+    system.put(ordered(1, "Notebook", 7))
+    system.remove("o2")
+    system.deliver()
+    assert trend(system) == {("Notebook", "2026-11-01"): 7}
+    assert backfilled(system) == 1
+    assert audited(system)["verdict"] == "clean"
 
 
-def test_new_view_does_not_include_orders_archived_before_it(shop, add_trend):
-    shop.remove("o1", expired=True)
-    shop.deliver()
+def test_a_new_view_does_not_count_orders_that_were_archived_before(system, add_trend):
+    system.remove("o1", expired=True)
+    system.deliver()
     add_trend()
-    run_backfill(shop)
-    assert trend(shop) == {("Notebook", "2026-11-02"): 5, ("Pen", "2026-11-03"): 2}
-    assert run_audit(shop)["verdict"] == "clean"
+    backfilled(system)
+    assert trend(system) == {("Notebook", "2026-11-02"): 5, ("Pen", "2026-11-03"): 2}
+    assert audited(system)["verdict"] == "clean"
 
 
-def test_renaming_a_view_function_changes_nothing(shop, add_trend):
+def test_renaming_a_views_function_changes_nothing(system, add_trend):
     add_trend()
-    run_backfill(shop)
+    backfilled(system)
 
     def another_name(order: Order) -> tuple[tuple[str, ...], Increments] | None:
         return TREND.function(order)
 
     add_trend(TREND._replace(function=another_name))
-    before = shop.state()
-    assert run_backfill(shop) == 0
-    assert run_audit(shop)["verdict"] == "clean"
-    assert shop.state() == before
+    before = system.state()
+    assert backfilled(system) == 0
+    assert audited(system)["verdict"] == "clean"
+    assert system.state() == before
 
 
-def test_backfill_updates_a_view_whose_function_changed(shop, add_trend):
+def test_a_backfill_updates_a_view_whose_function_has_changed(system, add_trend):
     add_trend()
-    run_backfill(shop)
+    backfilled(system)
 
     def notebooks_only(order: Order) -> tuple[tuple[str, ...], Increments] | None:
         return TREND.function(order) if order.product == "Notebook" else None
 
     add_trend(TREND._replace(function=notebooks_only))
-    assert run_audit(shop)["orders"]["differing"] == 1
-    assert run_backfill(shop) == 1
-    assert trend(shop) == {("Notebook", "2026-11-01"): 5, ("Notebook", "2026-11-02"): 5}
-    assert run_audit(shop)["verdict"] == "clean"
+    assert audited(system)["orders"]["differing"] == 1
+    assert backfilled(system) == 1
+    assert trend(system) == {("Notebook", "2026-11-01"): 5, ("Notebook", "2026-11-02"): 5}
+    assert audited(system)["verdict"] == "clean"
 
 
 def remove_trend_and_change_orders(
-    shop: Shop, add_trend: Any, monkeypatch: pytest.MonkeyPatch
+    system: OrdersAndStream, add_trend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> dict[tuple[str, str], int]:
-    """Fill the trend view, remove it, then amend, place and cancel orders. Return the trend before the removal."""
+    """Fill the trend, remove it from the app, then amend, cancel and place orders. Return the trend before that."""
     add_trend()
-    run_backfill(shop)
-    before = trend(shop)
+    backfilled(system)
+    before = trend(system)
     monkeypatch.delitem(views.VIEWS, tables.TREND)
-    shop.put(ordered(1, "Pen", 9), ordered(4))
-    shop.remove("o2")
-    shop.deliver()
+    system.put(ordered(1, "Pen", 9), ordered(4))
+    system.remove("o2")
+    system.deliver()
     return before
 
 
-def test_removed_view_keeps_its_counters_and_other_views_are_exact(shop, add_trend, monkeypatch):
-    before = remove_trend_and_change_orders(shop, add_trend, monkeypatch)
-    assert trend(shop) == before
-    assert run_backfill(shop) == 0
-    result = run_audit(shop)
+def test_a_removed_view_stays_unchanged_and_the_others_keep_counting(system, add_trend, monkeypatch):
+    before = remove_trend_and_change_orders(system, add_trend, monkeypatch)
+    assert trend(system) == before
+    assert backfilled(system) == 0
+    result = audited(system)
     assert (result["verdict"], result["counters"]["retired"]) == ("clean", 3)
-    assert {product: total for product, total in shop.dynamo.totals().items() if total[0]} == {
+    assert {product: total for product, total in system.dynamo.totals().items() if total[0]} == {
         "Notebook": (5, 1),
         "Pen": (11, 2),
     }
 
 
-@pytest.mark.parametrize("emptied", [False, True], ids=["table kept", "table emptied"])
-def test_view_added_again_is_exact_after_backfill_and_repair(shop, add_trend, monkeypatch, emptied):
-    remove_trend_and_change_orders(shop, add_trend, monkeypatch)
+@pytest.mark.parametrize("emptied", [False, True], ids=["with its old table", "with an empty table"])
+def test_a_view_that_returns_is_exact_after_a_backfill_and_an_audit_with_repair(
+    system, add_trend, monkeypatch, emptied
+):
+    remove_trend_and_change_orders(system, add_trend, monkeypatch)
     if emptied:
-        shop.dynamo.tables[tables.TREND].clear()
+        system.dynamo.tables[tables.TREND].clear()
     add_trend()
-    run_backfill(shop)
-    result = run_audit(shop, repair=True)
+    backfilled(system)
+    result = audited(system, repair=True)
     assert result["verdict"] == "clean"
     assert result["orders"]["orphaned"] == 1, "the order that was cancelled while the view was removed"
-    assert trend(shop) == {("Pen", "2026-11-01"): 9, ("Pen", "2026-11-03"): 2, ("Notebook", "2026-11-04"): 5}
-    assert shop.dynamo.counters() == shop.truth()
-    assert run_audit(shop)["verdict"] == "clean"
+    assert trend(system) == {("Pen", "2026-11-01"): 9, ("Pen", "2026-11-03"): 2, ("Notebook", "2026-11-04"): 5}
+    assert system.dynamo.counters() == system.truth()
+    assert audited(system)["verdict"] == "clean"
 
 
-def test_view_with_another_table_is_a_new_view_and_the_old_table_is_kept(shop, add_trend, monkeypatch):
-    """The ledger keeps the contributions to the old table. A backfill fills the new one."""
+def test_a_view_with_another_table_is_a_new_view_and_the_old_table_stays_unchanged(system, add_trend, monkeypatch):
+    """The ledger keeps the contributions to the old table, and a backfill fills the new one."""
     add_trend()
-    run_backfill(shop)
-    before = trend(shop)
+    backfilled(system)
+    before = trend(system)
     monkeypatch.delitem(views.VIEWS, tables.TREND)
     monkeypatch.setitem(views.VIEWS, "DayTable", TREND._replace(table="DayTable"))
     monkeypatch.setitem(tables.KEYS, "DayTable", TREND.key)
     monkeypatch.setitem(NAMES, "DayTable", "DayTable")
-    shop.dynamo.tables["DayTable"] = {}
-    assert run_backfill(shop) == 3
-    assert trend(shop) == before
-    assert {key: each["total"]["N"] for key, each in shop.dynamo.tables["DayTable"].items()} == {
+    system.dynamo.tables["DayTable"] = {}
+    assert backfilled(system) == 3
+    assert trend(system) == before
+    assert {key: each["total"]["N"] for key, each in system.dynamo.tables["DayTable"].items()} == {
         key: str(total) for key, total in before.items()
     }
-    result = run_audit(shop)
+    result = audited(system)
     assert (result["verdict"], result["counters"]["retired"]) == ("clean", 3)

@@ -1,6 +1,6 @@
-"""The place where schedules are run: an emulator, app.py in this process on its tables, and faults in between.
+"""The harness that runs schedules: an emulator, app.py loaded in this process, and faults injected between them.
 
-The app's clock is an artificial one, so that a schedule can let hours and weeks pass, and no pause takes any time.
+The app gets an artificial clock. A schedule can let hours and weeks pass, and sleeps take no real time.
 """
 
 import contextlib
@@ -19,47 +19,47 @@ from unittest import mock
 from infrastructure import tables
 from infrastructure.local_stage import HOST, REGION, ROOT_KEY, root_environment
 from localcloud.emulator import Emulator
-from tests.proof.faults import Wire
+from tests.proof.faults import FaultInjector
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-LOGGER = logging.getLogger("order-totals")  # One for every loaded app.
+LOGGER = logging.getLogger("order-totals")  # All loaded copies of the app share it.
 START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
 
 
 class Clock:
-    """Time as app.py sees it, in place of its `time` module."""
+    """An artificial clock that replaces the `time` module of app.py."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Back to the start."""
+        """Go back to the start time, without skew."""
         self.now = START
-        self.steady = 0.0
+        self.elapsed = 0.0
         self.skew = 0  # Seconds by which the app's clock is ahead of DynamoDB's.
 
     def time(self) -> float:
-        """Epoch seconds."""
+        """Return the app's time in epoch seconds."""
         return self.now + self.skew
 
     def time_ns(self) -> int:
-        """Epoch nanoseconds."""
+        """Return the app's time in epoch nanoseconds."""
         return (self.now + self.skew) * 1_000_000_000
 
     def monotonic(self) -> float:
-        """Seconds of a steady clock."""
-        return self.steady
+        """Return seconds that ignore skew and never go back."""
+        return self.elapsed
 
     def sleep(self, seconds: float) -> None:
-        """Lets them pass. Fractions, as between two tries, are too short to be seen in `now`."""
-        self.steady += seconds
+        """Let time pass. `now` drops the fractions, as of a pause between two retries."""
+        self.elapsed += seconds
         self.now += int(seconds)
 
 
-class Engine:
-    """The emulator's DynamoDB for what is not the app's: a tenth of what a boto3 client takes of the processor."""
+class EmulatorClient:
+    """A minimal client for the tests' own requests to the emulator. It needs a tenth of boto3's CPU time."""
 
-    # Of the root user, whose signature the emulator does not look at.
+    # The emulator does not check the root user's signature.
     HEADERS: ClassVar[dict[str, str]] = {
         "Content-Type": "application/x-amz-json-1.0",
         "Authorization": f"AWS4-HMAC-SHA256 Credential={ROOT_KEY}/20261123/{REGION}/dynamodb/aws4_request, "
@@ -70,57 +70,57 @@ class Engine:
         self._connection = http.client.HTTPConnection(HOST, port)
 
     def __call__(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Makes a request of DynamoDB; returns the answer."""
+        """Send a request to DynamoDB and return its result. Raise AssertionError if it fails."""
         return self._request(f"DynamoDB_20120810.{operation}", parameters)
 
     def stream(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Makes a request of DynamoDB Streams; returns the answer."""
+        """Send a request to DynamoDB Streams and return its result. Raise AssertionError if it fails."""
         return self._request(f"DynamoDBStreams_20120810.{operation}", parameters)
 
     def _request(self, target: str, parameters: dict[str, Any]) -> dict[str, Any]:
         body = json.dumps(parameters)
         try:
             self._connection.request("POST", "/", body, {**self.HEADERS, "X-Amz-Target": target})
-            answer = self._connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError):  # It was idle for too long.
+            response = self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):  # The emulator closed an idle connection.
             self._connection.close()
             self._connection.request("POST", "/", body, {**self.HEADERS, "X-Amz-Target": target})
-            answer = self._connection.getresponse()
-        content: dict[str, Any] = json.loads(answer.read())
-        assert answer.status == 200, (target, parameters, content)
-        return content
+            response = self._connection.getresponse()
+        result: dict[str, Any] = json.loads(response.read())
+        assert response.status == 200, (target, parameters, result)
+        return result
 
 
 class Harness:
-    """An emulator's DynamoDB, and the app on it."""
+    """An emulator, app.py loaded on its DynamoDB, the app's clock, and the injector of faults."""
 
     def __init__(self, emulator: Emulator) -> None:
-        self.engine = Engine(emulator.port)
+        self.dynamodb = EmulatorClient(emulator.port)
         self.shell = load_app(emulator.endpoint_url)
         self.clock = Clock()
-        self.wire = Wire(self.shell.dynamodb)
+        self.injector = FaultInjector(self.shell.dynamodb)
         self.shell.time = self.clock
-        self.made = 0  # So many worlds.
+        self.table_sets = 0  # How many sets of tables have been created: one for each schedule.
 
     def make_tables(self, view: tables.StreamView) -> dict[str, str]:
-        """Makes fresh tables and turns the app to them; returns their names by logical ones."""
-        self.made += 1
+        """Create a fresh set of tables and point the app at them. Return their names by logical name."""
+        self.table_sets += 1
         names = {}
         for table in tables.all_tables("local", view):
-            names[table.logical_name] = f"{table.name}-{os.getpid()}-{self.made}"
-            own = table._replace(name=names[table.logical_name])
-            self.engine("CreateTable", **tables.create_parameters(own))
-        point_to(self.shell, names)
+            names[table.logical_name] = f"{table.name}-{os.getpid()}-{self.table_sets}"
+            fresh = table._replace(name=names[table.logical_name])
+            self.dynamodb("CreateTable", **tables.create_parameters(fresh))
+        use_tables(self.shell, names)
         return names
 
     def delete_tables(self, names: dict[str, str]) -> None:
-        """Deletes them again."""
+        """Delete the tables that `make_tables` created."""
         for name in names.values():
-            self.engine("DeleteTable", TableName=name)
+            self.dynamodb("DeleteTable", TableName=name)
 
 
-def point_to(shell: Any, names: dict[str, str]) -> None:
-    """Turns a loaded app to other tables, as the environment does it before it is loaded."""
+def use_tables(shell: Any, names: dict[str, str]) -> None:
+    """Point a loaded app at other tables. In production the environment does this before the app is loaded."""
     from chalicelib import tables as core
 
     shell.NAMES.update(names)
@@ -129,7 +129,7 @@ def point_to(shell: Any, names: dict[str, str]) -> None:
 
 
 def load_app(endpoint_url: str) -> Any:
-    """app.py as a module of its own, its client going to this endpoint as the root user."""
+    """Load a separate copy of app.py whose DynamoDB client calls this endpoint as the root user."""
     with mock.patch.dict(os.environ, root_environment(endpoint_url)):
         spec = importlib.util.spec_from_file_location("app_under_proof", APP)
         assert spec
@@ -137,14 +137,18 @@ def load_app(endpoint_url: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     shell: Any = module
-    LOGGER.disabled = True  # What it logs would be printed.
-    shell.metrics = mock.MagicMock()  # So would they.
+    # Keep the app's log and metrics out of the output.
+    LOGGER.disabled = True
+    shell.metrics = mock.MagicMock()
     return shell
 
 
 @contextlib.contextmanager
-def open_lab() -> Iterator[Harness]:
-    """A lab with an emulator of its own. While it is open, the SDK's retries neither wait nor run out."""
+def open_harness() -> Iterator[Harness]:
+    """Start an emulator and yield a harness on it.
+
+    Until it is closed, the SDK retries without waiting and without a retry quota, and a backfill reads pages of 2.
+    """
     no_wait = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     with (
         Emulator() as emulator,
