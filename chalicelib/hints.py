@@ -19,7 +19,7 @@ _HINTS = {
 
 
 def missing_settings(region: str | None, credentials: Any) -> str | None:
-    """Return a message if the AWS region or the credentials are missing (None), or None if both are set."""
+    """Return a message if the AWS region or the credentials are None. Return None if both are set."""
     if region is None:
         return f"No AWS region is set. {_RUN_LOCALLY}, or set AWS_DEFAULT_REGION."
     if credentials is None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from chalicelib import timestamps
 
 _KEY_MAX_BYTES = 2048  # DynamoDB's limit for a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
-# Half of that, so that a view can build a key from a product and something else.
+# Half of the key limit, so that a view can build a key from a product and something else.
 PRODUCT_MAX_BYTES = 1024
 QUANTITY_MAX = 1_000_000_000
 ORDER_ID_MAX_CHARACTERS = 128

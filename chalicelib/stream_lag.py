@@ -19,7 +19,7 @@ from chalicelib.orders import Item
 KEY: Mapping[str, Any] = {"product": {"S": " "}, "day": {"S": "freshness"}}
 
 SECONDS_BETWEEN_WRITES = 5.0
-BEHIND_SECONDS = 5.0  # A record of this age is late.
+BEHIND_SECONDS = 5.0  # A record that is this old, or older, is late.
 BATCH_SIZE = 1000  # The event source mapping's batch size. After a full batch, more records may be waiting.
 
 
@@ -51,7 +51,7 @@ class WriteThrottle:
         self._written: tuple[State, bool] | None = None  # The state, and whether the batch was late.
 
     def is_due(self, now: float, state: State, lag_seconds: float) -> bool:
-        """Return whether to write a report, and take it as written if so. `now` is in seconds of a monotonic clock."""
+        """Return whether to write a report, and remember it if so. `now` is in seconds of a monotonic clock."""
         report = (state, lag_seconds >= BEHIND_SECONDS)
         if report == self._written and now < self._written_at + SECONDS_BETWEEN_WRITES:
             return False

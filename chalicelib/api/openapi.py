@@ -494,7 +494,7 @@ _LIST_TOTALS: Schema = {
     "tags": ["totals"],
     "summary": "List all totals in pages, in no particular order, or the largest totals",
     "parameters": [
-        # None has a `default`: generated clients would send it along with a parameter that it cannot be combined with.
+        # No parameter has a `default`: generated clients would send it, even with one that it cannot be combined with.
         _query_parameter(
             "limit",
             f"The number of totals in a page; {totals.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",

@@ -31,9 +31,9 @@ def to_json(item: Item) -> dict[str, Any]:
 class TotalsQuery(NamedTuple):
     """The query of `GET /totals`: a page, or the `top` largest totals."""
 
-    limit: int  # The size of the page.
-    start: dict[str, Any] | None  # The key before the page, None for the first page.
-    top: int | None  # None for a page.
+    limit: int  # The maximum number of totals in the page.
+    start: dict[str, Any] | None  # The page starts after this key; None for the first page.
+    top: int | None  # The number of largest totals; None for a page.
 
 
 def parse_query(query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:

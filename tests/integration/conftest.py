@@ -1,4 +1,4 @@
-"""The app in this process, on moto's tables: fast, but neither concurrent nor checked against the policy."""
+"""Fixtures that run the app in this process on moto's tables. This is fast, but checks neither concurrency nor IAM."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,13 +19,13 @@ PROJECT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def session() -> boto3.Session:
-    """One session for the clients of all tests: it reads DynamoDB's service model once."""
+    """Return one session for all tests, so that DynamoDB's service model is loaded once."""
     return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
 
 
 @pytest.fixture
 def dynamodb(session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """moto's DynamoDB with the stage local's tables."""
+    """Yield a client of moto's DynamoDB, with the tables of the stage `local`."""
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -42,7 +42,7 @@ def dynamodb(session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """app.py as in a container just started, its requests going to `dynamodb`."""
+    """Return app.py as in a new container, with its requests going to `dynamodb`."""
     import app
 
     monkeypatch.setattr(app, "dynamodb", dynamodb)
@@ -52,19 +52,19 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an audit wait for nothing, and take the stream, whose records are old here, to have caught up."""
+    """Make audits skip their pauses and treat the stream as caught up, although its records are old here."""
     monkeypatch.setattr("chalicelib.jobs.audit.counter_audit.PAUSE_SECONDS", 0)
     monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.EntryAudit._is_stream_behind", not_behind)
 
 
-def not_behind(agreement: Any, now: int) -> Any:
+def not_behind(entry_audit: Any, now: int) -> Any:
     yield from ()
     return False
 
 
 @pytest.fixture
 def client(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """Chalice's test client for the app. Its invocations have 15 minutes, where Chalice gives them 3 seconds."""
+    """Yield Chalice's test client for the app. Its invocations have 15 minutes instead of Chalice's 3 seconds."""
     monkeypatch.setattr("chalice.test.LambdaContext", partial(LambdaContext, max_runtime_ms=900_000))
     with Client(shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
         yield client

@@ -1,39 +1,39 @@
-"""The audit through the app's own functions: what it reads and mends in DynamoDB, what is logged and measured."""
+"""Audits through the app's Lambda functions: results, repairs, log lines and metrics."""
 
 import json
 from typing import Any
 
 import pytest
 
-from tests.integration.refusals import refusal
+from tests.integration.error_responses import error_response
 from tests.streams import Stream, item
 
 
-def written(dynamodb: Any, client: Any, *orders: dict[str, Any]) -> Stream:
-    """Orders written into OrdersTable and counted."""
-    told = Stream()
+def count(dynamodb: Any, client: Any, *orders: dict[str, Any]) -> Stream:
+    """Write orders to OrdersTable, count them and return their stream."""
+    stream = Stream()
     for order in orders:
         dynamodb.put_item(TableName="OrdersTable", Item=order)
-        told.put(order)
-    client.lambda_.invoke("aggregate", {"Records": told.records})
-    return told
+        stream.put(order)
+    client.lambda_.invoke("aggregate", {"Records": stream.records})
+    return stream
 
 
 def audit(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer: dict[str, Any] = client.lambda_.invoke("audit", event or {}).payload
-    return answer
+    result: dict[str, Any] = client.lambda_.invoke("audit", event or {}).payload
+    return result
 
 
 pytestmark = pytest.mark.usefixtures("quick_audit")
 
 
-def test_what_has_been_counted_is_clean_and_the_streams_lag_no_counter(client, dynamodb):
-    written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
-    assert dynamodb.scan(TableName="TrendTable")["Count"] == 4  # One of them tells of the lag.
-    answer = audit(client)
-    assert (answer["done"], answer["verdict"], answer["cursor"]) == (True, "clean", None)
-    assert (answer["orders"]["checked"], answer["counters"]["checked"]) == (31, 6)
-    assert answer["requests"] > 5
+def test_counted_orders_are_clean_and_the_lag_report_is_not_a_counter(client, dynamodb):
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
+    assert dynamodb.scan(TableName="TrendTable")["Count"] == 4  # Three counters and the lag report.
+    result = audit(client)
+    assert (result["done"], result["verdict"], result["cursor"]) == (True, "clean", None)
+    assert (result["orders"]["checked"], result["counters"]["checked"]) == (31, 6)
+    assert result["requests"] > 5
 
 
 def damage(dynamodb: Any) -> None:
@@ -49,8 +49,8 @@ def damage(dynamodb: Any) -> None:
 
 
 @pytest.mark.slow
-def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dynamodb):
-    written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+def test_every_kind_of_drift_is_found_and_repaired(client, dynamodb):
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     first = audit(client, {"gracePeriodSeconds": 1})
     assert (first["verdict"], first["driftedProducts"]) == ("drifted", 4)
@@ -65,8 +65,8 @@ def test_drift_of_every_kind_is_found_and_mended_in_the_real_tables(client, dyna
 
 
 @pytest.mark.slow
-def test_an_audit_in_pieces_comes_to_the_same(client, dynamodb, shell, monkeypatch):
-    written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+def test_interrupted_audit_has_the_same_result(client, dynamodb, shell, monkeypatch):
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     whole = audit(client, {"gracePeriodSeconds": 1})
     steps: list[Any] = []
@@ -79,74 +79,76 @@ def test_an_audit_in_pieces_comes_to_the_same(client, dynamodb, shell, monkeypat
         return real(page)
 
     monkeypatch.setattr(shell, "scan", scan)
-    answer = audit(client, {"gracePeriodSeconds": 1})
+    result = audit(client, {"gracePeriodSeconds": 1})
     pieces = 1
-    while not answer["done"]:
-        answer = audit(client, {"cursor": answer["cursor"]})
+    while not result["done"]:
+        result = audit(client, {"cursor": result["cursor"]})
         pieces += 1
     assert pieces > 3
-    assert {**answer, "requests": 0} == {**whole, "requests": 0}
+    assert {**result, "requests": 0} == {**whole, "requests": 0}
 
 
-def test_an_audit_refuses_what_it_does_not_know(client):
+def test_audit_rejects_unknown_options(client):
     with pytest.raises(Exception, match="repair must be true or false; there is no option fix"):
         audit(client, {"repair": "yes", "fix": True})
 
 
-# --- By day --------------------------------------------------------------------------------------
+# --- The daily audit -----------------------------------------------------------------------------
 
 
-def daily(client: Any, shell: Any) -> None:
+def run_daily_audit(client: Any, shell: Any) -> None:
     event = client.events.generate_cw_event("aws.events", "Scheduled Event", {}, [])
     client.lambda_.invoke("daily_audit", event)
 
 
-def told(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> tuple[Any, dict[str, Any]]:
-    """The one line that was logged, and the metrics."""
+def log_line_and_metrics(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the only line that was logged, and the metrics."""
     (line,) = [record for record in caplog.records if record.name == "order-totals"]
     (metrics,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
     return line, metrics
 
 
-def test_the_daily_audit_logs_one_line_and_measures_that_nothing_drifts(client, dynamodb, shell, caplog, capsys):
-    written(dynamodb, client, item("a"))
+def test_clean_daily_audit_logs_one_line_and_zeros(client, dynamodb, shell, caplog, capsys):
+    count(dynamodb, client, item("a"))
     caplog.clear()
     capsys.readouterr()
-    daily(client, shell)
-    line, metrics = told(caplog, capsys)
+    run_daily_audit(client, shell)
+    line, metrics = log_line_and_metrics(caplog, capsys)
     assert (line.levelname, line.msg, line.verdict) == ("INFO", "Audit", "clean")
     assert (metrics["DriftedProducts"], metrics["AuditUnproven"], metrics["AuditIncomplete"]) == ([0.0], [0.0], [0.0])
 
 
-def test_the_daily_audit_tells_of_drift_and_changes_nothing(client, dynamodb, shell, caplog, capsys, monkeypatch):
+def test_daily_audit_reports_drift_and_repairs_nothing(client, dynamodb, shell, caplog, capsys, monkeypatch):
     monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "gracePeriodSeconds": one_second()})
-    written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     before = dynamodb.scan(TableName="AggregateTable")["Items"]
     caplog.clear()
     capsys.readouterr()
-    daily(client, shell)
-    line, metrics = told(caplog, capsys)
+    run_daily_audit(client, shell)
+    line, metrics = log_line_and_metrics(caplog, capsys)
     assert (line.levelname, line.driftedProducts, line.verdict) == ("ERROR", 4, "drifted")
     assert {finding["product"] for finding in line.counters["findings"]} == {"P0", "P1", "Ghost"}
     assert metrics["DriftedProducts"] == [4.0]
     assert dynamodb.scan(TableName="AggregateTable")["Items"] == before
 
 
-def test_the_daily_audit_measures_what_it_could_not_prove(client, dynamodb, shell, caplog, capsys, monkeypatch):
+def test_daily_audit_reports_unproven_orders(client, dynamodb, shell, caplog, capsys, monkeypatch):
     monkeypatch.setattr("chalicelib.jobs.audit.OPTIONS", {**audits_options(), "gracePeriodSeconds": one_second()})
     monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.EntryAudit._is_stream_behind", behind)
-    written(dynamodb, client, item("a"))
+    count(dynamodb, client, item("a"))
     dynamodb.put_item(TableName="OrdersTable", Item=item("waiting"))
     caplog.clear()
     capsys.readouterr()
-    daily(client, shell)
-    line, metrics = told(caplog, capsys)
+    run_daily_audit(client, shell)
+    line, metrics = log_line_and_metrics(caplog, capsys)
     assert (line.levelname, line.verdict) == ("WARNING", "unproven")
     assert (metrics["DriftedProducts"], metrics["AuditUnproven"], metrics["AuditIncomplete"]) == ([0.0], [1.0], [0.0])
 
 
-def behind(agreement: Any, now: int) -> Any:
+def behind(entry_audit: Any, now: int) -> Any:
     yield from ()
     return True
 
@@ -161,32 +163,32 @@ def one_second() -> Any:
     return audits_options()["gracePeriodSeconds"]._replace(default=1)
 
 
-def test_a_daily_audit_that_does_not_come_to_its_end_says_so(client, dynamodb, shell, caplog, capsys, monkeypatch):
-    written(dynamodb, client, item("a"))
-    monkeypatch.setattr(shell, "RESERVE_SHARE", 1)  # No time at all.
+def test_unfinished_daily_audit_is_reported(client, dynamodb, shell, caplog, capsys, monkeypatch):
+    count(dynamodb, client, item("a"))
+    monkeypatch.setattr(shell, "RESERVE_SHARE", 1)  # Leaves no time for the audit.
     monkeypatch.setattr(shell, "RESERVE_MAX_SECONDS", 900)
     caplog.clear()
     capsys.readouterr()
-    daily(client, shell)
+    run_daily_audit(client, shell)
     lines = [record for record in caplog.records if record.msg.startswith("Audit")]
     assert [(line.levelname, line.verdict) for line in lines] == [("WARNING", None)]
     (metrics,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
     assert (metrics["AuditIncomplete"], metrics["DriftedProducts"]) == ([1.0], [0.0])
 
 
-def test_a_counter_that_a_transaction_is_just_moving_is_mended_in_the_next_pass(client, dynamodb):
-    """DynamoDB refuses a plain write to an item that is in a running transaction, whatever its condition says."""
-    written(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
+def test_repair_that_conflicts_with_a_transaction_is_retried(client, dynamodb):
+    """DynamoDB rejects a plain write to an item of a running transaction, even if the write's condition holds."""
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
-    refused: list[int] = []
+    conflicts: list[int] = []
 
     def conflict(**_: Any) -> Any:
-        if refused:
+        if conflicts:
             return None
-        refused.append(1)
-        return refusal("TransactionConflictException")
+        conflicts.append(1)
+        return error_response("TransactionConflictException")
 
     dynamodb.meta.events.register("before-call.dynamodb.UpdateItem", conflict)
     repaired = audit(client, {"gracePeriodSeconds": 1, "repair": True})
-    assert refused
+    assert conflicts
     assert (repaired["verdict"], repaired["counters"]["repaired"]) == ("clean", 3)

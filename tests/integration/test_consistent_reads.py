@@ -1,6 +1,6 @@
-"""Reads that can miss a recent write, through the app's own functions.
+"""Eventually consistent reads in the routes, the stream handler and the jobs.
 
-A read without ConsistentRead goes to replicas, which have only what was there when the test called `catch_up`.
+Here, a read without ConsistentRead goes to replica tables. They have only the writes before the last `catch_up()`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ NAMES = [table.name for table in provisioned.all_tables("local")]
 
 @pytest.fixture(autouse=True)
 def catch_up(dynamodb: Any) -> Callable[[], None]:
-    """Send reads that are not consistent to replicas; return the function that brings these up to date."""
+    """Send reads without ConsistentRead to replicas, and return the function that updates the replicas."""
     for table in provisioned.all_tables("local"):
         dynamodb.create_table(**provisioned.create_parameters(table._replace(name=table.name + SUFFIX)))
 
@@ -35,12 +35,12 @@ def catch_up(dynamodb: Any) -> Callable[[], None]:
         return params if params.get("ConsistentRead") else {**params, "TableName": params["TableName"] + SUFFIX}
 
     def redirect_batch(params: dict[str, Any], **_: Any) -> dict[str, Any]:
-        asked = params["RequestItems"]
+        requested = params["RequestItems"]
         return {
-            "RequestItems": {name + SUFFIX * (not keys.get("ConsistentRead")): keys for name, keys in asked.items()}
+            "RequestItems": {name + SUFFIX * (not keys.get("ConsistentRead")): keys for name, keys in requested.items()}
         }
 
-    def name_back(parsed: dict[str, Any], **_: Any) -> None:
+    def restore_names(parsed: dict[str, Any], **_: Any) -> None:
         for part in ("Responses", "UnprocessedKeys"):
             parsed[part] = {name.removesuffix(SUFFIX): found for name, found in parsed[part].items()}
 
@@ -48,30 +48,30 @@ def catch_up(dynamodb: Any) -> Callable[[], None]:
     for operation in ("GetItem", "Query", "Scan"):
         events.register(f"provide-client-params.dynamodb.{operation}", redirect)
     events.register("provide-client-params.dynamodb.BatchGetItem", redirect_batch)
-    events.register("after-call.dynamodb.BatchGetItem", name_back)
+    events.register("after-call.dynamodb.BatchGetItem", restore_names)
     return copy_all
 
 
 def count(client: Any, dynamodb: Any, *orders: dict[str, Any]) -> Stream:
-    """Write orders into OrdersTable and have the stream handler count them."""
-    told = Stream(started=int(datetime.now(UTC).timestamp()))
+    """Write orders to OrdersTable, count them and return their stream."""
+    stream = Stream(started=int(datetime.now(UTC).timestamp()))
     for order in orders:
         dynamodb.put_item(TableName="OrdersTable", Item=order)
-        told.put(order)
-    client.lambda_.invoke("aggregate", {"Records": told.records})
-    return told
+        stream.put(order)
+    client.lambda_.invoke("aggregate", {"Records": stream.records})
+    return stream
 
 
 def send(client: Any, method: str, path: str, body: str) -> Any:
     return client.http.request(method, path, headers={"Content-Type": "application/json"}, body=body.encode())
 
 
-def test_the_replica_misses_what_was_written_since_it_caught_up(dynamodb, catch_up):
-    for seen in (0, 1):
+def test_replica_misses_writes_since_it_caught_up(dynamodb, catch_up):
+    for visible in (0, 1):
         dynamodb.put_item(TableName="OrdersTable", Item=item("o"))
-        assert dynamodb.scan(TableName="OrdersTable")["Count"] == seen
+        assert dynamodb.scan(TableName="OrdersTable")["Count"] == visible
         found = dynamodb.batch_get_item(RequestItems={"OrdersTable": {"Keys": [{"OrderID": {"S": "o"}}]}})
-        assert len(found["Responses"]["OrdersTable"]) == seen
+        assert len(found["Responses"]["OrdersTable"]) == visible
         assert dynamodb.scan(TableName="OrdersTable", ConsistentRead=True)["Count"] == 1
         catch_up()
 
@@ -79,7 +79,7 @@ def test_the_replica_misses_what_was_written_since_it_caught_up(dynamodb, catch_
 # --- Routes --------------------------------------------------------------------------------------
 
 
-def test_an_order_is_shown_as_it_was_just_placed_and_just_amended(client, catch_up):
+def test_order_shows_a_write_immediately(client, catch_up):
     assert send(client, "POST", "/orders", '{"orderId": "o", "product": "Pen", "quantity": 1}').status_code == 201
     assert client.http.get("/orders/o").json_body["quantity"] == 1
     catch_up()
@@ -87,19 +87,19 @@ def test_an_order_is_shown_as_it_was_just_placed_and_just_amended(client, catch_
     assert client.http.get("/orders/o").json_body["quantity"] == 2
 
 
-def test_an_order_is_shown_as_counted_as_soon_as_it_is(client, dynamodb):
+def test_order_shows_that_it_is_counted_immediately(client, dynamodb):
     count(client, dynamodb, item("o"))
     assert client.http.get("/orders/o").json_body["counted"] is True
 
 
-def test_a_products_total_and_trend_have_an_order_as_soon_as_it_is_counted(client, dynamodb):
+def test_total_and_trend_of_a_product_include_a_counted_order_immediately(client, dynamodb):
     count(client, dynamodb, item("o", "Pen", 5))
     assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 5
     assert client.http.get("/totals/Pen/trend").json_body["total"] == 5
 
 
 @pytest.mark.parametrize("path", ["/totals", "/totals?top=1"])
-def test_the_list_of_totals_is_read_at_half_the_price_and_may_be_a_moment_old(client, dynamodb, catch_up, path):
+def test_list_of_totals_is_eventually_consistent(client, dynamodb, catch_up, path):
     count(client, dynamodb, item("o", "Pen", 5))
     assert client.http.get(path).json_body["totals"] == []
     catch_up()
@@ -110,10 +110,10 @@ def test_the_list_of_totals_is_read_at_half_the_price_and_may_be_a_moment_old(cl
 # --- The stream handler and the jobs -------------------------------------------------------------
 
 
-def test_the_stream_handler_reads_the_ledger_as_it_is(client, dynamodb, catch_up):
-    """On the ledger before the second record, the third one would change nothing."""
-    told = Stream()
-    records = [told.put(item("o", quantity=quantity)) for quantity in (5, 6, 5)]
+def test_stream_handler_reads_the_ledger_consistently(client, dynamodb, catch_up):
+    """With a ledger read from before the second record, the third record would change nothing."""
+    stream = Stream()
+    records = [stream.put(item("o", quantity=quantity)) for quantity in (5, 6, 5)]
     for record in records:
         client.lambda_.invoke("aggregate", {"Records": [record]})
         if record is records[0]:
@@ -121,27 +121,25 @@ def test_the_stream_handler_reads_the_ledger_as_it_is(client, dynamodb, catch_up
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 5
 
 
-def test_a_backfill_scans_for_half_the_price_and_misses_what_the_stream_will_deliver(client, dynamodb, catch_up):
+def test_backfill_scan_is_eventually_consistent(client, dynamodb, catch_up):
     dynamodb.put_item(TableName="OrdersTable", Item=item("o"))
     assert client.lambda_.invoke("backfill", {}).payload["orders"] == 0
     catch_up()
     assert client.lambda_.invoke("backfill", {}).payload["orders"] == 1
 
 
-def test_a_backfill_reads_again_what_differs_as_it_is(client, dynamodb, catch_up):
+def test_backfill_reads_mismatched_orders_again_consistently(client, dynamodb, catch_up):
     dynamodb.put_item(TableName="OrdersTable", Item=item("o", quantity=6))
     catch_up()
     count(client, dynamodb, item("o", quantity=7))
-    answer = client.lambda_.invoke("backfill", {}).payload
-    assert (answer["orders"], answer["changed"]) == (1, 0)
+    result = client.lambda_.invoke("backfill", {}).payload
+    assert (result["orders"], result["changed"]) == (1, 0)
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 7
 
 
-def test_an_audit_scans_orders_for_half_the_price_and_counters_and_ledger_as_they_are(
-    client, dynamodb, catch_up, monkeypatch
-):
+def test_audit_scans_orders_eventually_consistently_and_the_rest_consistently(client, dynamodb, catch_up, monkeypatch):
     monkeypatch.setattr("chalicelib.jobs.audit.counter_audit.PAUSE_SECONDS", 0)
     count(client, dynamodb, item("o"), item("p", "Pen"))
-    answer = client.lambda_.invoke("audit", {}).payload
-    assert (answer["orders"]["checked"], answer["orders"]["entries"]) == (0, 0)
-    assert (answer["counters"]["checked"], answer["counters"]["unverified"], answer["verdict"]) == (4, 0, "clean")
+    result = client.lambda_.invoke("audit", {}).payload
+    assert (result["orders"]["checked"], result["orders"]["entries"]) == (0, 0)
+    assert (result["counters"]["checked"], result["counters"]["unverified"], result["verdict"]) == (4, 0, "clean")

@@ -1,4 +1,4 @@
-"""Orders counted by the app's own stream handler and backfill, and read over HTTP; and what is logged."""
+"""Orders counted by the stream handler and the backfill, and read over HTTP; log lines and metrics."""
 
 import json
 from typing import Any
@@ -18,45 +18,45 @@ def deliver(client: Any, records: list[dict[str, Any]]) -> None:
     client.lambda_.invoke("aggregate", {"Records": records})
 
 
-def written(dynamodb: Any, *orders: dict[str, Any]) -> Stream:
-    """Orders written into OrdersTable directly, and the stream of it."""
-    told = Stream()
+def write_orders(dynamodb: Any, *orders: dict[str, Any]) -> Stream:
+    """Write orders to OrdersTable and return their stream."""
+    stream = Stream()
     for order in orders:
         dynamodb.put_item(TableName="OrdersTable", Item=order)
-        told.put(order)
-    return told
+        stream.put(order)
+    return stream
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:20])
-def test_a_product_of_any_name_is_counted_and_found(client, dynamodb, name):
-    told = written(dynamodb, item("o", name))
+def test_product_with_any_valid_name_is_counted_and_found(client, dynamodb, name):
+    stream = write_orders(dynamodb, item("o", name))
     path = f"/totals/{quote(name, safe='')}"
     assert client.http.get(path).status_code == 404
-    deliver(client, told.records)
-    answer = client.http.get(path)
-    assert answer.status_code == 200
-    total = answer.json_body
+    deliver(client, stream.records)
+    response = client.http.get(path)
+    assert response.status_code == 200
+    total = response.json_body
     assert total.pop("updatedAt").endswith("Z")
     assert total == {"product": name, "totalQuantity": 5, "orderCount": 1}
     assert client.http.get("/orders/o").json_body["counted"] is True
 
 
 @pytest.mark.parametrize("name", ["%20", "%00", "x" * 1025, "a%0Ab"])
-def test_what_can_be_no_products_name_is_not_found(client, name):
+def test_invalid_product_name_is_not_found(client, name):
     assert client.http.get(f"/totals/{name}").status_code == 404
 
 
-def test_the_aggregate_is_there_to_be_read_directly(client, dynamodb):
-    deliver(client, written(dynamodb, item("order-1")).records)
-    there = dynamodb.get_item(TableName="AggregateTable", Key={"product": {"S": "Notebook"}})["Item"]
-    assert there["totalQuantity"] == {"N": "5"}
-    assert there["orderCount"] == {"N": "1"}
-    assert there["updatedAt"]["S"]
+def test_aggregate_table_can_be_read_directly(client, dynamodb):
+    deliver(client, write_orders(dynamodb, item("order-1")).records)
+    total = dynamodb.get_item(TableName="AggregateTable", Key={"product": {"S": "Notebook"}})["Item"]
+    assert total["totalQuantity"] == {"N": "5"}
+    assert total["orderCount"] == {"N": "1"}
+    assert total["updatedAt"]["S"]
 
 
-def test_totals_are_listed_page_by_page_and_by_size(client, dynamodb):
-    told = written(dynamodb, *(item(f"o{n}", f"P{n}", n + 1) for n in range(7)))
-    deliver(client, told.records)
+def test_totals_are_listed_in_pages_and_by_quantity(client, dynamodb):
+    stream = write_orders(dynamodb, *(item(f"o{n}", f"P{n}", n + 1) for n in range(7)))
+    deliver(client, stream.records)
     found, query = [], "?limit=3"
     while query:
         page = client.http.get(f"/totals{query}").json_body
@@ -68,10 +68,10 @@ def test_totals_are_listed_page_by_page_and_by_size(client, dynamodb):
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "top=101", "cursor=x", "top=1&limit=1", "colour=red"])
-def test_a_wrong_query_is_refused_by_its_parameters_name(client, query):
-    answer = client.http.get(f"/totals?{query}")
-    assert answer.status_code == 400
-    assert list(answer.json_body["problems"]) == [query.partition("=")[0]]
+def test_invalid_parameter_is_reported_by_name(client, query):
+    response = client.http.get(f"/totals?{query}")
+    assert response.status_code == 400
+    assert list(response.json_body["problems"]) == [query.partition("=")[0]]
 
 
 # --- Logs and metrics ----------------------------------------------------------------------------
@@ -83,9 +83,9 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return lines
 
 
-def test_a_batch_is_logged_in_one_line_and_each_rejected_order_once(client, dynamodb, caplog, capsys):
-    told = written(dynamodb, item("good"), item("bad", quantity=0), item("good", quantity=6))
-    deliver(client, told.records)
+def test_batch_is_logged_in_one_line_and_each_rejected_order_once(client, dynamodb, caplog, capsys):
+    stream = write_orders(dynamodb, item("good"), item("bad", quantity=0), item("good", quantity=6))
+    deliver(client, stream.records)
     rejected, batch = logged(caplog)
     expected = {
         "records": 3, "applied": 2, "alreadyCounted": 0, "rejected": 1, "setApart": 0,
@@ -106,43 +106,41 @@ def test_a_batch_is_logged_in_one_line_and_each_rejected_order_once(client, dyna
     assert {name: [float(count)] for name, count in expected.items()}.items() <= metrics[0].items()
     assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "OrderTotals"
 
-    deliver(client, told.records)
-    (again,) = logged(caplog)  # The order that was rejected is not named anew.
+    deliver(client, stream.records)
+    (again,) = logged(caplog)  # The rejected order is not logged again.
     assert (again["message"], again["alreadyCounted"]) == ("Batch", 2)
 
 
-def test_an_error_is_raised_so_that_the_batch_comes_again(client, shell, dynamodb, monkeypatch):
-    told = written(dynamodb, item("o"))
+def test_error_fails_the_batch_so_that_lambda_delivers_it_again(client, shell, dynamodb, monkeypatch):
+    stream = write_orders(dynamodb, item("o"))
     dynamodb.delete_table(TableName="AggregateTable")
     with pytest.raises(Exception, match=r"ResourceNotFound|ValidationException|not found"):
-        deliver(client, told.records)
+        deliver(client, stream.records)
 
 
-def test_an_invocation_that_runs_out_of_time_says_so_and_does_not_start_what_it_cannot_end(
-    client, shell, dynamodb, monkeypatch
-):
+def test_invocation_without_time_left_fails_and_writes_nothing(client, shell, dynamodb, monkeypatch):
     monkeypatch.setattr(shell, "RESERVE_SHARE", 1)
     monkeypatch.setattr(shell, "RESERVE_MAX_SECONDS", 900)
     with pytest.raises(shell.OutOfTime):
-        deliver(client, written(dynamodb, item("o")).records)
+        deliver(client, write_orders(dynamodb, item("o")).records)
     assert dynamodb.scan(TableName="LedgerTable")["Items"] == []
 
 
-# --- Orders that are set apart -------------------------------------------------------------------
+# --- Orders set apart ----------------------------------------------------------------------------
 
 
 def set_apart(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> tuple[list[Any], float]:
-    """Return what was logged of orders and records that were set apart, and the metric that counts them."""
+    """Return the log lines of orders and records set apart, and the metric that counts them."""
     lines = [line for line in logged(caplog) if line["message"].endswith("set apart")]
     (metrics,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     return lines, metrics["setApart"][0]
 
 
 @pytest.mark.usefixtures("quick_audit")
-def test_a_counter_that_is_no_number_holds_up_only_its_own_orders(client, dynamodb, caplog, capsys):
+def test_malformed_counter_sets_apart_only_its_own_orders(client, dynamodb, caplog, capsys):
     dynamodb.put_item(TableName="AggregateTable", Item={"product": {"S": "Pen"}, "totalQuantity": {"S": "many"}})
-    told = written(dynamodb, item("a"), item("b", "Pen"), item("c", "Pen"), item("d"))
-    deliver(client, told.records)
+    stream = write_orders(dynamodb, item("a"), item("b", "Pen"), item("c", "Pen"), item("d"))
+    deliver(client, stream.records)
     lines, count = set_apart(caplog, capsys)
     assert sorted((line["levelname"], line["orderId"]) for line in lines) == [("ERROR", "b"), ("ERROR", "c")]
     assert lines[0]["reason"].startswith("Validation")
@@ -155,12 +153,12 @@ def test_a_counter_that_is_no_number_holds_up_only_its_own_orders(client, dynamo
 
 
 @pytest.mark.usefixtures("quick_audit")
-def test_an_unreadable_ledger_entry_holds_up_only_its_own_order(client, dynamodb, caplog, capsys):
-    told = written(dynamodb, item("a"), item("b", "Pen"))
-    deliver(client, told.records)
+def test_unreadable_ledger_entry_sets_apart_only_its_own_order(client, dynamodb, caplog, capsys):
+    stream = write_orders(dynamodb, item("a"), item("b", "Pen"))
+    deliver(client, stream.records)
     dynamodb.put_item(TableName="LedgerTable", Item={"OrderID": {"S": "a"}, "format": {"N": "1"}})
     set_apart(caplog, capsys)
-    deliver(client, [told.put(item("a", quantity=7)), told.put(item("c", "Pen"))])
+    deliver(client, [stream.put(item("a", quantity=7)), stream.put(item("c", "Pen"))])
     dynamodb.put_item(TableName="OrdersTable", Item=item("a", quantity=7))
     dynamodb.put_item(TableName="OrdersTable", Item=item("c", "Pen"))
     ((line,), count) = set_apart(caplog, capsys)
@@ -176,10 +174,10 @@ def test_an_unreadable_ledger_entry_holds_up_only_its_own_order(client, dynamodb
     assert client.http.get("/orders/a").json_body["counted"] is True
 
 
-def test_a_malformed_record_holds_up_no_other(client, dynamodb, caplog, capsys):
-    told = written(dynamodb, item("a"), item("b"))
-    del told.records[0]["dynamodb"]["SequenceNumber"]
-    deliver(client, told.records)
+def test_malformed_record_does_not_stop_the_others(client, dynamodb, caplog, capsys):
+    stream = write_orders(dynamodb, item("a"), item("b"))
+    del stream.records[0]["dynamodb"]["SequenceNumber"]
+    deliver(client, stream.records)
     ((line,), count) = set_apart(caplog, capsys)
     assert (line["message"], line["event_id"], line["order_id"]) == ("Record set apart", "1", "a")
     assert (line["problem"], count) == ("SequenceNumber is missing", 1)
@@ -190,13 +188,13 @@ def test_a_malformed_record_holds_up_no_other(client, dynamodb, caplog, capsys):
 
 
 def backfill(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer: dict[str, Any] = client.lambda_.invoke("backfill", event or {}).payload
-    return answer
+    result: dict[str, Any] = client.lambda_.invoke("backfill", event or {}).payload
+    return result
 
 
-def test_a_backfill_counts_what_no_stream_told_of_and_a_second_one_writes_nothing(client, dynamodb, shell, monkeypatch):
+def test_backfill_counts_orders_without_records_and_a_second_one_writes_nothing(client, dynamodb, shell, monkeypatch):
     monkeypatch.setattr("chalicelib.jobs.backfill.PAGE_ORDERS", 40)
-    written(dynamodb, *(item(f"o{n}", f"P{n % 3}", n + 1) for n in range(100)), item("bad", quantity=0))
+    write_orders(dynamodb, *(item(f"o{n}", f"P{n % 3}", n + 1) for n in range(100)), item("bad", quantity=0))
     first = backfill(client)
     assert {"done": True, "cursor": None, "orders": 101, "changed": 101, "rejected": 1}.items() <= first.items()
     totals = client.http.get("/totals").json_body["totals"]
@@ -207,18 +205,18 @@ def test_a_backfill_counts_what_no_stream_told_of_and_a_second_one_writes_nothin
     assert again["requests"] < first["requests"]
 
 
-def test_the_stream_finds_nothing_left_to_do_after_a_backfill(client, dynamodb, caplog):
-    told = written(dynamodb, item("a", PlacedAt={"S": "2026-11-23T10:00:00Z"}), item("bad", "Pen", 0))
+def test_stream_changes_nothing_after_a_backfill(client, dynamodb, caplog):
+    stream = write_orders(dynamodb, item("a", PlacedAt={"S": "2026-11-23T10:00:00Z"}), item("bad", "Pen", 0))
     backfill(client)
     caplog.clear()
-    deliver(client, told.records)
+    deliver(client, stream.records)
     (batch,) = logged(caplog)
     assert (batch["applied"], batch["alreadyCounted"]) == (0, 2)
 
 
-def test_a_backfill_short_of_time_goes_on_from_its_cursor(client, dynamodb, shell, monkeypatch):
+def test_interrupted_backfill_resumes_at_its_cursor(client, dynamodb, shell, monkeypatch):
     monkeypatch.setattr("chalicelib.jobs.backfill.PAGE_ORDERS", 10)
-    written(dynamodb, *(item(f"o{n}") for n in range(25)))
+    write_orders(dynamodb, *(item(f"o{n}") for n in range(25)))
     real, pages = shell.scan, []
 
     def scan(page: Any) -> Any:
@@ -228,13 +226,13 @@ def test_a_backfill_short_of_time_goes_on_from_its_cursor(client, dynamodb, shel
         return real(page)
 
     monkeypatch.setattr(shell, "scan", scan)
-    answers = [backfill(client)]
-    while not answers[-1]["done"]:
-        answers.append(backfill(client, {"cursor": answers[-1]["cursor"]}))
-    assert [answer["orders"] for answer in answers] == [10, 10, 5]
+    results = [backfill(client)]
+    while not results[-1]["done"]:
+        results.append(backfill(client, {"cursor": results[-1]["cursor"]}))
+    assert [result["orders"] for result in results] == [10, 10, 5]
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 125
 
 
-def test_a_backfill_refuses_what_it_does_not_know(client):
+def test_backfill_rejects_unknown_options(client):
     with pytest.raises(Exception, match="cursor"):
         backfill(client, {"from": "o"})

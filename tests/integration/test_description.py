@@ -1,4 +1,4 @@
-"""The app is what its description says: the same routes, and no answer that is not described."""
+"""The app and its OpenAPI document agree: the same routes, and no response that is not described."""
 
 import json
 import re
@@ -8,16 +8,16 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from chalicelib.api import openapi
-from tests.integration.refusals import refusal
+from tests.integration.error_responses import error_response
 from tests.streams import Stream, item
 
 DOCUMENT = openapi.document("/")
 
 
-def test_it_has_the_apps_routes_and_no_others(shell):
-    registered = [(nameless(path), method) for path, methods in shell.app.routes.items() for method in methods]
+def test_document_has_exactly_the_routes_of_the_app(shell):
+    registered = [(without_names(path), method) for path, methods in shell.app.routes.items() for method in methods]
     described = [
-        (nameless(path), method.upper())
+        (without_names(path), method.upper())
         for path, operations in DOCUMENT["paths"].items()
         for method in operations
         if method != "parameters"
@@ -25,18 +25,18 @@ def test_it_has_the_apps_routes_and_no_others(shell):
     assert sorted(described) == sorted(registered)
 
 
-def nameless(path: str) -> str:
-    """A path without its parameters' names, which Chalice spells in another way."""
+def without_names(path: str) -> str:
+    """Return a path without the names of its parameters, which differ between Chalice and the document."""
     return re.sub(r"\{\w+\}", "{}", path)
 
 
-def test_it_is_served_as_it_is(client):
-    answer = client.http.get("/openapi.json")
-    assert answer.status_code == 200
-    assert answer.json_body == DOCUMENT
+def test_document_is_served(client):
+    result = client.http.get("/openapi.json")
+    assert result.status_code == 200
+    assert result.json_body == DOCUMENT
 
 
-def test_content_types_are_those_that_the_routes_take(shell):
+def test_document_has_the_content_types_of_the_routes(shell):
     for path, methods in shell.app.routes.items():
         for method, route in methods.items():
             described = operation(path, method).get("requestBody", {"content": {}})["content"]
@@ -44,67 +44,67 @@ def test_content_types_are_those_that_the_routes_take(shell):
             assert set(described) <= set(route.content_types)
 
 
-# --- Answers -------------------------------------------------------------------------------------
+# --- Responses -----------------------------------------------------------------------------------
 
 JSON = {"Content-Type": "application/json"}
-API_GATEWAYS_DEFAULT = "application/json"
+DEFAULT_CONTENT_TYPE = "application/json"
 NOTEBOOK = {"product": "Notebook", "quantity": 5}
 
 
-def asks(method: str, path: str, route: str, status: int, body: Any = None, headers: Any = None) -> Any:
+def case(method: str, path: str, route: str, status: int, body: Any = None, headers: Any = None) -> Any:
     return pytest.param(method, path, route, status, body, headers or JSON, id=f"{method} {path[:40]} {status}")
 
 
 REQUESTS = [
-    asks("POST", "/orders", "/orders", 201, NOTEBOOK),
-    asks("POST", "/orders", "/orders", 201, {**NOTEBOOK, "orderId": "order-9"}),
-    asks("POST", "/orders", "/orders", 200, {**NOTEBOOK, "orderId": "plain"}),
-    asks("POST", "/orders", "/orders", 200, {"product": "Ink", "quantity": 1, "orderId": "by-hand"}),
-    asks("POST", "/orders", "/orders", 400, {"product": " ", "quantity": 0, "orderId": "/", "color": "red"}),
-    asks("POST", "/orders", "/orders", 400, b"{"),
-    asks("POST", "/orders", "/orders", 400, b"[]"),
-    asks("POST", "/orders", "/orders", 409, {**NOTEBOOK, "quantity": 6, "orderId": "plain"}),
-    asks("POST", "/orders", "/orders", 415, NOTEBOOK, {"Content-Type": "text/plain"}),
-    asks("GET", "/orders/plain", "/orders/{orderId}", 200),
-    asks("GET", "/orders/by-hand", "/orders/{orderId}", 200),
-    asks("GET", "/orders/broken", "/orders/{orderId}", 200),
-    asks("GET", "/orders/empty", "/orders/{orderId}", 200),
-    asks("GET", "/orders/binary", "/orders/{orderId}", 200),
-    asks("GET", "/orders/odd%20%2F%20id", "/orders/{orderId}", 200),
-    asks("GET", "/orders/%FF", "/orders/{orderId}", 400),
-    asks("GET", "/orders/order-9", "/orders/{orderId}", 404),
-    asks("PUT", "/orders/plain", "/orders/{orderId}", 200, NOTEBOOK),
-    asks("PUT", "/orders/broken", "/orders/{orderId}", 200, NOTEBOOK),
-    asks("PUT", "/orders/plain", "/orders/{orderId}", 400, {"product": "Pen"}),
-    asks("PUT", "/orders/%FF", "/orders/{orderId}", 400, NOTEBOOK),
-    asks("PUT", "/orders/order-9", "/orders/{orderId}", 404, NOTEBOOK),
-    asks("PUT", "/orders/plain", "/orders/{orderId}", 415, NOTEBOOK, {"Content-Type": "text/plain"}),
-    asks("DELETE", "/orders/plain", "/orders/{orderId}", 204),
-    asks("DELETE", "/orders/%FF", "/orders/{orderId}", 400),
-    asks("DELETE", "/orders/order-9", "/orders/{orderId}", 404),
-    asks("GET", "/totals", "/totals", 200),
-    asks("GET", "/totals?limit=1", "/totals", 200),
-    asks("GET", "/totals?top=1", "/totals", 200),
-    asks("GET", "/totals?limit=0&cursor=x&size=1", "/totals", 400),
-    asks("GET", "/totals?top=1&limit=1", "/totals", 400),
-    asks("GET", "/totals/Notebook", "/totals/{product}", 200),
-    asks("GET", "/totals/%FF", "/totals/{product}", 400),
-    asks("GET", "/totals/Notepad", "/totals/{product}", 404),
-    asks("GET", "/totals/%20", "/totals/{product}", 404),
-    asks("GET", "/totals/Notebook/trend", "/totals/{product}/trend", 200),
-    asks("GET", "/totals/Notebook/trend?days=90", "/totals/{product}/trend", 200),
-    asks("GET", "/totals/Notebook/trend?days=91", "/totals/{product}/trend", 400),
-    asks("GET", "/totals/%FF/trend", "/totals/{product}/trend", 400),
-    asks("GET", "/totals/Notepad/trend", "/totals/{product}/trend", 404),
-    asks("GET", "/", "/", 200),
-    asks("GET", "/openapi.json", "/openapi.json", 200),
+    case("POST", "/orders", "/orders", 201, NOTEBOOK),
+    case("POST", "/orders", "/orders", 201, {**NOTEBOOK, "orderId": "order-9"}),
+    case("POST", "/orders", "/orders", 200, {**NOTEBOOK, "orderId": "plain"}),
+    case("POST", "/orders", "/orders", 200, {"product": "Ink", "quantity": 1, "orderId": "by-hand"}),
+    case("POST", "/orders", "/orders", 400, {"product": " ", "quantity": 0, "orderId": "/", "color": "red"}),
+    case("POST", "/orders", "/orders", 400, b"{"),
+    case("POST", "/orders", "/orders", 400, b"[]"),
+    case("POST", "/orders", "/orders", 409, {**NOTEBOOK, "quantity": 6, "orderId": "plain"}),
+    case("POST", "/orders", "/orders", 415, NOTEBOOK, {"Content-Type": "text/plain"}),
+    case("GET", "/orders/plain", "/orders/{orderId}", 200),
+    case("GET", "/orders/by-hand", "/orders/{orderId}", 200),
+    case("GET", "/orders/broken", "/orders/{orderId}", 200),
+    case("GET", "/orders/empty", "/orders/{orderId}", 200),
+    case("GET", "/orders/binary", "/orders/{orderId}", 200),
+    case("GET", "/orders/odd%20%2F%20id", "/orders/{orderId}", 200),
+    case("GET", "/orders/%FF", "/orders/{orderId}", 400),
+    case("GET", "/orders/order-9", "/orders/{orderId}", 404),
+    case("PUT", "/orders/plain", "/orders/{orderId}", 200, NOTEBOOK),
+    case("PUT", "/orders/broken", "/orders/{orderId}", 200, NOTEBOOK),
+    case("PUT", "/orders/plain", "/orders/{orderId}", 400, {"product": "Pen"}),
+    case("PUT", "/orders/%FF", "/orders/{orderId}", 400, NOTEBOOK),
+    case("PUT", "/orders/order-9", "/orders/{orderId}", 404, NOTEBOOK),
+    case("PUT", "/orders/plain", "/orders/{orderId}", 415, NOTEBOOK, {"Content-Type": "text/plain"}),
+    case("DELETE", "/orders/plain", "/orders/{orderId}", 204),
+    case("DELETE", "/orders/%FF", "/orders/{orderId}", 400),
+    case("DELETE", "/orders/order-9", "/orders/{orderId}", 404),
+    case("GET", "/totals", "/totals", 200),
+    case("GET", "/totals?limit=1", "/totals", 200),
+    case("GET", "/totals?top=1", "/totals", 200),
+    case("GET", "/totals?limit=0&cursor=x&size=1", "/totals", 400),
+    case("GET", "/totals?top=1&limit=1", "/totals", 400),
+    case("GET", "/totals/Notebook", "/totals/{product}", 200),
+    case("GET", "/totals/%FF", "/totals/{product}", 400),
+    case("GET", "/totals/Notepad", "/totals/{product}", 404),
+    case("GET", "/totals/%20", "/totals/{product}", 404),
+    case("GET", "/totals/Notebook/trend", "/totals/{product}/trend", 200),
+    case("GET", "/totals/Notebook/trend?days=90", "/totals/{product}/trend", 200),
+    case("GET", "/totals/Notebook/trend?days=91", "/totals/{product}/trend", 400),
+    case("GET", "/totals/%FF/trend", "/totals/{product}/trend", 400),
+    case("GET", "/totals/Notepad/trend", "/totals/{product}/trend", 404),
+    case("GET", "/", "/", 200),
+    case("GET", "/openapi.json", "/openapi.json", 200),
 ]
 
 
 @pytest.fixture
 def orders_of_all_kinds(client, dynamodb):
-    """Orders placed, written by hand, and not valid, as counted by the stream handler."""
-    told = Stream()
+    """Write valid, unusual and invalid orders to the table and count them."""
+    stream = Stream()
     for order in (
         item("plain", PlacedAt={"S": "2026-11-23T18:13:05.250Z"}),
         item("by-hand", "Ink", 1),
@@ -114,28 +114,28 @@ def orders_of_all_kinds(client, dynamodb):
         {"OrderID": {"S": "empty"}},
     ):
         dynamodb.put_item(TableName="OrdersTable", Item=order)
-        told.put(order)
-    client.lambda_.invoke("aggregate", {"Records": told.records})
+        stream.put(order)
+    client.lambda_.invoke("aggregate", {"Records": stream.records})
 
 
 @pytest.mark.parametrize(("method", "path", "route", "status", "body", "headers"), REQUESTS)
-def test_answers_are_described(client, orders_of_all_kinds, method, path, route, status, body, headers):
+def test_response_is_described(client, orders_of_all_kinds, method, path, route, status, body, headers):
     raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    answer = client.http.request(method, path, headers=headers, body=raw)
-    assert answer.status_code == status
+    result = client.http.request(method, path, headers=headers, body=raw)
+    assert result.status_code == status
     described = response(route, method, status)
-    assert required_headers(described) <= set(answer.headers)
+    assert required_headers(described) <= set(result.headers)
     if "content" not in described:
-        assert not answer.body
+        assert not result.body
         return
-    content_type = answer.headers.get("Content-Type", API_GATEWAYS_DEFAULT).partition(";")[0]
+    content_type = result.headers.get("Content-Type", DEFAULT_CONTENT_TYPE).partition(";")[0]
     assert content_type in described["content"]
     if content_type == "application/json":
-        Draft202012Validator(whole(described["content"][content_type]["schema"])).validate(answer.json_body)
-        assert answer.body.endswith(b"}\n")
+        Draft202012Validator(with_components(described["content"][content_type]["schema"])).validate(result.json_body)
+        assert result.body.endswith(b"}\n")
 
 
-def test_every_described_answer_has_been_seen():
+def test_every_described_response_has_a_test():
     seen = {(request.values[2], request.values[0], str(request.values[3])) for request in REQUESTS}
     described = {
         (path, method.upper(), status)
@@ -160,31 +160,31 @@ FAILING: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "route"), FAILING)
-def test_a_failure_of_the_database_is_described(client, dynamodb, method, path, route):
+def test_response_to_a_database_failure_is_described(client, dynamodb, method, path, route):
     for table in dynamodb.list_tables()["TableNames"]:
         dynamodb.delete_table(TableName=table)
     body = json.dumps(NOTEBOOK).encode() if method in ("POST", "PUT") else b""
-    answer = client.http.request(method, path, headers=JSON, body=body)
-    assert answer.status_code == 500
-    assert answer.body.endswith(b"}\n")
+    result = client.http.request(method, path, headers=JSON, body=body)
+    assert result.status_code == 500
+    assert result.body.endswith(b"}\n")
     described = response(route, method, 500)
-    Draft202012Validator(whole(described["content"]["application/json"]["schema"])).validate(answer.json_body)
+    Draft202012Validator(with_components(described["content"]["application/json"]["schema"])).validate(result.json_body)
 
 
 @pytest.mark.parametrize(("method", "path", "route"), FAILING)
-def test_a_busy_database_is_described(client, dynamodb, method, path, route):
-    busy = refusal("ThrottlingException", MaxAttemptsReached=True)
+def test_response_while_the_database_is_busy_is_described(client, dynamodb, method, path, route):
+    busy = error_response("ThrottlingException", MaxAttemptsReached=True)
     dynamodb.meta.events.register("before-call.dynamodb", lambda **_: busy)
     body = json.dumps(NOTEBOOK).encode() if method in ("POST", "PUT") else b""
-    answer = client.http.request(method, path, headers=JSON, body=body)
-    assert answer.status_code == 503
-    assert answer.body.endswith(b"}\n")
+    result = client.http.request(method, path, headers=JSON, body=body)
+    assert result.status_code == 503
+    assert result.body.endswith(b"}\n")
     described = response(route, method, 503)["content"]["application/json"]
-    Draft202012Validator(whole(described["schema"])).validate(answer.json_body)
-    assert answer.json_body == described["example"]
+    Draft202012Validator(with_components(described["schema"])).validate(result.json_body)
+    assert result.json_body == described["example"]
 
 
-def test_an_unexpected_error_is_one_log_entry_with_one_traceback(client, shell, monkeypatch, caplog):
+def test_unexpected_error_is_logged_once_with_its_traceback(client, shell, monkeypatch, caplog):
     error = RuntimeError("unexpected")
 
     def fail(**_parameters: Any) -> None:
@@ -200,17 +200,17 @@ def test_an_unexpected_error_is_one_log_entry_with_one_traceback(client, shell, 
     assert line.count("RuntimeError: unexpected") == line.count("unexpected") == 1
 
 
-def test_an_order_with_an_unreadable_ledger_entry_is_described(client, dynamodb):
+def test_order_with_an_unreadable_ledger_entry_is_described(client, dynamodb):
     dynamodb.put_item(TableName="OrdersTable", Item=item("broken"))
     dynamodb.put_item(TableName="LedgerTable", Item={"OrderID": {"S": "broken"}, "format": {"N": "1"}})
-    answer = client.http.get("/orders/broken")
+    result = client.http.get("/orders/broken")
     described = response("/orders/{orderId}", "GET", 200)["content"]["application/json"]["schema"]
-    Draft202012Validator(whole(described)).validate(answer.json_body)
+    Draft202012Validator(with_components(described)).validate(result.json_body)
     example = DOCUMENT["components"]["schemas"]["OrderWithStatus"]["examples"][-1]
-    assert answer.json_body["ledgerProblem"] == example["ledgerProblem"]
+    assert result.json_body["ledgerProblem"] == example["ledgerProblem"]
 
 
-def test_the_examples_of_bodies_are_taken(client, orders_of_all_kinds):
+def test_example_bodies_are_valid(client, orders_of_all_kinds):
     for body in DOCUMENT["components"]["schemas"]["NewOrder"]["examples"]:
         assert client.http.post("/orders", headers=JSON, body=json.dumps(body).encode()).status_code == 201
     for body in DOCUMENT["components"]["schemas"]["Amendment"]["examples"]:
@@ -218,14 +218,14 @@ def test_the_examples_of_bodies_are_taken(client, orders_of_all_kinds):
 
 
 def operation(path: str, method: str) -> dict[str, Any]:
-    """The description of an operation; the path's parameters may have any names."""
-    (found,) = [each for name, each in DOCUMENT["paths"].items() if nameless(name) == nameless(path)]
+    """Return the description of an operation. The names of path parameters do not matter."""
+    (found,) = [each for name, each in DOCUMENT["paths"].items() if without_names(name) == without_names(path)]
     described: dict[str, Any] = found[method.lower()]
     return described
 
 
 def response(path: str, method: str, status: int) -> dict[str, Any]:
-    """The description of an answer."""
+    """Return the description of a response."""
     described: dict[str, Any] = operation(path, method)["responses"][str(status)]
     if "$ref" in described:
         described = DOCUMENT["components"]["responses"][described["$ref"].rpartition("/")[2]]
@@ -233,10 +233,10 @@ def response(path: str, method: str, status: int) -> dict[str, Any]:
 
 
 def required_headers(described: dict[str, Any]) -> set[str]:
-    """The headers that an answer always has."""
+    """Return the headers that a response always has."""
     return {name for name, header in described.get("headers", {}).items() if header["required"]}
 
 
-def whole(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with what it refers to."""
+def with_components(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema together with the components that it refers to."""
     return {**schema, "components": DOCUMENT["components"]}

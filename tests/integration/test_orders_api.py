@@ -1,4 +1,4 @@
-"""Orders over HTTP: what is answered, and that nothing is written when it is a refusal."""
+"""Orders over HTTP: the responses, and that an invalid request writes nothing."""
 
 import json
 import time
@@ -29,24 +29,24 @@ def items(dynamodb: Any, table: str = "OrdersTable") -> list[dict[str, Any]]:
 # --- Placing -------------------------------------------------------------------------------------
 
 
-def test_an_order_is_placed_and_shown(client, dynamodb):
-    answer = place(client)
-    assert answer.status_code == 201
-    order = answer.json_body
+def test_order_is_placed_and_shown(client, dynamodb):
+    response = place(client)
+    assert response.status_code == 201
+    order = response.json_body
     assert (order["product"], order["quantity"]) == ("Notebook", 5)
-    assert answer.headers["Location"] == f"/orders/{order['orderId']}"
-    assert client.http.get(answer.headers["Location"]).json_body == {**order, "counted": False}
-    (there,) = items(dynamodb)
-    assert there["OrderID"]["S"] == order["orderId"]
-    assert there["PlacedAt"]["S"] == order["placedAt"]
+    assert response.headers["Location"] == f"/orders/{order['orderId']}"
+    assert client.http.get(response.headers["Location"]).json_body == {**order, "counted": False}
+    (stored,) = items(dynamodb)
+    assert stored["OrderID"]["S"] == order["orderId"]
+    assert stored["PlacedAt"]["S"] == order["placedAt"]
 
 
-def test_ids_are_made_in_the_order_of_placing(client):
+def test_generated_ids_are_unique(client):
     ids = [place(client).json_body["orderId"] for _ in range(3)]
     assert len(set(ids)) == 3
 
 
-def test_the_same_order_again_is_a_retry_and_changes_nothing(client, dynamodb):
+def test_retry_with_the_same_content_changes_nothing(client, dynamodb):
     first = place(client, orderId="o")
     before = items(dynamodb)
     time.sleep(0.002)  # PlacedAt has milliseconds.
@@ -57,16 +57,16 @@ def test_the_same_order_again_is_a_retry_and_changes_nothing(client, dynamodb):
     assert items(dynamodb) == before
 
 
-def test_the_same_id_with_other_content_is_a_conflict(client, dynamodb):
+def test_same_id_with_other_content_is_a_conflict(client, dynamodb):
     place(client, orderId="o")
     before = items(dynamodb)
-    answer = place(client, quantity=6, orderId="o")
-    assert answer.status_code == 409
-    assert "PUT /orders/o" in answer.json_body["Message"]
+    response = place(client, quantity=6, orderId="o")
+    assert response.status_code == 409
+    assert "PUT /orders/o" in response.json_body["Message"]
     assert items(dynamodb) == before
 
 
-def test_a_retry_of_the_sdk_that_meets_its_own_write_is_still_a_placing(client, shell, dynamodb, monkeypatch):
+def test_write_that_the_sdk_repeats_is_still_201(client, shell, dynamodb, monkeypatch):
     real = dynamodb.put_item
     monkeypatch.setattr(dynamodb, "put_item", lambda **request: (real(**request), real(**request))[1])
     assert place(client).status_code == 201
@@ -82,14 +82,14 @@ def test_a_retry_of_the_sdk_that_meets_its_own_write_is_still_a_placing(client, 
     ],
     ids=str,
 )
-def test_curls_own_content_type_and_none_at_all_are_read_as_json(client, headers):
+def test_curl_default_and_missing_content_type_are_read_as_json(client, headers):
     assert send(client, "POST", "/orders", {"product": "Pen", "quantity": 1}, headers).status_code == 201
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x"])
-def test_other_content_types_are_refused(client, dynamodb, content_type):
-    answer = send(client, "POST", "/orders", {"product": "Pen", "quantity": 1}, {"Content-Type": content_type})
-    assert answer.status_code == 415
+def test_other_content_types_are_rejected(client, dynamodb, content_type):
+    response = send(client, "POST", "/orders", {"product": "Pen", "quantity": 1}, {"Content-Type": content_type})
+    assert response.status_code == 415
     assert items(dynamodb) == []
 
 
@@ -99,7 +99,7 @@ BAD_BODIES = {
     b"[]": "JSON object",
     b"null": "JSON object",
     b'{"product": "Pen", "quantity": NaN}': "NaN",
-    b'{"a":' * 3000: "The body is",  # Nested too deeply, or not JSON: as deep as this Python reads.
+    b'{"a":' * 3000: "The body is",  # "nested too deeply" or "not JSON", depending on the Python version.
     b"[" * 16_000: "The body is",
     b'{"a": "' + b"x" * 20_000 + b'"}': "larger than",
     b'{"product": "\xff", "quantity": 1}': "UTF-8",
@@ -108,75 +108,75 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/orders"), ("PUT", "/orders/o")])
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: repr(body[:20]))
-def test_what_is_no_json_object_is_refused_and_nothing_is_written(client, dynamodb, body, method, path):
+def test_malformed_body_writes_nothing(client, dynamodb, body, method, path):
     place(client, orderId="o")
     before = items(dynamodb)
-    answer = send(client, method, path, body)
-    assert answer.status_code == 400
-    assert BAD_BODIES[body] in answer.json_body["Message"]
+    response = send(client, method, path, body)
+    assert response.status_code == 400
+    assert BAD_BODIES[body] in response.json_body["Message"]
     assert items(dynamodb) == before
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/orders"), ("PUT", "/orders/o")])
-def test_all_that_is_wrong_is_said_by_field_and_nothing_is_written(client, dynamodb, method, path):
+def test_invalid_order_reports_every_error_and_writes_nothing(client, dynamodb, method, path):
     place(client, orderId="o")
     before = items(dynamodb)
-    answer = send(client, method, path, {"product": " ", "quantity": "5", "color": 1})
-    assert answer.status_code == 400
-    assert answer.json_body["Code"] == "BadRequestError"
-    assert set(answer.json_body["problems"]) == {"product", "quantity", "color"}
-    assert all(field in answer.json_body["Message"] for field in ("product", "quantity", "color"))
+    response = send(client, method, path, {"product": " ", "quantity": "5", "color": 1})
+    assert response.status_code == 400
+    assert response.json_body["Code"] == "BadRequestError"
+    assert set(response.json_body["problems"]) == {"product", "quantity", "color"}
+    assert all(field in response.json_body["Message"] for field in ("product", "quantity", "color"))
     assert items(dynamodb) == before
 
 
 @pytest.mark.parametrize("text", [".", ".."])
-def test_an_order_that_no_url_can_name_is_refused(client, dynamodb, text):
-    answer = place(client, product=text, orderId=text)
-    assert (answer.status_code, set(answer.json_body["problems"])) == (400, {"product", "orderId"})
+def test_dot_segments_are_rejected_as_id_and_product(client, dynamodb, text):
+    response = place(client, product=text, orderId=text)
+    assert (response.status_code, set(response.json_body["problems"])) == (400, {"product", "orderId"})
     assert items(dynamodb) == []
 
 
 # --- Showing, amending, cancelling ---------------------------------------------------------------
 
 
-def test_an_order_is_amended(client, dynamodb):
+def test_order_is_amended(client, dynamodb):
     placed = place(client, orderId="o").json_body
-    answer = send(client, "PUT", "/orders/o", {"product": "Pen", "quantity": 7})
-    assert answer.status_code == 200
-    assert answer.json_body == {**placed, "product": "Pen", "quantity": 7}
-    assert client.http.get("/orders/o").json_body == {**answer.json_body, "counted": False}
+    response = send(client, "PUT", "/orders/o", {"product": "Pen", "quantity": 7})
+    assert response.status_code == 200
+    assert response.json_body == {**placed, "product": "Pen", "quantity": 7}
+    assert client.http.get("/orders/o").json_body == {**response.json_body, "counted": False}
 
 
-def test_an_order_is_cancelled(client, dynamodb):
+def test_order_is_cancelled(client, dynamodb):
     place(client, orderId="o")
-    answer = client.http.delete("/orders/o")
-    assert (answer.status_code, answer.body) == (204, b"")
+    response = client.http.delete("/orders/o")
+    assert (response.status_code, response.body) == (204, b"")
     assert items(dynamodb) == []
 
 
 @pytest.mark.parametrize("order_id", ["none", "a%20b", "%00", "%F0%9F%93%93", "x" * 2049])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_an_order_that_is_not_there_is_not_found(client, dynamodb, method, order_id):
-    answer = send(client, method, f"/orders/{order_id}", {"product": "Pen", "quantity": 1})
-    assert answer.status_code == 404
-    assert "There is no order" in answer.json_body["Message"]
+def test_missing_order_is_not_found(client, dynamodb, method, order_id):
+    response = send(client, method, f"/orders/{order_id}", {"product": "Pen", "quantity": 1})
+    assert response.status_code == 404
+    assert "There is no order" in response.json_body["Message"]
     assert items(dynamodb) == []
 
 
-def test_a_path_that_is_no_utf8_is_refused(client):
+def test_path_that_is_not_utf8_is_rejected(client):
     assert client.http.get("/orders/%FF").status_code == 400
 
 
 @pytest.mark.parametrize("order_id", ["order 1", "50%", "a+b", "a/b", "ä", "📓"])
-def test_an_order_with_an_id_that_is_not_valid_can_be_seen_and_cancelled(client, dynamodb, order_id):
+def test_order_with_an_invalid_id_can_be_shown_and_cancelled(client, dynamodb, order_id):
     dynamodb.put_item(TableName="OrdersTable", Item=item(order_id))
-    answer = client.http.get(f"/orders/{quote(order_id, safe='')}")
-    assert answer.status_code == 200
-    assert list(answer.json_body["rejected"]) == ["orderId"]
+    response = client.http.get(f"/orders/{quote(order_id, safe='')}")
+    assert response.status_code == 200
+    assert list(response.json_body["rejected"]) == ["orderId"]
     assert client.http.delete(f"/orders/{quote(order_id, safe='')}").status_code == 204
 
 
-def test_an_order_written_by_hand_that_is_not_valid_says_why(client, dynamodb):
+def test_invalid_order_in_the_table_is_shown_with_its_errors(client, dynamodb):
     dynamodb.put_item(TableName="OrdersTable", Item={"OrderID": {"S": "o"}, "Quantity": {"N": "0.5"}})
     assert client.http.get("/orders/o").json_body == {
         "orderId": "o",

@@ -1,4 +1,4 @@
-"""No stored item makes a route fail, whatever its attributes are: anyone may write to the tables directly."""
+"""Routes work with any stored item, because anyone can write to the tables directly."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ ATTRIBUTES: st.SearchStrategy[dict[str, Any]] = st.recursive(
     max_leaves=6,
 )
 
-anything = settings(
+settings_for_any_item = settings(
     max_examples=60,
     deadline=None,
     database=None,
@@ -53,37 +53,37 @@ def attributes(*names: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=dict.fromkeys(names, ATTRIBUTES))
 
 
-def ask(client: Any, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def send(client: Any, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     raw = b"" if body is None else json.dumps(body).encode()
     return client.http.request(method, path, headers=JSON, body=raw)
 
 
-@anything
+@settings_for_any_item
 @given(item=attributes("Product", "Quantity", "PlacedAt", "note"))
-def test_an_order_of_any_attributes_can_be_shown_placed_again_and_amended(client, dynamodb, item):
+def test_order_with_any_attributes_can_be_shown_placed_again_and_amended(client, dynamodb, item):
     dynamodb.put_item(TableName="OrdersTable", Item={**item, "OrderID": {"S": "o"}})
-    shown = ask(client, "GET", "/orders/o")
+    shown = send(client, "GET", "/orders/o")
     assert (shown.status_code, shown.json_body["orderId"]) == (200, "o")
-    assert ask(client, "POST", "/orders", {**PEN, "orderId": "o"}).status_code in (200, 409)
-    amended = ask(client, "PUT", "/orders/o", PEN)
+    assert send(client, "POST", "/orders", {**PEN, "orderId": "o"}).status_code in (200, 409)
+    amended = send(client, "PUT", "/orders/o", PEN)
     assert (amended.status_code, amended.json_body["quantity"]) == (200, 1)
-    again = ask(client, "POST", "/orders", {**PEN, "orderId": "o"})
+    again = send(client, "POST", "/orders", {**PEN, "orderId": "o"})
     assert (again.status_code, again.json_body) == (200, amended.json_body)
 
 
-@anything
+@settings_for_any_item
 @given(
     total=attributes("totalQuantity", "orderCount", "updatedAt", "revision"),
     day=attributes("total", "h00", "h23", "revision"),
     lag=attributes("lagSeconds", "measuredAt"),
 )
-def test_counters_of_any_attributes_can_be_shown(client, dynamodb, total, day, lag):
+def test_counters_with_any_attributes_can_be_shown(client, dynamodb, total, day, lag):
     today = timestamps.from_epoch(int(time.time()))[:10]
     dynamodb.put_item(TableName="AggregateTable", Item={**total, "product": {"S": "Pen"}})
     dynamodb.put_item(TableName="TrendTable", Item={**day, "product": {"S": "Pen"}, "day": {"S": today}})
     dynamodb.put_item(TableName="TrendTable", Item={**lag, **stream_lag.KEY})
     for path in ("/totals", "/totals?top=1", "/totals/Pen", "/totals/Pen/trend"):
-        assert ask(client, "GET", path).status_code == 200
+        assert send(client, "GET", path).status_code == 200
 
 
 BINARY = b"\x00\x01\xff"
@@ -103,23 +103,23 @@ IN_BASE64 = base64.b64encode(BINARY).decode()
 def test_binary_is_shown_as_base64(client, dynamodb, attribute, shown):
     item = {"OrderID": {"S": "o"}, "Product": attribute, "Quantity": attribute, "PlacedAt": attribute}
     dynamodb.put_item(TableName="OrdersTable", Item=item)
-    order = ask(client, "GET", "/orders/o").json_body
+    order = send(client, "GET", "/orders/o").json_body
     assert (order["product"], order["quantity"], order["placedAt"]) == (shown, shown, shown)
     assert set(order["rejected"]) == {"product", "quantity"}
-    assert ask(client, "PUT", "/orders/o", PEN).json_body["placedAt"] == shown
+    assert send(client, "PUT", "/orders/o", PEN).json_body["placedAt"] == shown
 
 
-LAST = "\U0010ffff"  # moto lists items by key, and the last one has no cursor.
+LAST = "\U0010ffff"  # moto sorts items by key, so that this one is last and needs no cursor.
 
 
 @pytest.mark.parametrize("product", [" ", "\t", "a\x00b", ".", "x" * 2048, "é" * 1024])
-def test_a_cursor_is_accepted_whatever_product_it_stands_for(client, dynamodb, product):
+def test_cursor_of_any_product_is_accepted(client, dynamodb, product):
     assert orders.validate_product(product)
     for name in ("Ink", product, LAST):
         dynamodb.put_item(TableName="AggregateTable", Item={"product": {"S": name}})
     seen, path = [], "/totals?limit=1"
     while path:
-        page = ask(client, "GET", path)
+        page = send(client, "GET", path)
         assert page.status_code == 200
         seen += [total["product"] for total in page.json_body["totals"]]
         cursor = page.json_body["cursor"]
@@ -128,8 +128,8 @@ def test_a_cursor_is_accepted_whatever_product_it_stands_for(client, dynamodb, p
 
 
 @pytest.mark.parametrize("product", [" ", "a\x00b", "x" * 2048])
-def test_a_total_that_is_listed_can_be_shown(client, dynamodb, product):
+def test_every_listed_total_can_be_shown(client, dynamodb, product):
     dynamodb.put_item(TableName="AggregateTable", Item={"product": {"S": product}})
-    (listed,) = ask(client, "GET", "/totals").json_body["totals"]
-    assert ask(client, "GET", f"/totals/{quote(product)}").json_body == listed
-    assert ask(client, "GET", f"/totals/{quote(product)}/trend").json_body["total"] == 0
+    (listed,) = send(client, "GET", "/totals").json_body["totals"]
+    assert send(client, "GET", f"/totals/{quote(product)}").json_body == listed
+    assert send(client, "GET", f"/totals/{quote(product)}/trend").json_body["total"] == 0

@@ -99,7 +99,7 @@ def test_amendment_has_no_order_id():
         (b'{"product": "Pen", "quantity": -Infinity}', "-Infinity"),
         (b'{"product": "Pen", "quantity": 1, "quantity": 2}', "twice"),
         (b'{"quantity": ' + b"9" * 5000 + b"}", "not JSON"),
-        # The depth limit depends on the Python version. Below the limit, the error is the missing end.
+        # The depth limit depends on the Python version. Below it, these bodies fail because they are incomplete.
         (b'{"a": ' * 2000, "nested too deeply|not JSON"),
         (b"[" * 8000, "nested too deeply|not JSON"),
         (b" " * 20_000, "larger than"),
