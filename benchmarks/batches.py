@@ -125,7 +125,7 @@ def count_usage(contender: Contender, case: Case, interceptor: RequestIntercepto
 
 
 def make_batch(contender: Contender, case: Case) -> Any:
-    """Return a batch of new orders; for other kinds, deliver the orders first, then amend or repeat them."""
+    """Return a batch of the case's kind. For amendments and redeliveries, deliver the original orders first."""
     stream = OrdersStream()
     batch = new_orders(stream, case, quantity=5)
     if case.kind != "new":

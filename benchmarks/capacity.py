@@ -47,7 +47,7 @@ def units_of_rejection(operation: str, parameters: Any, code: str) -> int:
 
 
 def units_of_batch_get(parameters: Any, result: Any) -> float:
-    """Return the read units of a BatchGetItem, which reads each key by itself, existing or not."""
+    """Return the read units of a BatchGetItem. Each key counts as a read of its own, even if it has no item."""
     units = 0.0
     for table, request in parameters["RequestItems"].items():
         items = result["Responses"].get(table, [])

@@ -23,9 +23,9 @@ from localcloud.stack import Stack
 
 Json = dict[str, Any]
 PRODUCTS = 20
-HOT_SHARE = 0.3  # The share of orders for one hot product, so that all clients meet at its counters.
+HOT_SHARE = 0.3  # The share of orders for one hot product, so that all clients change its counters.
 QUANTITY_MAX = 9
-DAYS = 3  # PlacedAt of orders written to the table is within the last days.
+DAYS = 3  # The orders that are written to the table were placed at random times in this many days.
 TIMEOUT_SECONDS = 60
 LOOK_UP_TRIES = 10
 PROBE_EVERY_SECONDS = 0.25
@@ -326,7 +326,7 @@ def stored_counters(stack: Stack) -> Counters:
         pages = stack.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=stack.tables[table])
         for item in (item for page in pages for item in page["Items"]):
             names = tuple(item[name]["S"] for name in key)
-            if names[0].strip():  # Items of the app's own have a blank instead of a product.
+            if names[0].strip():  # The app keeps its stream lag under a blank product.
                 counters |= {
                     (table, *names, name): int(value["N"])
                     for name, value in item.items()

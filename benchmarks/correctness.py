@@ -1,4 +1,4 @@
-"""Compare each contender's total with the true total after what streams and networks do to a handler.
+"""Compare each contender's total with the true total in eight scenarios, with redeliveries, lost responses and crashes.
 
 Faults are injected at each request in turn; the total farthest from the true one is reported.
 """
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     """The total that a contender has at the end of a scenario."""
 
     total: int
-    stuck: bool  # Whether a batch fails each time, so that Lambda retries it and never gets to the next one.
+    stuck: bool  # Whether a batch fails on every delivery and blocks its shard.
 
 
 def place_orders(stream: OrdersStream, product: str) -> list[Record]:
@@ -96,7 +96,7 @@ def run_all(
 
 
 def run(contender: Contender, scenario: Scenario, fault: Any = None) -> Outcome:
-    """Deliver a scenario's batches with a fault, a context manager, and return the outcome."""
+    """Deliver a scenario's batches, inside a fault's context manager if given; return the outcome."""
     product = f"product-{time.monotonic_ns()}"
     stuck = False
     with fault or nullcontext():

@@ -16,7 +16,7 @@ FUNCTION = "aggregate"
 
 
 class Context:
-    """Lambda's context object, with what the handlers here use of it."""
+    """A stand-in for Lambda's context, with the attributes that the handlers use."""
 
     function_name = FUNCTION
     function_version = "$LATEST"

@@ -118,7 +118,7 @@ class Load:
         for thread in (*self._clients, *filter(None, [self._killer])):
             thread.start()
         self._watch(started, seconds)
-        if self._killer:  # Before the clients, so that their last requests get responses.
+        if self._killer:  # Stop it first: then the last request of each client gets a response.
             self._killer.stop()
             self._killer.join()
         for client in self._clients:

@@ -9,8 +9,8 @@ Results = dict[str, Any]
 Row = dict[str, Any]
 
 BUSY = (
-    "**Other processes were using this machine during the run. The counts below are right, the times are not:"
-    " run `make bench` again.**"
+    "**Other processes were using this machine during the run. The counts below are right, the times are not"
+    " reliable: run `make bench` again.**"
 )
 
 KINDS = {"new": "New orders", "amended": "Amendments", "redelivered": "Redeliveries"}
@@ -27,7 +27,8 @@ def text(results: Results) -> str:
         " compare ratios rather than microseconds.",
         *([BUSY] if machine["load_before"] > 1 else []),
         *(f"## {title}: cost per order\n\n{kind_table(results, kind)}" for kind, title in KINDS.items()),
-        "“1,000 of 10” is a batch of 1,000 records over 10 products. Contenders that send requests for each record"
+        "“The floor” is the minimum for an atomic record of each order: one transaction for 98 orders and two counters."
+        " “1,000 of 10” is a batch of 1,000 records over 10 products. Contenders that send requests for each record"
         " may be measured in smaller batches: the requests per order are the same. Requests are counted at botocore's"
         " `before-send` event. Units are taken from the results (`ReturnConsumedCapacity`), and calculated by"
         " DynamoDB's rules for rejected writes and BatchGetItem, where the emulator reports none. CPU is that of the"
