@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LABEL = "2026-11-23T00:00:00.000"
-STARTED = 1_795_000_000  # Epoch seconds of a stream's first record. Each later one follows after a second.
+STARTED = 1_795_000_000  # Epoch seconds of a stream's first record. Records are one second apart.
 
 TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 

@@ -22,7 +22,7 @@ Send = Callable[[], AWSResponse]
 
 
 class Crash(BaseException):
-    """Ends the invocation like a killed process. It is no Exception, so the app cannot handle it."""
+    """Ends an invocation as if its process were killed. Not an Exception, so that the app cannot catch it."""
 
 
 class Fault(Enum):

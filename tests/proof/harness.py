@@ -51,7 +51,7 @@ class Clock:
         return self.elapsed
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass. `now` drops the fractions, as of a pause between two retries."""
+        """Let this many seconds pass. `now` moves by whole seconds only."""
         self.elapsed += seconds
         self.now += int(seconds)
 

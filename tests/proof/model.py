@@ -81,7 +81,7 @@ class Delivered(NamedTuple):
 
 
 class Shard:
-    """The records of a shard, and how far Lambda has delivered them. All positions are indexes into `records`."""
+    """The records of a shard, and how far Lambda has delivered them. All four numbers are indexes into `records`."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -190,8 +190,8 @@ class Model:
     def switch_off(self) -> None:
         """Switch the stream off. All its records must have been delivered, and none of them is delivered again.
 
-        Changes from now on have no record; only a backfill finds them. An invocation left over from the old stream
-        could not see that it is out of date, so only a later stream may change such an order again.
+        Changes from now on have no record; only a backfill finds them. It leaves an entry's position unchanged, so a
+        late record of the old stream could pass for newer.
         """
         assert self.all_delivered
         self._trim()
@@ -298,7 +298,7 @@ class Model:
         return results[-1]
 
     def _invoke(self, function: Callable[..., Any], event: dict[str, Any]) -> bool:
-        """Invoke a handler. Return whether it succeeds; raise its errors that no injected fault explains."""
+        """Invoke a handler. Return whether it succeeds. Raise its error if no injected fault explains it."""
         started = self.clock.elapsed
         with self._invocation():
             try:

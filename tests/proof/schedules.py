@@ -24,7 +24,7 @@ from tests.proof.model import Content, Model
 
 
 class Kind(NamedTuple):
-    """What may happen in a schedule. Every kind also has changed orders and redelivered, re-split and old batches."""
+    """What may happen in a schedule, besides changes to orders and redelivered, re-split and old batches."""
 
     faults: bool = False  # Requests fail.
     overlap: bool = False  # Other things happen between two requests of an invocation, mostly other invocations.
@@ -45,8 +45,8 @@ KINDS = {
 
 HOUR_SECONDS = 3600
 STEPS = 16
-FAULTS_MAX = 8  # In one schedule: enough for them to meet, few enough for it to end.
-DEPTH_MAX = 2  # Of invocations within invocations.
+FAULTS_MAX = 8  # In one schedule, so that retries come to an end.
+DEPTH_MAX = 2  # How deep invocations may nest: one runs between two requests of another.
 
 # Few orders and few values, so that changes meet.
 ORDER_IDS = [f"order-{number}" for number in range(1, 5)]

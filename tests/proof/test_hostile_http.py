@@ -155,7 +155,7 @@ def test_hostile_text_in_a_path_or_query_is_rejected_or_not_found(target: Target
         response = target(
             method, path.format(text), {"Content-Type": "application/json"}, b'{"product":"Pen","quantity":1}'
         )
-        # An empty text makes the path that of another route, which may exist for this method.
+        # With an empty text the path is another route's, for example /orders instead of /orders/{}.
         expected = (200, 400, 404) if "?" in path else (400, 403, 404) if text else (200, 403, 404, 405)
         assert response.status_code in expected, text
         assert_reveals_no_internals(path, response.headers, response.body)

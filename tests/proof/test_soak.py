@@ -1,4 +1,4 @@
-"""`make soak` on a small scale: it tells passing schedules and races from failing ones and prints how to reproduce."""
+"""`make soak` on a small scale: it detects failing schedules and races, and prints how to reproduce a failure."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Hand-written schedules: event sequences that once led to a wrong total, or come close to it. Each is one scenario."""
+"""Hand-written schedules: sequences of events that once led to a wrong total, or that nearly do."""
 
 from collections.abc import Callable, Iterator
 
@@ -120,7 +120,7 @@ def test_an_archived_order_that_is_placed_and_removed_while_the_stream_is_off_st
     scenario.check_end()
 
 
-def test_an_audit_finds_that_removal_if_a_backfill_has_counted_the_order_before(scenario: Scenario):
+def test_an_audit_finds_the_removal_if_a_backfill_has_counted_the_order_before(scenario: Scenario):
     place_an_archived_order_again_without_a_stream(scenario)
     scenario.model.backfill()
     assert scenario.model.can_find_removal("order-1")
