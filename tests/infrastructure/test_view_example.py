@@ -1,4 +1,4 @@
-"""The example view in three documents: it works if it is pasted at the end of chalicelib/views.py."""
+"""The view that two documents show: it works as it is there, added to the end of chalicelib/views.py."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 from infrastructure.package import PROJECT
 from tests.projects import add_view, copy_source, view_example
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/views.md")
-# Prints what one order contributes to the example's table.
+DOCUMENTS = ("README.md", "docs/views.md")
+# Prints what one order adds to the example's table.
 COUNT = """
 from chalicelib import orders, tables, views
 order = orders.Order("order-1", "Notebook", 5, "2026-11-02T10:00:00Z")
