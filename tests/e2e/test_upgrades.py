@@ -1,6 +1,6 @@
 """Redeploying while orders arrive: none is lost, and none is counted twice.
 
-Also the operator's steps after the orders' stream was replaced (docs/operations.md).
+Also what an operator does when the orders' stream was replaced (docs/recovery.md).
 """
 
 import itertools
