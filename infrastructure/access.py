@@ -38,7 +38,7 @@ KEY_PARAMETERS = {
 
 
 def add(template: Template, stage: str) -> None:
-    """Add everything that this module provides to a packaged template."""
+    """Add throttling, an API key, IAM policies and error responses to a packaged template, as its routes require."""
     api = template["Resources"][API]["Properties"]
     api["MethodSettings"] = [method_settings()]
     _add_parameters(template, API_PARAMETERS)

@@ -17,7 +17,7 @@ Template = Mapping[str, Any]
 
 
 class PolicyError(Exception):
-    """This module does not know an action's resources. The message says what to do."""
+    """An action's resources are not listed in this module. The message says what to do."""
 
 
 def narrow(template: Template, statements: Iterable[Statement]) -> list[Statement]:
@@ -69,7 +69,7 @@ def _resources(template: Template, action: str) -> list[Any]:
     if service == "logs":
         return [_log_group(name) for name in _of_type(template, "AWS::Serverless::Function")]
     raise PolicyError(
-        f"app.py uses {action}, and infrastructure/policy.py does not know which resources it needs. "
+        f"app.py uses {action}, but infrastructure/policy.py does not list the resources it needs. "
         "Add them to _resources in that file."
     )
 

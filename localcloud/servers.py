@@ -113,7 +113,8 @@ def require_free(port: int) -> None:
 def is_free(port: int) -> bool:
     """Return whether a server can listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Servers set it too; it ignores TIME_WAIT.
+        # As servers do, so that closed connections do not block the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:

@@ -104,7 +104,7 @@ def show(console: Console, result: dict[str, Any], repair: bool) -> None:
         console.print(unverified_counters(counters["moving"]))
     console.print(verdict(result), style=STYLES[result["verdict"]], highlight=False)
     if result["verdict"] == Verdict.DRIFTED and not repair:
-        console.print("To repair it, run the same command with REPAIR=yes. After adding a view, run make backfill.")
+        console.print("With make: REPAIR=yes repairs drift, and make backfill counts orders for a new view.")
 
 
 STYLES = {Verdict.CLEAN: "green", Verdict.DRIFTED: "bold red", Verdict.UNPROVEN: "bold yellow"}

@@ -1,7 +1,7 @@
 """A deployed stage: finding its functions, invoking them, and estimating the size of its tables.
 
-`chalice deploy` gives functions predictable names. A CloudFormation stack generates names, and is asked for them. Both
-ways of deploying are supported.
+`chalice deploy` gives functions predictable names. A CloudFormation stack generates names; this module looks them up in
+the stack.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Stage:
     """A deployed stage of the app."""
 
     def __init__(self, name: str, stack: str | None, make_client: Callable[[str], Any]) -> None:
-        """Take the stage's settings from the project. Raise ConfigError if there is no such stage.
+        """Read the stage's settings from the project. Raise ConfigError if there is no such stage.
 
         `make_client` makes a boto3 client for a service. `stack` is the CloudFormation stack, or None to look for
         functions of `chalice deploy` first and then for the stack's default name.

@@ -191,7 +191,7 @@ class App:
         total = self._dynamodb.get_item(TableName="AggregateTable", Key=key, ConsistentRead=True).get("Item")
         return int(total["totalQuantity"]["N"]) if total else 0
 
-    # How each tells that it was refused
+    # Detecting denied actions
 
     def _send(self, method: str, path: str, body: Any = None) -> Response:
         since = _now_ms()
