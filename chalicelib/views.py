@@ -81,7 +81,7 @@ def contributions(order: Order) -> Contributions:
 def read_amount(item: Item, attribute: str) -> int:
     """Return the number in an attribute of a counter's item.
 
-    Return 0 if it is absent or not a number. Something other than this app then wrote it; an audit finds and repairs
-    it, and until then the other totals can still be read.
+    Return 0 if it is absent or not a number, so that the other totals can still be read. Something other than this app
+    must have written it. An audit finds it, and with repair corrects it.
     """
     return int(Decimal(item.get(attribute, {}).get("N", "0")))

@@ -33,7 +33,7 @@ def _open_document(base: str) -> dict[str, Any]:
         "info": {
             "title": "Order Totals",
             "version": VERSION,
-            "summary": "Exact totals of the ordered products, within a second or two.",
+            "summary": "Exact totals of ordered products, updated within a second or two.",
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -101,8 +101,8 @@ _FORBIDDEN: Schema = {
 
 
 _DESCRIPTION = """\
-An order is counted a second or two after it was placed or written to the orders table directly. Totals are therefore \
-slightly behind orders. `counted` in `GET /orders/{orderId}` is true as soon as the totals include the order.
+An order is counted within a second or two after it is placed, or written to the orders table directly. Totals are \
+therefore slightly behind orders. `counted` in `GET /orders/{orderId}` is true as soon as the totals include the order.
 
 Request bodies are JSON. A content type is not needed, and curl's default, `application/x-www-form-urlencoded`, is \
 read as JSON too. Fields may also have the names of the table's attributes: `OrderID`, `Product` and `Quantity`.
@@ -221,7 +221,9 @@ _SCHEMAS: dict[str, Schema] = {
             "rejected": {**_PROBLEMS, "description": "Why the order is not counted: every error in it, by field."},
             "ledgerProblem": {
                 "type": "string",
-                "description": "Why the order is not counted: its ledger entry cannot be read. An audit repairs it.",
+                "description": (
+                    "Why the order is not counted: its ledger entry cannot be read. An audit with repair rebuilds it."
+                ),
             },
         },
         optional=[*_CAN_BE_ABSENT, "rejected", "ledgerProblem"],

@@ -150,7 +150,7 @@ def test_cfn_lint_reports_nothing(access: str, request: pytest.FixtureRequest):
 
 def test_unknown_access_setting_fails_packaging(tmp_path: Path):
     project = copy_project(tmp_path / "project", {"READ_ACCESS": "private"})
-    with pytest.raises(PackageError, match=r"READ_ACCESS is .private.. Set it to one of: open, key, iam"):
+    with pytest.raises(PackageError, match=r"READ_ACCESS is 'private'\. Set it to one of: open, key, iam"):
         package("prod", tmp_path / "build", project=project)
 
 
