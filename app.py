@@ -1,11 +1,10 @@
 """Order Totals: exact, real-time totals of what is ordered.
 
-This file is the shell: the routes, the stream handler, the jobs, and every AWS call, written out, because
-Chalice derives the app's IAM policy from the calls that it finds here. What is valid, what is counted and what
-to ask DynamoDB for is decided in chalicelib/, which makes no call at all.
+This file is the shell: the routes, the stream handler, the jobs, and every AWS call. The calls are written out here,
+because Chalice derives the app's IAM policy from them. All decisions are made in chalicelib/, which makes no call.
 
-Chalice looks into routes and jobs and the functions that they call, but not into the stream handler. Whatever
-the handler calls is therefore also called by a job, or is an action that a route needs in any case.
+Chalice's policy generator reads routes, jobs and the functions that they call, but not the stream handler. The handler
+therefore makes only calls that a route or a job makes too.
 """
 
 import math
@@ -66,9 +65,9 @@ from chalicelib.jobs.invocation import Job
 app = Chalice(app_name="order-totals", configure_logs=False)
 # Chalice logs with it too, because it has the app's name. `exception` holds the traceback, so `stack_trace` is off.
 logger = Logger(service="order-totals", serialize_stacktrace=False)
-# By stage, so that two of them in one account are told apart.
+# The stage is part of the name, so that two stages in one account have metrics of their own.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
-requests_made = effects.RequestCounter()  # Of jobs and settlements.
+requests_made = effects.RequestCounter()
 lag_throttle = stream_lag.WriteThrottle()  # Of this container's reports.
 
 NAMES = {table: os.environ.get(tables.variable(table), table) for table in tables.KEYS}
@@ -88,8 +87,8 @@ if boto3.DEFAULT_SESSION is None:
 SESSION = cast(boto3.Session, boto3.DEFAULT_SESSION)
 REGION = os.environ.get("AWS_REGION") or SESSION.region_name  # boto3 itself reads only AWS_DEFAULT_REGION.
 
-# Bounded so that a request that hangs is repeated well within an invocation. A repeated one does no harm:
-# the conditions that all writes carry see to that.
+# The timeouts leave room to retry a hanging request within an invocation. A retry does no harm, because every write has
+# a condition.
 dynamodb = boto3.client(
     "dynamodb",
     region_name=REGION or "us-east-1",  # `chalice local` starts without a region; require_settings asks for one.
@@ -98,13 +97,13 @@ dynamodb = boto3.client(
         read_timeout=5,
         retries={"mode": "standard", "total_max_attempts": 4},
         tcp_keepalive=True,
-        # DynamoDB checks every request itself. botocore's own check of it first would take more of the CPU than
-        # all the rest of counting an order. The integration tests' client has it on.
+        # DynamoDB validates every request itself. botocore's validation would take more CPU than everything else that
+        # counting an order takes. The client of the integration tests has it on.
         parameter_validation=False,
     ),
 )
 
-# How a route tells API Gateway whose calls to let through.
+# The options of a route by the access that its stage sets.
 AUTH_OPTIONS: dict[Access, dict[str, Any]] = {
     Access.OPEN: {},
     Access.KEY: {"api_key_required": True},
@@ -116,23 +115,23 @@ WRITE = AUTH_OPTIONS[ACCESS.writes]
 if ACCESS.origin:
     app.api.cors = CORSConfig(ACCESS.origin, expose_headers=["Location"], max_age=3600)
 
-# curl says application/x-www-form-urlencoded of its own accord.
+# curl sends application/x-www-form-urlencoded by default.
 BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
-# What an invocation keeps in hand for the request under way and for its last log lines: so much of its time ...
+# The time that an invocation reserves for the request in progress and its last log lines.
 RESERVE_SHARE = 0.1
-RESERVE_MAX_SECONDS = 5.0  # ... and no more than this.
-# As many as a page of 1 MB, a Scan's limit, can have of any view's items: so it is always that which ends a page.
+RESERVE_MAX_SECONDS = 5.0
+# More than fit into the 1 MB of a Scan page, so that the size ends a page.
 SCAN_PAGE_ITEMS = 20_000
-# What botocore notes of an error that may pass, when it has made a request as often as it should, or as it may.
+# The marks that botocore leaves on an error after its last retry.
 RETRIES_EXHAUSTED = {"MaxAttemptsReached", "RetryQuotaReached"}
 
 
 class OutOfTime(Exception):
-    """The invocation ends before its work does: what is done is done, and the rest comes again."""
+    """The invocation ends before its work does. What is committed stays, and the rest is delivered again."""
 
 
 class ServiceUnavailableError(ChaliceViewError):
-    """A route's request of DynamoDB has failed for a reason that passes, also after the SDK's own tries."""
+    """A route's request to DynamoDB failed for a temporary reason, also after the SDK's retries."""
 
     STATUS_CODE = 503
 
@@ -168,26 +167,26 @@ if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
 
 @app.route("/orders", methods=["POST"], content_types=BODY_TYPES, **WRITE)
 def place_order() -> Response:
-    """Places an order; says 200 and changes nothing if it is there already with the same content."""
-    draft = read_draft(orders.CREATE_FIELDS)
-    if isinstance(draft, orders.FieldErrors):
-        return bad_request(draft)
-    order_id = draft.order_id or ulid.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
-    item = orders.to_item(order_id, draft, timestamps.from_epoch_milliseconds(time.time_ns() // 1_000_000))
-    there = put_new_order(item)
-    if not orders.same_content(there, draft):
+    """Place an order. Return 200 and change nothing if it exists with the same content."""
+    order_input = read_order_input(orders.CREATE_FIELDS)
+    if isinstance(order_input, orders.FieldErrors):
+        return bad_request(order_input)
+    order_id = order_input.order_id or ulid.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
+    item = orders.to_item(order_id, order_input, timestamps.from_epoch_milliseconds(time.time_ns() // 1_000_000))
+    stored = put_new_order(item)
+    if not orders.same_content(stored, order_input):
         raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
-    path = request().context.get("path", "/orders")  # With the stage's, unlike the request's own.
+    path = request().context.get("path", "/orders")  # Includes the stage, unlike the request's own path.
     return Response(
-        orders.to_json(there),
-        status_code=201 if there == item else 200,
+        orders.to_json(stored),
+        status_code=201 if stored == item else 200,
         headers={"Location": f"{path.rstrip('/')}/{quote(order_id)}", "Content-Type": "application/json"},
     )
 
 
 @app.route("/orders/{order_id}", methods=["GET"], **READ)
 def show_order(order_id: str) -> dict[str, Any]:
-    """Shows an order, and whether the totals include it."""
+    """Show an order, and whether the totals include it."""
     key = order_key(order_id)
     item = get_item(ORDERS, key)
     if item is None:
@@ -198,12 +197,12 @@ def show_order(order_id: str) -> dict[str, Any]:
 
 @app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES, **WRITE)
 def amend_order(order_id: str) -> Response | dict[str, Any]:
-    """Amends an order."""
-    draft = read_draft(orders.UPDATE_FIELDS)
-    if isinstance(draft, orders.FieldErrors):
-        return bad_request(draft)
+    """Amend an order."""
+    order_input = read_order_input(orders.UPDATE_FIELDS)
+    if isinstance(order_input, orders.FieldErrors):
+        return bad_request(order_input)
     key = order_key(order_id)
-    item = update_order(key, draft)
+    item = update_order(key, order_input)
     if item is None:
         raise order_not_found(key)
     return orders.to_json(item)
@@ -211,7 +210,7 @@ def amend_order(order_id: str) -> Response | dict[str, Any]:
 
 @app.route("/orders/{order_id}", methods=["DELETE"], **WRITE)
 def cancel_order(order_id: str) -> Response:
-    """Cancels an order."""
+    """Cancel an order."""
     key = order_key(order_id)
     if not delete_order(key):
         raise order_not_found(key)
@@ -223,28 +222,28 @@ def cancel_order(order_id: str) -> Response:
 
 @app.route("/totals/{product}", methods=["GET"], **READ)
 def show_total(product: str) -> dict[str, Any]:
-    """Shows one product's total."""
+    """Show one product's total."""
     return totals.to_json(get_total_or_404(decode_segment(product)))
 
 
 @app.route("/totals", methods=["GET"], **READ)
 def list_totals() -> Response | dict[str, Any]:
-    """Lists totals: page by page, or the largest."""
-    asked = totals.parse_query(request().query_params)
-    if isinstance(asked, orders.FieldErrors):
-        return bad_request(asked)
+    """List totals: a page of them, or the largest."""
+    query = totals.parse_query(request().query_params)
+    if isinstance(query, orders.FieldErrors):
+        return bad_request(query)
     lag = stream_lag.to_json(get_item(TREND, stream_lag.KEY))
-    if asked.top is not None:
-        largest = totals.top_totals(scan_all(TOTALS), asked.top)
+    if query.top is not None:
+        largest = totals.top_totals(scan_all(TOTALS), query.top)
         return {"totals": [totals.to_json(item) for item in largest], "freshness": lag}
-    page = scan_page(TOTALS, asked.limit, asked.start)
+    page = scan_page(TOTALS, query.limit, query.start)
     listed = [totals.to_json(item) for item in page["Items"]]
     return {"totals": listed, "cursor": totals.encode_cursor(page.get("LastEvaluatedKey")), "freshness": lag}
 
 
 @app.route("/totals/{product}/trend", methods=["GET"], **READ)
 def show_trend(product: str) -> Response | dict[str, Any]:
-    """Shows what was ordered of a product by day and hour."""
+    """Show what was ordered of a product by day and hour."""
     count = trend.parse_days(request().query_params)
     if isinstance(count, orders.FieldErrors):
         return bad_request(count)
@@ -270,14 +269,14 @@ PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in 
 
 @app.route("/", methods=["GET"])
 def show_dashboard() -> Response:
-    """Shows the dashboard."""
+    """Show the dashboard."""
     return Response(PAGE.body, headers=dict(PAGE.headers))
 
 
 @app.route("/openapi.json", methods=["GET"])
 def show_description() -> dict[str, Any]:
-    """Shows the API's description."""
-    path = request().context.get("path", "")  # With the stage's, unlike the request's own.
+    """Show the API's description."""
+    path = request().context.get("path", "")  # Includes the stage, unlike the request's own path.
     return openapi.document(path.removesuffix("/openapi.json") or "/", ACCESS)
 
 
@@ -505,7 +504,7 @@ def measure(counts: Mapping[str, int]) -> None:
     metrics.flush_metrics()
 
 
-# --- Requests and answers over HTTP --------------------------------------------------------------
+# --- HTTP requests and responses -----------------------------------------------------------------
 
 
 @app.middleware("http")
@@ -518,26 +517,26 @@ def end_json_with_newline(event: Request, get_response: Callable[[Request], Resp
 
 
 def request() -> Request:
-    """The request that is being answered."""
+    """Return the current request."""
     return cast(Request, app.current_request)
 
 
-def read_draft(fields: Sequence[str]) -> orders.OrderInput | orders.FieldErrors:
-    """What the request's body states of an order, or all that is wrong with it."""
+def read_order_input(fields: Sequence[str]) -> orders.OrderInput | orders.FieldErrors:
+    """Return the order in the request's body, or its field errors. Raises BadRequestError for a malformed body."""
     try:
         return orders.parse_order(cast(bytes, request().raw_body), fields)
     except orders.MalformedBodyError as error:
         raise BadRequestError(str(error)) from None
 
 
-def bad_request(problems: orders.FieldErrors) -> Response:
-    """A 400 that names every problem by its field."""
-    message = "; ".join(f"{field} {problem}" for field, problem in problems.items())
-    return Response({"Code": "BadRequestError", "Message": message, "problems": problems}, status_code=400)
+def bad_request(errors: orders.FieldErrors) -> Response:
+    """Return a 400 that names every error by its field."""
+    message = "; ".join(f"{field} {error}" for field, error in errors.items())
+    return Response({"Code": "BadRequestError", "Message": message, "problems": errors}, status_code=400)
 
 
 def decode_segment(segment: str) -> str:
-    """A path's segment as its sender meant it: it arrives percent-encoded, and `+` is a plus there."""
+    """Decode a segment of a path. It arrives percent-encoded, and a `+` in it is a plus."""
     try:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError:
@@ -545,7 +544,7 @@ def decode_segment(segment: str) -> str:
 
 
 def order_key(segment: str) -> dict[str, Any]:
-    """The key of the order that a path names; also one whose id is not valid may stand in the table."""
+    """Return the key of the order in a path. Its id may be invalid, because the table may have such an order."""
     order_id = decode_segment(segment)
     if not orders.can_be_key(order_id):
         raise order_not_found({"OrderID": {"S": order_id}})
@@ -553,7 +552,7 @@ def order_key(segment: str) -> dict[str, Any]:
 
 
 def order_not_found(key: orders.Item) -> NotFoundError:
-    """The error that says so."""
+    """Return the error for an order that does not exist."""
     return NotFoundError(f"There is no order {key['OrderID']['S']}.")
 
 
@@ -562,7 +561,7 @@ def order_not_found(key: orders.Item) -> NotFoundError:
 
 @contextmanager
 def outage_as_503() -> Iterator[None]:
-    """Has a route answer with 503 what the SDK has tried again and then given up."""
+    """Turn DynamoDB outages that outlast the SDK's retries into a 503."""
     try:
         yield
     except (NoConnection, HTTPClientError, ClientError) as error:
@@ -573,13 +572,13 @@ def outage_as_503() -> Iterator[None]:
 
 
 def get_item(table_name: str, key: orders.Item) -> orders.Item | None:
-    """One item as it is now, or None."""
+    """Read an item, consistently; return None if it does not exist."""
     with outage_as_503():
         return dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True).get("Item")
 
 
 def put_new_order(item: orders.Item) -> orders.Item:
-    """Puts an order unless there is one with its id; returns the one that is there then."""
+    """Put an order unless its id is taken; return the order that the table has then."""
     with outage_as_503():
         try:
             dynamodb.put_item(
@@ -593,33 +592,35 @@ def put_new_order(item: orders.Item) -> orders.Item:
     return item
 
 
-def update_order(key: orders.Item, draft: orders.OrderInput) -> orders.Item | None:
-    """Gives an order the content of a draft; returns its new item, or None if there is no such order."""
+def update_order(key: orders.Item, order_input: orders.OrderInput) -> orders.Item | None:
+    """Replace the content of an order; return its new item, or None if it does not exist."""
     with outage_as_503():
         try:
-            answer = dynamodb.update_item(
+            response = dynamodb.update_item(
                 TableName=ORDERS,
                 Key=key,
                 UpdateExpression="SET Product = :product, Quantity = :quantity",
-                ExpressionAttributeValues={":product": {"S": draft.product}, ":quantity": {"N": str(draft.quantity)}},
+                ExpressionAttributeValues={
+                    ":product": {"S": order_input.product},
+                    ":quantity": {"N": str(order_input.quantity)},
+                },
                 ConditionExpression="attribute_exists(OrderID)",
                 ReturnValues="ALL_NEW",
             )
         except dynamodb.exceptions.ConditionalCheckFailedException:
             return None
-    return answer["Attributes"]
+    return response["Attributes"]
 
 
 def delete_order(key: orders.Item) -> bool:
-    """Deletes an order; returns whether there was one, or may have been."""
+    """Delete an order; return whether it existed. An earlier try whose response was lost may have deleted it."""
     with outage_as_503():
-        answer = dynamodb.delete_item(TableName=ORDERS, Key=key, ReturnValues="ALL_OLD")
-    # A first try whose answer was lost may have deleted it.
-    return "Attributes" in answer or answer["ResponseMetadata"]["RetryAttempts"] > 0
+        response = dynamodb.delete_item(TableName=ORDERS, Key=key, ReturnValues="ALL_OLD")
+    return "Attributes" in response or response["ResponseMetadata"]["RetryAttempts"] > 0
 
 
 def scan_page(table_name: str, limit: int, start: orders.Item | None) -> Mapping[str, Any]:
-    """A page of at most `limit` of a table's items, after the key `start`: `Items` and perhaps `LastEvaluatedKey`."""
+    """Read at most `limit` items of a table after the key `start`; return `Items`, and `LastEvaluatedKey` if any."""
     with outage_as_503():
         if start is None:
             return dynamodb.scan(TableName=table_name, Limit=limit)
@@ -627,7 +628,7 @@ def scan_page(table_name: str, limit: int, start: orders.Item | None) -> Mapping
 
 
 def scan_all(table_name: str) -> Iterator[orders.Item]:
-    """All items of a table, one after another."""
+    """Yield all items of a table."""
     page = scan_page(table_name, SCAN_PAGE_ITEMS, None)
     yield from page["Items"]
     while "LastEvaluatedKey" in page:
@@ -636,7 +637,7 @@ def scan_all(table_name: str) -> Iterator[orders.Item]:
 
 
 def query_days(product: str, first: str, last: str) -> Sequence[orders.Item]:
-    """A product's items of the days from `first` to `last`; at most trend.DAYS_MAX, so that one page has all."""
+    """Read a product's items from the day `first` to `last`: at most trend.DAYS_MAX, which fit into one page."""
     with outage_as_503():
         return dynamodb.query(
             TableName=TREND,
