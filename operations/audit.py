@@ -49,11 +49,10 @@ class AuditRun:
             self._display.update(progress["table"], progress["items"], self._estimates[progress["table"]])
             return
         phase = progress["phase"]
-        partition = f" {progress['partition']}/{progress['partitions']}" if progress["partitions"] > 1 else ""
-        scans_ledger = phase in ("sum", "screen sum")
+        scans_ledger = phase == "sum"
         estimate = self._estimates[tables.LEDGER] if scans_ledger else sum(self._estimates[table] for table in VIEWS)
         self._display.update(
-            f"Counters{partition}, pass {progress['pass']}, {phase}",
+            f"Counters, pass {progress['pass']}, {phase}",
             progress["items"],
             estimate if scans_ledger or progress["pass"] == 1 else 0,
         )
@@ -181,25 +180,23 @@ def _contributions_text(entry: dict[str, Any]) -> str:
 
 def counter_findings(findings: list[dict[str, Any]]) -> Table:
     """Return a table of the first counters that have drifted."""
-    table = _table("Counters", "table", "counter", "stored", "expected", "orders")
+    table = _table("Counters", "table", "counter", "stored", "expected", "some of its orders")
     for each in findings[:ROWS_MAX]:
-        examples = ", ".join(each["orders"]["some"][:3])
         table.add_row(
             each["table"],
             Text(" ".join(each["key"])),
             _amounts(each["stored"]),
             _amounts(each["expected"]),
-            Text(f"{each['orders']['count']:,}: {examples}" if examples else "none"),
+            Text(", ".join(each["orders"]) or "none"),
         )
     return table
 
 
 def unverified_counters(findings: list[dict[str, Any]]) -> Table:
-    """Return a table of the first unverified counters, with the bounds of their drift if orders were only added."""
-    table = _table("Unverified", "table", "counter", "stored minus sum of entries")
+    """Return a table of the first unverified counters."""
+    table = _table("Unverified", "table", "counter")
     for each in findings[:ROWS_MAX]:
-        bounds = "\n".join(f"{name} {low} to {high}" for name, (low, high) in each["between"].items())
-        table.add_row(each["table"], Text(" ".join(each["key"])), bounds)
+        table.add_row(each["table"], Text(" ".join(each["key"])))
     return table
 
 

@@ -85,11 +85,8 @@ class FakeDynamoDB:
         there = self.tables[asked.table].get(place, {})
         revision = there.get(names["#revision"])
         holds: bool = {
-            "attribute_not_exists(#revision)": revision is None,
-            "#revision = :seen": revision == values.get(":seen"),
-            "attribute_exists(#revision) AND NOT attribute_type(#revision, :number)": (
-                revision is not None and "N" not in revision
-            ),
+            "#revision = :seen": revision == values[":seen"],
+            "NOT attribute_type(#revision, :seen)": "N" not in (revision or {}),
         }[asked.parameters["ConditionExpression"]]
         self.corrections += 1
         if holds:

@@ -1,6 +1,6 @@
-"""How a job is invoked: its options, and the cursor with which the next invocation goes on.
+"""How a job is invoked: its options, and the cursor from which the next invocation continues.
 
-A job does a piece of its work in each invocation and returns a cursor until nothing is left to do.
+A job does a part of its work in each invocation and returns a cursor until nothing is left to do.
 """
 
 import base64
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from chalicelib.effects import Steps
-from chalicelib.jobs.shapes import Shape
+from chalicelib.jobs.state import decode, encode
 from chalicelib.views import VIEWS
 
 
@@ -28,93 +28,92 @@ class Job(Protocol):
 SECONDS_MAX = 900
 """Lambda's longest timeout (Lambda quotas)."""
 
-# Of the JSON that a cursor unpacks to. Measured audits need up to 3.2 MB, and an estimated 9 MB if 20,000 counters
-# are wrong (audit_counters.HELD_MAX_BYTES) and ten orders are named for each. Parsing takes up to 33 times the memory.
-_CURSOR_MAX_BYTES = 12_000_000
+# The limit for the JSON in a cursor. Jobs make at most some 3 MB. Parsing takes up to 33 times the memory.
+_CURSOR_MAX_BYTES = 6_000_000
 
 
 class BadRequest(ValueError):
-    """A job was asked for something that it does not know; its text says what it knows."""
+    """A job was invoked with an option or a cursor that it does not accept. The text says what is wrong."""
 
 
-# --- What a job is asked -------------------------------------------------------------------------
+# --- Options -------------------------------------------------------------------------------------
 
 
 class Option(NamedTuple):
-    """What an option of a request may be."""
+    """An option of a job: its default and the values that it accepts."""
 
     default: Any
     rule: str
     smallest: int = 0
-    largest: int = 0  # Of a number; an option of another type has neither.
+    largest: int = 0  # Only numbers have bounds.
 
-    def takes(self, value: object) -> bool:
-        """Whether the value is one of those that the rule says."""
+    def accepts(self, value: object) -> bool:
+        """Return whether the value follows the rule."""
         if isinstance(self.default, bool):
             return isinstance(value, bool)
         return type(value) is int and self.smallest <= value <= self.largest
 
 
 SECONDS = Option(SECONDS_MAX, f"a whole number of seconds from 1 to {SECONDS_MAX}", 1, SECONDS_MAX)
-"""After how long the job is to return with a cursor; it does so earlier where its invocation ends earlier."""
+"""After how many seconds the job returns with a cursor; earlier if its invocation ends earlier."""
 
 
 def options(job: str, event: Mapping[str, Any] | None, known: Mapping[str, Option]) -> dict[str, Any]:
-    """The options of a request, those that it leaves out by their defaults. Raises BadRequest for any other."""
-    asked = dict(event or {})
+    """Return the options in an event, with defaults for those left out. Raise BadRequest for any others."""
+    given = dict(event or {})
     values = {}
     wrong = []
     for name, option in known.items():
-        values[name] = asked.pop(name, option.default)
-        if not option.takes(values[name]):
+        values[name] = given.pop(name, option.default)
+        if not option.accepts(values[name]):
             wrong.append(f"{name} must be {option.rule}")
-    wrong += [f"there is no option {name}" for name in asked]
+    wrong += [f"there is no option {name}" for name in given]
     if wrong:
-        there = ", ".join([*known, "cursor"])
-        raise BadRequest(f"{'; '.join(wrong)}. The options of {job} are {there}.")
+        names = ", ".join([*known, "cursor"])
+        raise BadRequest(f"{'; '.join(wrong)}. The options of {job} are {names}.")
     return values
 
 
 # --- Cursors -------------------------------------------------------------------------------------
 
 
-def cursor(job: str, state: Mapping[str, Any]) -> str:
-    """The opaque text from which a job goes on."""
-    content = {"job": job, "views": _views(), "state": state}
+def cursor(job: str, state: object) -> str:
+    """Return the cursor that holds the state of a job."""
+    content = {"job": job, "views": _views(), "state": encode(state)}
     packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
     return base64.urlsafe_b64encode(zlib.crc32(packed).to_bytes(4, "big") + packed).decode()
 
 
-def state(job: str, text: object, shape: Shape) -> dict[str, Any]:
-    """Return the state in a cursor; it has this shape.
+def state(job: str, text: object, kind: Any) -> Any:
+    """Return the state in a cursor, a value of type `kind`.
 
-    Raises BadRequest for a cursor that is damaged, of another job, of other views, or of another shape.
+    Raise BadRequest if the cursor is damaged, of another job, of other views, or not one that this version makes.
     """
     try:
         raw = base64.b64decode(str(text), altchars=b"-_", validate=True)
         checksum, packed = raw[:4], raw[4:]
-        # base64 ignores some bits of its last letters: what is right comes out the same again.
+        # base64 ignores some bits of the last letters, so compare the text too.
         if checksum != zlib.crc32(packed).to_bytes(4, "big") or base64.urlsafe_b64encode(raw).decode() != text:
             raise ValueError
         content = json.loads(zlib.decompressobj().decompress(packed, _CURSOR_MAX_BYTES), parse_constant=_refuse)
-        held: dict[str, Any] = content["state"]
-        of, views = content["job"], content["views"]
+        encoded, of, views = content["state"], content["job"], content["views"]
     except (binascii.Error, zlib.error, ValueError, KeyError, TypeError, RecursionError):
         raise BadRequest("The cursor is damaged: pass it on just as it was given, or start again without it.") from None
     if of != job:
         raise BadRequest(f"The cursor is one of {of}, and this is {job}: start again without it.")
     if views != _views():
         raise BadRequest("The views have changed since the cursor was given: start again without it.")
-    if not shape(held):
-        raise BadRequest("The cursor is not one that this version of the app makes: start again without it.")
-    return held
+    try:
+        return decode(kind, encoded)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise BadRequest("The cursor is not one that this version of the app makes: start again without it.") from None
 
 
 def _refuse(constant: str) -> None:
-    """Refuse NaN and Infinity, which Python takes for JSON."""
+    """Refuse NaN and Infinity, which Python accepts as JSON."""
     raise ValueError(constant)
 
 
 def _views() -> list[str]:
-    """What a job's work so far depends on: with another view, what is done would have to be done again."""
+    """Return the names of the views. With another view, the work done so far would have to be done again."""
     return sorted(VIEWS)

@@ -1,4 +1,4 @@
-"""Reads that backfill and audit have in common."""
+"""Read entries and orders, for backfill and audit."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from chalicelib.orders import Item
 
 
 def read_entries(order_ids: Sequence[str], consistent: bool = True) -> Steps[dict[str, Entry]]:
-    """The ledger's entries of these orders, also of those that it does not have."""
+    """Return the ledger entries of these orders; an order without an entry gets an absent one."""
     items = yield BatchGet(tables.LEDGER, [(order_id,) for order_id in order_ids], consistent)
     return {order_id: entry_item.from_item(order_id, items.get((order_id,))) for order_id in order_ids}
 
 
 def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Steps[dict[str, Item]]:
-    """The items of these orders; those that are not there are left out."""
+    """Return the items of these orders, without those that do not exist."""
     items = yield BatchGet(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
     return {order_id: item for (order_id,), item in items.items()}

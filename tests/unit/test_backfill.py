@@ -1,4 +1,4 @@
-"""The backfill's decisions: what differs, what may be replaced, and when to look again."""
+"""The backfill: what it changes, beside live traffic and from any cursor."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from chalicelib import effects, views
 from chalicelib.counting import ledger
 from chalicelib.counting.ledger import Entry, Status, absent
 from chalicelib.jobs import backfill as backfills
-from chalicelib.jobs import invocation, shapes
+from chalicelib.jobs import invocation
 from chalicelib.jobs.invocation import BadRequest
 from tests.doubles import NOW, FakeDynamoDB, commit, deliver, run
 from tests.orders_and_stream import OrdersAndStream
@@ -21,7 +21,7 @@ def entries(dynamo: FakeDynamoDB, *order_ids: str) -> dict[str, Entry]:
     return {order_id: dynamo.entry(order_id) for order_id in order_ids}
 
 
-def test_only_what_differs_is_looked_at_again():
+def test_only_orders_that_do_not_match_their_entries_are_read_again():
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("same"))
     placed.put(item("other"))
@@ -30,7 +30,7 @@ def test_only_what_differs_is_looked_at_again():
     assert backfills.mismatched(entries(dynamo, *items), items, NOW) == ["other", "new"]
 
 
-def test_what_is_missing_is_counted_and_what_is_wrong_is_mended():
+def test_missing_orders_are_counted_and_wrong_entries_corrected():
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("other"))
     deliver(placed.records, dynamo)
@@ -48,7 +48,7 @@ def test_a_second_run_writes_nothing():
     assert again.counts.transactions == 0
 
 
-def test_an_order_that_is_gone_is_left_to_the_stream():
+def test_an_entry_without_an_order_is_left_to_the_stream():
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("orphaned"))
     deliver(placed.records, dynamo)
@@ -57,7 +57,7 @@ def test_an_order_that_is_gone_is_left_to_the_stream():
     assert dynamo.totals() == {"Notebook": (5, 1)}
 
 
-def test_an_entry_that_the_stream_overtakes_is_stale_and_left_as_the_stream_made_it():
+def test_an_entry_that_the_stream_has_changed_meanwhile_is_stale():
     dynamo, placed = FakeDynamoDB(), Stream()
     looked_at = entries(dynamo, "o").values()
     work = backfills.reconciliation(looked_at, {"o": item("o", quantity=6)}, NOW)
@@ -76,7 +76,7 @@ STEPS: dict[str, Callable[[OrdersAndStream], None]] = {
     "cancelled": lambda shop: shop.remove("o"),
     "placed again": lambda shop: shop.put(item("o", "Pen", 2)),
 }
-# Before each request of a backfill of one order: page, entry, clock, entry, item, settlement; and after it.
+# Before each step of a backfill of one order (page, entry, clock, entry, item, commit) and after the last.
 MOMENTS = range(7)
 
 
@@ -84,7 +84,7 @@ MOMENTS = range(7)
 @pytest.mark.parametrize(
     "story", [("placed", "amended", "back"), ("placed", "cancelled", "placed again")], ids="-".join
 )
-def test_a_backfill_beside_the_stream_comes_to_the_truth_wherever_things_happen(
+def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
     story: tuple[str, ...], written_at: tuple[int, ...]
 ):
     """The order is written, and the stream delivered, at every possible point of a backfill."""
@@ -101,15 +101,15 @@ def test_a_backfill_beside_the_stream_comes_to_the_truth_wherever_things_happen(
                 shop.deliver()  # noqa: B023
 
         run(backfills.request({}), shop.dynamo, before_each=happen)
-        for _ in MOMENTS:  # Those that have not come yet.
+        for _ in MOMENTS:  # The moments that the backfill did not reach.
             happen(None)
         shop.deliver()
         assert shop.dynamo.counters() == shop.truth()
         assert ledger.order_status(shop.dynamo.entry("o"), shop.stream.items["o"]) == {"counted": True}
 
 
-def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
-    """And what the stream has made of it meanwhile is not undone by what was read before."""
+def test_an_order_that_changes_during_the_backfill_is_read_again():
+    """The earlier read must not undo what the stream has counted."""
     shop = OrdersAndStream()
     shop.put(item("o", quantity=6))
     shop.lose()
@@ -125,7 +125,7 @@ def test_an_order_that_changes_while_it_is_backfilled_is_looked_at_again():
     assert shop.dynamo.totals() == {"Notebook": (8, 1)}
 
 
-def test_an_order_that_is_gone_is_cancelled_only_where_the_stream_has_been_waited_for():
+def test_a_repair_cancels_an_entry_without_an_order():
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("orphaned"))
     deliver(placed.records, dynamo)
@@ -134,7 +134,7 @@ def test_an_order_that_is_gone_is_cancelled_only_where_the_stream_has_been_waite
     assert dynamo.entry("orphaned").status is Status.CANCELLED
 
 
-def test_nothing_is_wrong_with_an_order_that_never_was():
+def test_an_order_that_never_existed_matches_its_absent_entry():
     assert ledger.reconcile(absent("o"), None, NOW) == absent("o")
 
 
@@ -145,7 +145,7 @@ def written(dynamo: FakeDynamoDB, *orders: dict[str, Any]) -> None:
     dynamo.tables["OrdersTable"].update({(order["OrderID"]["S"],): order for order in orders})
 
 
-def test_a_backfill_goes_through_the_whole_table_and_says_what_it_has_done(monkeypatch: pytest.MonkeyPatch):
+def test_a_backfill_reads_the_whole_table_and_reports_its_counts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backfills, "PAGE_ORDERS", 40)
     dynamo = FakeDynamoDB()
     written(dynamo, *(item(f"o{n}", f"P{n % 3}") for n in range(100)), item("bad", quantity=0))
@@ -161,7 +161,7 @@ def test_a_backfill_goes_through_the_whole_table_and_says_what_it_has_done(monke
     assert dynamo.transactions == before
 
 
-def test_segments_part_the_table_between_them():
+def test_segments_together_read_the_whole_table_once():
     dynamo = FakeDynamoDB()
     written(dynamo, *(item(f"o{n}") for n in range(100)))
     parts = [backfills.request({"segment": segment, "segments": 4}) for segment in range(4)]
@@ -173,7 +173,7 @@ def test_segments_part_the_table_between_them():
 
 
 @pytest.mark.parametrize("event", [{}, {"segment": 1, "segments": 2}])
-def test_a_backfill_goes_on_from_its_cursor_wherever_it_was_left(
+def test_a_backfill_continues_from_its_cursor_at_every_checkpoint(
     event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(backfills, "PAGE_ORDERS", 7)
@@ -194,7 +194,7 @@ def test_a_backfill_goes_on_from_its_cursor_wherever_it_was_left(
     assert seen == len(whole.tables["LedgerTable"])
 
 
-def test_an_order_that_can_never_be_counted_is_named_and_keeps_no_other_from_being_counted():
+def test_an_order_that_dynamodb_refuses_is_reported_and_the_others_are_counted():
     dynamo = FakeDynamoDB()
     written(dynamo, *(item(f"o{n}") for n in range(20)), item("poison", "Poison"))
 
@@ -211,10 +211,10 @@ def test_an_order_that_can_never_be_counted_is_named_and_keeps_no_other_from_bei
     assert "no number" in answer["uncountableOrders"]["poison"]
 
 
-# --- What is asked and answered ------------------------------------------------------------------
+# --- Options and cursors ------------------------------------------------------------------
 
 
-def test_a_backfill_starts_at_the_start_or_at_a_cursor():
+def test_a_backfill_begins_at_the_first_order_or_at_its_cursor():
     for event in (None, {}, {"cursor": None}):
         assert backfills.request(event).start is None
     cursor = invocation.cursor("backfill", {"start": ["o"], "segment": 1, "segments": 2})
@@ -235,7 +235,7 @@ def test_a_backfill_starts_at_the_start_or_at_a_cursor():
         ({"seconds": "60"}, "seconds must be"),
     ],
 )
-def test_anything_else_is_refused(event: dict[str, Any], why: str):
+def test_other_options_are_refused(event: dict[str, Any], why: str):
     with pytest.raises(BadRequest, match=why):
         backfills.request(event)
 
@@ -243,10 +243,10 @@ def test_anything_else_is_refused(event: dict[str, Any], why: str):
 # --- Cursors -------------------------------------------------------------------------------------
 
 
-ANY = shapes.shallow(9)
+ANY: Any = dict[str, Any]
 
 
-def test_a_cursor_survives_its_way():
+def test_a_cursor_returns_the_state_that_it_was_made_from():
     state = {"start": ["Étui 📓", "2026-11-23"], "sums": {"a": 5}}
     assert invocation.state("audit", invocation.cursor("audit", state), ANY) == state
 
@@ -259,7 +259,7 @@ def test_a_cursor_that_is_damaged_anywhere_is_refused():
                 invocation.state("audit", damaged, ANY)
 
 
-def test_a_cursor_is_of_one_job_and_of_the_views_of_its_time(monkeypatch: pytest.MonkeyPatch):
+def test_a_cursor_of_another_job_or_of_other_views_is_refused(monkeypatch: pytest.MonkeyPatch):
     cursor = invocation.cursor("audit", {})
     with pytest.raises(BadRequest, match="one of audit"):
         invocation.state("backfill", cursor, ANY)

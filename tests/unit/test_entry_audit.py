@@ -1,4 +1,4 @@
-"""The audit's first proof, law by law: the ledger agrees with OrdersTable, whatever is in flight."""
+"""The entry audit: what it finds and repairs, beside live traffic, in bounded memory, from any cursor."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ NOTHING = {"missing": 0, "differing": 0, "orphaned": 0, "unreadable": 0, "inFlig
 # --- What is found -------------------------------------------------------------------------------
 
 
-def test_where_all_agrees_nothing_is_found_and_nothing_waited_for():
+def test_a_right_ledger_is_clean_without_waiting():
     shop = example()
     before, started = shop.state(), shop.dynamo.now
     answer = audited(shop)
@@ -134,7 +134,7 @@ DAMAGE = [
 @pytest.mark.parametrize(
     ("damage", "finding", "order_id", "status"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_drift_is_found_with_its_evidence_and_not_before_the_patience_is_over(
+def test_drift_is_reported_with_details_after_the_grace_period(
     damage: Callable[[OrdersAndStream], None], finding: str, order_id: str, status: str
 ):
     shop = example()
@@ -153,7 +153,7 @@ def test_drift_is_found_with_its_evidence_and_not_before_the_patience_is_over(
 @pytest.mark.parametrize(
     ("damage", "finding", "order_id", "status"), DAMAGE, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_drift_is_mended_exactly_and_looked_at_again(
+def test_a_repair_counts_exactly_what_the_orders_contain(
     damage: Callable[[OrdersAndStream], None], finding: str, order_id: str, status: str
 ):
     shop = example()
@@ -167,7 +167,7 @@ def test_drift_is_mended_exactly_and_looked_at_again(
 
 
 @pytest.mark.parametrize("broken", [break_an_entry, break_the_revision_of_an_entry, write_an_entry_of_a_later_version])
-def test_an_order_with_an_unreadable_entry_stops_no_other_and_counts_again_after_a_repair(
+def test_an_unreadable_entry_blocks_only_its_own_order_until_it_is_repaired(
     broken: Callable[[OrdersAndStream], None],
 ):
     shop = example()
@@ -186,7 +186,7 @@ def test_an_order_with_an_unreadable_entry_stops_no_other_and_counts_again_after
     assert totals(shop) == totals_in_truth(shop)
 
 
-def test_a_repair_never_takes_an_order_for_cancelled_whose_ttl_removal_met_an_unreadable_entry():
+def test_a_repair_does_not_cancel_an_unreadable_entry_whose_order_ttl_may_have_removed():
     shop = example()
     break_an_entry(shop)
     shop.remove("a", expired=True)
@@ -197,7 +197,7 @@ def test_a_repair_never_takes_an_order_for_cancelled_whose_ttl_removal_met_an_un
     assert shop.dynamo.totals()["Notebook"] == (12, 2)
 
 
-def test_an_unreadable_entry_is_drift_also_while_the_stream_is_behind():
+def test_an_unreadable_entry_is_drift_even_if_the_stream_is_behind():
     shop = example()
     break_an_entry(shop)
     write_lag(shop.dynamo, 60, 5, "failing")
@@ -214,7 +214,7 @@ def totals_in_truth(shop: OrdersAndStream) -> dict[Any, Any]:
     return {key: amounts for key, amounts in shop.truth().items() if key[0] == tables.TOTALS}
 
 
-def test_an_archived_order_is_no_drift():
+def test_an_archived_order_is_not_drift():
     shop = example()
     shop.remove("a", expired=True)
     shop.deliver()
@@ -234,7 +234,7 @@ CHANGES: dict[str, Callable[[OrdersAndStream], None]] = {
 
 
 def at_request(number: int, do: Callable[[], None]) -> Hook:
-    """Does it before this request."""
+    """Return a hook that does this before the request of this number."""
     count = iter(range(1_000_000))
 
     def hook(step: effects.Effect) -> None:
@@ -245,7 +245,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 
 
 def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
-    """Does it also whenever the job lets time pass."""
+    """Return a hook that also does this whenever the job waits."""
 
     def both(step: effects.Effect) -> None:
         hook(step)
@@ -258,7 +258,7 @@ def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
 @pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("number", range(40))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_change_in_flight_is_no_drift_wherever_it_happens(
+def test_an_order_that_changes_at_any_moment_is_not_drift(
     change: Callable[[OrdersAndStream], None], number: int, repair: bool
 ):
     shop = example()
@@ -271,7 +271,7 @@ def test_a_change_in_flight_is_no_drift_wherever_it_happens(
 
 @pytest.mark.parametrize("number", range(40))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
+def test_drift_is_repaired_although_the_same_order_changes_at_any_moment(
     change: Callable[[OrdersAndStream], None], number: int
 ):
     shop = example()
@@ -283,18 +283,18 @@ def test_drift_is_mended_beside_a_change_of_the_same_order_wherever_it_happens(
     assert totals(shop) == totals_in_truth(shop)
 
 
-def mending(work: audit.Audit, step: effects.Effect) -> bool:
-    """Whether this is the first request of the mending of what has been found."""
-    return bool(work._orders._to_mend) and isinstance(step, effects.BatchGet) and step.table == tables.LEDGER
+def is_repairing(work: audit.Audit, step: effects.Effect) -> bool:
+    """Return whether this step reads an entry to repair it."""
+    return bool(work.orders.to_repair) and isinstance(step, effects.BatchGet) and step.table == tables.LEDGER
 
 
-def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_cancelled():
+def test_an_order_that_is_archived_just_before_its_repair_is_not_cancelled():
     shop = example()
     lose_an_amendment(shop)
     work = audit.request({"repair": True})
 
     def archive(step: effects.Effect) -> None:
-        if mending(work, step):
+        if is_repairing(work, step):
             shop.remove("a", expired=True)
         if is_wait(step):
             shop.deliver()
@@ -304,7 +304,7 @@ def test_an_order_that_is_archived_just_before_it_is_mended_is_not_taken_for_can
     assert shop.dynamo.totals()["Notebook"] == (12, 2)
 
 
-def test_drift_that_could_not_be_mended_at_once_is_counted_once():
+def test_drift_that_takes_several_repairs_is_counted_once():
     shop = example()
     lose_an_amendment(shop)
     amended = iter([11, 12])
@@ -319,7 +319,7 @@ def test_drift_that_could_not_be_mended_at_once_is_counted_once():
     assert shop.dynamo.totals()["Pen"] == (14, 2)
 
 
-def test_an_order_that_can_never_be_counted_is_said_to_be_so_and_the_others_are_mended():
+def test_an_order_that_dynamodb_refuses_is_uncountable_and_the_others_are_repaired():
     shop = example()
     shop.put(item("poison", "Poison"), item("lost", "Pen"))
     shop.lose()
@@ -347,7 +347,7 @@ def test_an_order_that_never_stops_changing_is_in_flight():
     assert (answer["verdict"], answer["advice"]) == ("unproven", audit.ADVICE["in flight"])
 
 
-def test_a_repair_leaves_the_counters_of_orders_in_flight_alone_and_mends_all_others():
+def test_counters_of_orders_in_flight_are_held_and_the_others_are_repaired():
     shop = example()
     del shop.dynamo.tables[tables.LEDGER][("a",)]
     shop.counter("Pen")["totalQuantity"] = {"N": "99"}
@@ -365,7 +365,7 @@ def test_a_repair_leaves_the_counters_of_orders_in_flight_alone_and_mends_all_ot
     assert shop.dynamo.totals()["Pen"][0] == 2
 
 
-def test_a_repair_corrects_no_counter_if_there_are_too_many_products_in_flight_to_tell(
+def test_all_counters_are_held_if_too_many_products_are_in_flight(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(findings, "PRODUCTS_MAX", 1)
@@ -402,7 +402,7 @@ REPORTS: dict[str, tuple[str, float, int, bool]] = {
 
 
 @pytest.mark.parametrize(("state", "lag", "ago", "is_behind"), REPORTS.values(), ids=REPORTS)
-def test_what_differs_is_in_flight_while_the_stream_is_behind(state: str, lag: float, ago: int, is_behind: bool):
+def test_a_mismatch_is_in_flight_while_the_stream_is_behind(state: str, lag: float, ago: int, is_behind: bool):
     shop = example()
     lose_an_order(shop)
 
@@ -416,8 +416,8 @@ def test_what_differs_is_in_flight_while_the_stream_is_behind(state: str, lag: f
 
 
 @pytest.mark.parametrize("stream_catches_up_meanwhile", [False, True])
-def test_a_repair_changes_nothing_if_the_stream_is_behind_when_it_begins(stream_catches_up_meanwhile: bool):
-    """It would take what the stream still holds for lost, and make a total of 28 into 8 where 23 is right."""
+def test_nothing_is_repaired_if_the_stream_is_behind_at_the_start(stream_catches_up_meanwhile: bool):
+    """The repair would ignore the waiting order and set the total to 8, but 23 is right."""
     shop = OrdersAndStream()
     shop.put(item("counted", quantity=8))
     shop.deliver()
@@ -454,24 +454,24 @@ def big_shop(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
     return shop
 
 
-def test_however_much_differs_all_of_it_is_counted_and_only_so_much_of_it_held(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(entry_audit, "_DOUBTS_MAX_CHARACTERS", 700)
+def test_all_mismatches_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 700)
     shop = big_shop(monkeypatch)
     work = audit.request({})
     most = 0
 
     def watch(step: effects.Effect) -> None:
         nonlocal most
-        most = max(most, len(work._orders._doubts))
+        most = max(most, len(work.orders.suspects))
 
     run(work, shop.dynamo, before_each=watch)
     assert found(work.to_json(0)) == {**NOTHING, "missing": 50, "orphaned": 10}
     assert most <= 700 / 64 + 7
 
 
-def test_what_is_shown_is_bounded_and_what_is_counted_complete(monkeypatch: pytest.MonkeyPatch):
+def test_findings_are_a_sample_and_counts_are_complete(monkeypatch: pytest.MonkeyPatch):
     shop = big_shop(monkeypatch)
-    monkeypatch.setattr("chalicelib.jobs.audit.findings._SHOWN_MAX", 8)
+    monkeypatch.setattr("chalicelib.jobs.audit.findings._SAMPLE_MAX", 8)
     answer = audited(shop)
     assert (len(answer["orders"]["findings"]), answer["orders"]["missing"]) == (8, 50)
     assert answer["driftedProducts"] == 5
@@ -482,13 +482,13 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("repair", [False, True])
-def test_an_audit_that_is_stopped_before_any_request_goes_on_from_its_cursor(repair: bool):
+def test_an_audit_that_stops_before_any_request_continues_from_its_cursor(repair: bool):
     def damaged() -> OrdersAndStream:
         shop = example()
         lose_an_order(shop)
         lose_an_amendment(shop)
         shop.counter("Notebook")["orderCount"] = {"N": "50"}
-        shop.dynamo.lags = False  # How many entries there are to check depends on it.
+        shop.dynamo.lags = False  # Otherwise the number of entries found depends on it.
         return shop
 
     whole = damaged()
@@ -515,9 +515,9 @@ def stop() -> None:
 
 
 @pytest.mark.parametrize("repair", [False, True])
-def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pytest.MonkeyPatch, repair: bool):
+def test_an_audit_continues_from_its_cursor_at_every_checkpoint(monkeypatch: pytest.MonkeyPatch, repair: bool):
     whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
-    whole.dynamo.lags = parts.dynamo.lags = False  # How many entries there are to check depends on it.
+    whole.dynamo.lags = parts.dynamo.lags = False  # Otherwise the number of entries found depends on it.
     expected = audited(whole, repair=repair)
     event: dict[str, Any] = {"repair": repair}
     for _ in range(1000):
@@ -531,8 +531,8 @@ def test_an_audit_goes_on_from_its_cursor_wherever_it_was_left(monkeypatch: pyte
     assert parts.dynamo.counters() == whole.dynamo.counters()
 
 
-def test_what_is_shown_is_bounded_by_its_size_too():
-    shown = FindingSample()
+def test_the_sample_is_also_bounded_by_its_size():
+    sample = FindingSample()
     for _ in range(50):
-        shown.add({"product": "x" * 10_000})
-    assert 15 < len(shown.findings) < 20
+        sample.add({"product": "x" * 10_000})
+    assert 15 < len(sample.findings) < 20

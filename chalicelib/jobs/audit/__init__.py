@@ -1,55 +1,39 @@
-"""The audit: proves that the ledger agrees with OrdersTable, and that every counter is the sum of the ledger.
+"""The audit: compares the orders with the ledger (entry_audit.py), then the counters with it (counter_audit.py).
 
-The two proofs are in entry_audit.py and counter_audit.py; here is how they are asked for, how they go on in
-the next invocation, and what is answered.
+This module has its options, its verdict and its response.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from chalicelib.effects import Steps
-from chalicelib.jobs import invocation, shapes
-from chalicelib.jobs.audit import counter_audit, entry_audit
+from chalicelib.jobs import invocation
 from chalicelib.jobs.audit.counter_audit import CounterAudit, Phase
-from chalicelib.jobs.audit.entry_audit import EntryAudit
-from chalicelib.jobs.audit.findings import PRODUCTS_MAX, AffectedProducts
+from chalicelib.jobs.audit.entry_audit import GRACE_PERIOD_MAX_SECONDS, GRACE_PERIOD_SECONDS, EntryAudit
+from chalicelib.jobs.audit.findings import PRODUCTS_MAX
 from chalicelib.jobs.invocation import Option
 
 JOB = "audit"
-
-GRACE_PERIOD_SECONDS = 10
-"""How long a difference between an order and the ledger may be one that the stream is about to settle."""
-_GRACE_PERIOD_MAX_SECONDS = 300
 
 OPTIONS = {
     "seconds": invocation.SECONDS,
     "repair": Option(False, "true or false"),
     "gracePeriodSeconds": Option(
-        GRACE_PERIOD_SECONDS, f"a whole number from 1 to {_GRACE_PERIOD_MAX_SECONDS}", 1, _GRACE_PERIOD_MAX_SECONDS
+        GRACE_PERIOD_SECONDS, f"a whole number from 1 to {GRACE_PERIOD_MAX_SECONDS}", 1, GRACE_PERIOD_MAX_SECONDS
     ),
 }
-
-_STATE = shapes.record(
-    {
-        "repair": OPTIONS["repair"].takes,
-        "gracePeriodSeconds": OPTIONS["gracePeriodSeconds"].takes,
-        "requests": shapes.whole(),
-        "products": shapes.array(shapes.text, PRODUCTS_MAX),
-        "orders": entry_audit.STATE,
-        "counters": counter_audit.STATE,
-    }
-)
 
 _LOGGED_FINDINGS = 10
 
 
 class Verdict(StrEnum):
-    """What an audit comes to."""
+    """The result of an audit."""
 
     CLEAN = "clean"  # Every order is in the ledger, and every counter is the sum of the ledger.
-    DRIFTED = "drifted"  # Something differs, and has not been repaired.
-    UNPROVEN = "unproven"  # Nothing differs for sure, but orders were in flight or counters kept changing.
+    DRIFTED = "drifted"  # Something differs and is not repaired.
+    UNPROVEN = "unproven"  # No drift was found, but orders were in flight or counters could not be verified.
 
 
 ADVICE = {
@@ -76,32 +60,27 @@ ADVICE = {
         " Run the audit again when fewer orders come in."
     ),
 }
-"""What to do next, by the state of the audit."""
+"""What to do next, by the result of the audit."""
 
 
+@dataclass
 class Audit:
-    """How far an audit has come, over all its invocations, and what it has found."""
+    """The progress and the findings of an audit, over all its invocations. All fields go into the cursor."""
 
-    def __init__(
-        self, seconds: int = invocation.SECONDS_MAX, repair: bool = False, grace_period_seconds: int = 10
-    ) -> None:
-        self.seconds = seconds
-        self._repair = repair
-        self._grace_period_seconds = grace_period_seconds
-        self._requests = 0  # Of the invocations before this one.
-        self._products = AffectedProducts()
-        self._orders = EntryAudit(repair, grace_period_seconds, self._products)
-        self._counters = CounterAudit(repair, self._orders.may_correct, self._products)
+    seconds: int  # After which this invocation returns.
+    orders: EntryAudit
+    counters: CounterAudit
+    requests: int = 0  # Made by the invocations before this one.
 
     @property
     def done(self) -> bool:
-        """Whether both proofs are through."""
-        return self._orders.done and self._counters.phase is Phase.DONE
+        """Whether both parts are complete."""
+        return self.orders.done and self.counters.phase is Phase.DONE
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the audit comes to; None if that is not known yet."""
-        if self._orders.drift or self._counters.drift:
+        """The result, or None if it is not known yet."""
+        if self.orders.drift or self.counters.drift:
             return Verdict.DRIFTED
         if not self.done:
             return None
@@ -109,120 +88,85 @@ class Audit:
 
     @property
     def unproven(self) -> int:
-        """How many orders and counters have neither been found right nor wrong."""
-        return self._orders.figures["inFlight"] + self._counters.figures["unverified"]
+        """How many orders and counters were found neither right nor wrong."""
+        return self.orders.figures["inFlight"] + self.counters.figures["unverified"]
 
     @property
     def advice(self) -> str | None:
-        """What to do next, in a sentence; None if the verdict is not known yet."""
+        """What to do next, or None if the verdict is not known yet."""
         match self.verdict:
             case Verdict.CLEAN:
                 return ADVICE["clean"]
-            case Verdict.DRIFTED:
-                return ADVICE[self._why_drifted()]
             case Verdict.UNPROVEN:
-                return ADVICE["in flight" if self._orders.figures["inFlight"] else "moving"]
+                return ADVICE["in flight" if self.orders.figures["inFlight"] else "moving"]
+            case Verdict.DRIFTED if not self.orders.repair:
+                return ADVICE["drifted"]
+            case Verdict.DRIFTED if self.orders.stream_was_behind:
+                return ADVICE["stream behind"]
+            case Verdict.DRIFTED:
+                return ADVICE["held" if self.counters.figures["held"] else "not repaired"]
         return None
-
-    def _why_drifted(self) -> str:
-        if not self._repair:
-            return "drifted"
-        if self._orders.stream_was_behind:
-            return "stream behind"
-        return "held" if self._counters.figures["held"] else "not repaired"
 
     @property
     def drifted_products(self) -> int:
-        """How many products what was found concerns, repaired or not: at most PRODUCTS_MAX of findings.py.
+        """How many products the findings concern, repaired or not: at most PRODUCTS_MAX.
 
-        At least 1 if there is drift: which products an unreadable entry concerns may not be known.
+        At least 1 if there is drift, since the products of an unreadable entry can be unknown.
         """
-        return max(len(self._products.digests), int(self.verdict is Verdict.DRIFTED))
+        products = self.orders.products.digests.keys() | self.counters.products.digests.keys()
+        return min(max(len(products), int(self.verdict is Verdict.DRIFTED)), PRODUCTS_MAX)
 
     def steps(self) -> Steps[None]:
-        """The ledger first: what is repaired there moves counters."""
-        yield from self._orders.steps()
-        yield from self._counters.steps()
-        self._orders.try_refused_again()
-        yield from self._orders.steps()
+        """Audit the ledger first, since its repairs change counters."""
+        yield from self.orders.steps()
+        yield from self.counters.steps(self.orders.may_correct)
+        self.orders.try_refused_again()
+        yield from self.orders.steps()
 
     def to_json(self, requests: int) -> dict[str, Any]:
-        """The job's answer, over all invocations; `requests` is how many of DynamoDB this one has made.
+        """Return the response of the job, over all invocations. This one has made `requests` requests of DynamoDB.
 
         `{"done", "cursor", "verdict", "advice", "driftedProducts", "orders", "counters", "progress", "requests"}`.
-        The counts are complete, `findings` the first of them. `verdict` is one of Verdict, and null while nothing
-        differs but not everything has been gone through.
+        The counts are complete; `findings` and `moving` are samples. `verdict` is null while it is not known.
         """
+        total = self.requests + requests
+        orders, counters = self.orders, self.counters
         return {
             "done": self.done,
-            "cursor": None if self.done else invocation.cursor(JOB, self._state(requests)),
+            "cursor": None if self.done else invocation.cursor(JOB, replace(self, requests=total)),
             "verdict": self.verdict,
             "advice": self.advice,
             "driftedProducts": self.drifted_products,
-            "orders": {**self._orders.figures, "findings": self._orders.shown.findings},
+            "orders": {**orders.figures, "findings": orders.sample.findings},
             "counters": {
-                **self._counters.figures,
-                "findings": self._counters.shown.findings,
-                "moving": self._counters.unverified.findings,
+                **counters.figures,
+                "findings": counters.sample.findings,
+                "moving": counters.unverified.findings,
             },
-            "progress": self._progress(),
-            "requests": self._requests + requests,
+            "progress": counters.progress() if orders.table is None else orders.progress(),
+            "requests": total,
         }
 
     def to_log(self, requests: int) -> dict[str, Any]:
-        """The same for a log line, without the cursor and with the first few findings only."""
-        answer = self.to_json(requests)
-        del answer["cursor"]
-        for name in ("orders", "counters"):
-            answer[name]["findings"] = answer[name]["findings"][:_LOGGED_FINDINGS]
-        answer["counters"]["moving"] = answer["counters"]["moving"][:_LOGGED_FINDINGS]
-        return answer
-
-    def _progress(self) -> dict[str, Any]:
-        """What is being gone through: a proof, its pass and slice where it has some, and how far that is."""
-        if self._orders.table is not None:
-            return {"proof": "orders", "table": self._orders.table, "items": self._orders.items}
-        partition, partitions = self._counters.partition_of
-        return {
-            "proof": "counters",
-            "phase": self._counters.phase.value,
-            "pass": self._counters.number,
-            "partition": partition,
-            "partitions": partitions,
-            "items": self._counters.items,
-        }
-
-    def _state(self, requests: int) -> dict[str, Any]:
-        return {
-            "repair": self._repair,
-            "gracePeriodSeconds": self._grace_period_seconds,
-            "requests": self._requests + requests,
-            "products": list(self._products.digests),
-            "orders": self._orders.state(),
-            "counters": self._counters.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what a cursor holds."""
-        self._requests = state["requests"]
-        for digest in state["products"]:
-            self._products.digests[digest] = None
-        self._orders.restore(state["orders"])
-        self._counters.restore(state["counters"])
+        """Return the same for a log line: without the cursor, and with smaller samples."""
+        response = self.to_json(requests)
+        del response["cursor"]
+        for part, sample in (("orders", "findings"), ("counters", "findings"), ("counters", "moving")):
+            response[part][sample] = response[part][sample][:_LOGGED_FINDINGS]
+        return response
 
 
 def request(event: Mapping[str, Any] | None) -> Audit:
-    """The audit that is asked for: `{}`, `{"repair": true}`, or `{"cursor": "..."}`.
+    """Return the audit that an event requests: `{}`, `{"repair": true}`, or `{"cursor": "..."}`.
 
-    `seconds` can stand in each of them, and `gracePeriodSeconds` in a first one. Raises BadRequest for anything else.
+    Each may have `seconds`, and the first two `gracePeriodSeconds`. Raise BadRequest for anything else.
     """
-    asked = dict(event or {})
-    text = asked.pop("cursor", None)
-    if text is None:
-        values = invocation.options(JOB, asked, OPTIONS)
-        return Audit(values["seconds"], values["repair"], values["gracePeriodSeconds"])
-    state = invocation.state(JOB, text, _STATE)
-    values = invocation.options(JOB, asked, {"seconds": invocation.SECONDS})
-    audit = Audit(values["seconds"], state["repair"], state["gracePeriodSeconds"])
-    audit.restore(state)
+    given = dict(event or {})
+    cursor = given.pop("cursor", None)
+    if cursor is None:
+        values = invocation.options(JOB, given, OPTIONS)
+        orders = EntryAudit(values["repair"], values["gracePeriodSeconds"])
+        return Audit(values["seconds"], orders, CounterAudit(values["repair"]))
+    audit: Audit = invocation.state(JOB, cursor, Audit)
+    audit.seconds = invocation.options(JOB, given, {"seconds": invocation.SECONDS})["seconds"]
     return audit

@@ -1,0 +1,131 @@
+"""Convert the state of a job to JSON for its cursor, and strictly back.
+
+A job's state is a tree of dataclasses, named tuples, dicts, lists and plain values. Its type hints are its schema:
+`decode` accepts only what they allow, so that a crafted cursor is refused before a job uses it.
+"""
+
+import base64
+import dataclasses
+import functools
+from array import array
+from collections.abc import Mapping
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+TEXT_MAX_BYTES = 2048  # The limit for a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
+_JSON_MAX_DEPTH = 6  # The limit for a value of type Any, such as a finding.
+
+
+class Range(NamedTuple):
+    """The bounds of an int: `Annotated[int, Range(1, 9)]`."""
+
+    low: int
+    high: int
+
+
+_WHOLE = Range(0, 2**53)  # The bounds of an int that has no others.
+Amount = Annotated[int, Range(-(10**140), 10**140)]
+"""An amount of a counter, or a sum of such. DynamoDB's numbers are below 10**126."""
+
+
+def encode(value: Any) -> Any:
+    """Return the value as json.dumps accepts it. A dict becomes a list of pairs if its keys are not strings."""
+    if dataclasses.is_dataclass(value):
+        return {each.name: encode(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return [[encode(key), encode(each)] for key, each in value.items()]
+    if isinstance(value, dict):
+        return {key: encode(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(each) for each in value]
+    return base64.b64encode(value.tobytes()).decode() if isinstance(value, array) else value
+
+
+def decode(kind: Any, value: Any) -> Any:
+    """Return parsed JSON as a value of this type. Raise ValueError, TypeError or AttributeError if it is not one.
+
+    A class can check more in `__post_init__` (dataclass) or `check` (named tuple). Supported are the types that the
+    states of the jobs have, and no others.
+    """
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, UnionType):
+        return _decode_union(arguments, value)
+    if origin is Annotated:
+        return _decode_int(value, arguments[1])
+    if origin is dict:
+        pairs = value.items() if isinstance(value, dict) else value
+        return {_decode_key(arguments[0], key): decode(arguments[1], each) for key, each in pairs}
+    if origin is tuple:  # Only tuple[str, ...], which is a key.
+        return tuple(_decode_key(str, each) for each in _checked(value, list))
+    if origin is list:
+        return [decode(arguments[0], each) for each in _checked(value, list)]
+    if kind is int:
+        return _decode_int(value, _WHOLE)
+    if kind is array:
+        return array("Q", base64.b64decode(_checked(value, str), validate=True))
+    if kind is Any:
+        return _decode_any(value, _JSON_MAX_DEPTH)
+    if kind in (str, bool, None, NoneType):
+        return _checked(value, kind or NoneType)
+    if issubclass(kind, Enum):
+        return kind(value)
+    return _decode_fields(kind, value)
+
+
+def require(condition: object) -> None:
+    """Raise ValueError if a state does not fulfill a condition."""
+    if not condition:
+        raise ValueError("A state is not one that this version makes.")
+
+
+def _checked(value: Any, kind: type) -> Any:
+    require(type(value) is kind)
+    if kind is str:
+        value.encode()  # Raises UnicodeEncodeError for half a surrogate pair, which JSON can contain.
+    return value
+
+
+def _decode_int(value: Any, bounds: Range) -> int:
+    require(type(value) is int and bounds.low <= value <= bounds.high)
+    return int(value)
+
+
+def _decode_key(kind: Any, value: Any) -> Any:
+    key = decode(kind, value)
+    require(not isinstance(key, str) or 0 < len(key.encode()) <= TEXT_MAX_BYTES)
+    return key
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Any) -> Any:
+    """Decode the first type that fits."""
+    for kind in kinds[:-1]:
+        try:
+            return decode(kind, value)
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return decode(kinds[-1], value)
+
+
+def _decode_any(value: Any, depth: int) -> Any:
+    require(depth > 0)
+    if isinstance(value, dict):
+        return {_checked(name, str): _decode_any(each, depth - 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_decode_any(each, depth - 1) for each in value]
+    return _checked(value, type(value))
+
+
+def _decode_fields(kind: Any, value: Any) -> Any:
+    hints = _hints(kind)
+    fields = value if dataclasses.is_dataclass(kind) else dict(zip(hints, value, strict=True))
+    require(isinstance(fields, dict) and fields.keys() == hints.keys())
+    made = kind(**{name: decode(hint, fields[name]) for name, hint in hints.items()})
+    if hasattr(made, "check"):
+        made.check()
+    return made
+
+
+@functools.cache
+def _hints(kind: Any) -> Mapping[str, Any]:
+    return get_type_hints(kind, include_extras=True)
