@@ -531,6 +531,22 @@ def test_an_audit_continues_from_its_cursor_at_every_checkpoint(monkeypatch: pyt
     assert parts.dynamo.counters() == whole.dynamo.counters()
 
 
+def test_progress_is_of_the_orders_until_all_suspects_have_been_looked_at():
+    shop = example()
+    lose_an_order(shop)
+    event: dict[str, Any] = {}
+    progress = []
+    for _ in range(3):
+        work = audit.request(event)
+        run(work, shop.dynamo, checkpoints=1)
+        answer = work.to_json(0)
+        progress.append((answer["progress"]["proof"], answer["progress"].get("table"), bool(work.orders.suspects)))
+        event = {"cursor": answer["cursor"]}
+    assert progress == [
+        ("orders", "LedgerTable", True), ("orders", "LedgerTable", True), ("counters", None, False)
+    ]  # fmt: skip
+
+
 def test_the_sample_is_also_bounded_by_its_size():
     sample = FindingSample()
     for _ in range(50):

@@ -143,7 +143,7 @@ class Audit:
                 "findings": counters.sample.findings,
                 "moving": counters.unverified.findings,
             },
-            "progress": counters.progress() if orders.table is None else orders.progress(),
+            "progress": counters.progress() if orders.idle else orders.progress(),
             "requests": total,
         }
 

@@ -119,9 +119,14 @@ class EntryAudit:
         require(self.start is None or len(self.start) == 1)
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is left to look at or to repair but what DynamoDB has refused."""
+        return not (self.table or self.suspects or self.to_repair)
+
+    @property
     def done(self) -> bool:
         """Whether nothing is left to look at or to repair."""
-        return not (self.table or self.suspects or self.to_repair or self.refused)
+        return self.idle and not self.refused
 
     @property
     def drift(self) -> int:
@@ -129,16 +134,16 @@ class EntryAudit:
         return sum(self.figures[kind] for kind in _KINDS) - self.figures["repaired"]
 
     def progress(self) -> dict[str, Any]:
-        """Return which table is being read, and how many of its items have been."""
+        """Return which table is being read, or was read last, and how many of its items have been."""
         items = self.figures["checked" if self.table == tables.ORDERS else "entries"]
-        return {"proof": "orders", "table": self.table, "items": items}
+        return {"proof": "orders", "table": self.table or tables.LEDGER, "items": items}
 
     def steps(self) -> Steps[None]:
         """Go through both tables. The state changes only after the last request of each step."""
         if self.stream_was_behind is None:
             now = yield Sleep()
             self.stream_was_behind = yield from self._is_stream_behind(now)
-        while self.table or self.suspects or self.to_repair:
+        while not self.idle:
             can_read = self.table is not None and not self._is_full()
             if can_read:
                 yield from self._read_page(str(self.table))
