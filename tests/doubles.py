@@ -1,6 +1,6 @@
-"""A DynamoDB small enough to see through, for tests of the core: just what its own requests use.
+"""A fake DynamoDB in memory for tests of the core, with only the operations that the core uses.
 
-What the real service answers is not proven here; that is done against an emulator (tests/proof, tests/e2e).
+tests/proof and tests/e2e use an emulator instead.
 """
 
 import copy
@@ -23,14 +23,14 @@ Tables = dict[str, dict[tuple[str, ...], dict[str, Any]]]
 
 
 class Crash(Exception):
-    """The invocation ends here."""
+    """The end of an invocation at this point."""
 
 
 class FakeDynamoDB:
-    """Tables in memory, with conditional transactions; counts what is asked of it.
+    """Tables in memory, with conditional transactions and counts of the requests.
 
     A consistent read sees the tables as they are. Any other read sees a replica, which has all writes up to the last
-    `catch_up` and none since. A job starts on a replica that has caught up, and it catches up again in each pause.
+    `catch_up` and none since. A job starts on a replica that has caught up. The replica catches up in each sleep.
     """
 
     def __init__(self) -> None:
@@ -40,74 +40,74 @@ class FakeDynamoDB:
         self.transactions = 0
         self.reads = 0
         self.write_units = 0
-        self.now = NOW  # For jobs, whose pauses let it go on.
+        self.now = NOW  # A Sleep moves it on.
         self.corrections = 0
-        # Called before each transaction; may change things, or answer with reasons in its place.
+        # Called before each transaction. May change the tables, or return cancellation reasons.
         self.before_transaction: Callable[[], Sequence[dict[str, Any]] | None] = lambda: None
         self.after_transaction: Callable[[], None] = lambda: None
-        # As before_transaction, for those who want to know what is asked.
-        self.refuse: Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]] | None] = lambda wanted: None
+        # The same, with the transaction's actions.
+        self.refuse: Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]] | None] = lambda actions: None
 
     def catch_up(self, *names: str) -> None:
         """Bring the replica of these tables up to date, or of all tables if none is named."""
         for name in names or self.tables:
             self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
 
-    def _seen_by(self, asked: effects.Scan | effects.BatchGet) -> dict[tuple[str, ...], dict[str, Any]]:
-        return (self.tables if asked.consistent or not self.lags else self._replica)[asked.table]
+    def _seen_by(self, effect: effects.Scan | effects.BatchGet) -> dict[tuple[str, ...], dict[str, Any]]:
+        return (self.tables if effect.consistent or not self.lags else self._replica)[effect.table]
 
-    def batch_get(self, asked: effects.BatchGet) -> dict[effects.Key, Any]:
-        """BatchGetItem, as many requests as it takes."""
-        assert len(set(asked.keys)) == len(asked.keys)
-        self.reads += math.ceil(len(asked.keys) / 100)
-        table = self._seen_by(asked)
-        found = {key: table.get(key) for key in asked.keys}
+    def batch_get(self, effect: effects.BatchGet) -> dict[effects.Key, Any]:
+        """Carry out a BatchGet."""
+        assert len(set(effect.keys)) == len(effect.keys)
+        self.reads += math.ceil(len(effect.keys) / 100)
+        table = self._seen_by(effect)
+        found = {key: table.get(key) for key in effect.keys}
         return {key: copy.deepcopy(item) for key, item in found.items() if item is not None}
 
-    def scan(self, asked: effects.Scan) -> effects.Page:
-        """Scan; the order is of no meaning, as in the real one."""
-        parameters = asked.parameters(asked.table)
+    def scan(self, effect: effects.Scan) -> effects.Page:
+        """Carry out a Scan. Items come in the order of a hash, as in DynamoDB."""
+        parameters = effect.parameters(effect.table)
         segment, segments = parameters.get("Segment", 0), parameters.get("TotalSegments", 1)
-        table = self._seen_by(asked)
+        table = self._seen_by(effect)
         keys = sorted((key for key in table if _hash(key) % segments == segment), key=_hash)
         if "ExclusiveStartKey" in parameters:
-            start = effects.key_of(asked.table, parameters["ExclusiveStartKey"])
+            start = effects.key_of(effect.table, parameters["ExclusiveStartKey"])
             keys = [key for key in keys if _hash(key) > _hash(start)]
         found = [copy.deepcopy(table[key]) for key in keys[: parameters["Limit"]]]
-        # Stops where it has found enough, and does not look whether there is more: as the real one.
+        # A full page has a LastEvaluatedKey even if it is the last one, as in DynamoDB.
         more = {"LastEvaluatedKey": found[-1]} if len(found) == parameters["Limit"] else {}
-        return effects.page(asked.table, {"Items": found, **more})
+        return effects.page(effect.table, {"Items": found, **more})
 
-    def update(self, asked: effects.ConditionalUpdate) -> bool:
-        """UpdateItem; answers whether its condition held."""
-        names, values = asked.parameters["ExpressionAttributeNames"], asked.parameters["ExpressionAttributeValues"]
-        place = tuple(value["S"] for value in asked.parameters["Key"].values())
-        there = self.tables[asked.table].get(place, {})
-        revision = there.get(names["#revision"])
+    def update(self, effect: effects.ConditionalUpdate) -> bool:
+        """Carry out a ConditionalUpdate; return whether its condition held."""
+        names, values = effect.parameters["ExpressionAttributeNames"], effect.parameters["ExpressionAttributeValues"]
+        place = tuple(value["S"] for value in effect.parameters["Key"].values())
+        stored = self.tables[effect.table].get(place, {})
+        revision = stored.get(names["#revision"])
         holds: bool = {
             "#revision = :seen": revision == values[":seen"],
             "NOT attribute_type(#revision, :seen)": "N" not in (revision or {}),
-        }[asked.parameters["ConditionExpression"]]
+        }[effect.parameters["ConditionExpression"]]
         self.corrections += 1
         if holds:
-            item = self.tables[asked.table].setdefault(place, dict(asked.parameters["Key"]))
-            self._add(item, dict(asked.parameters))
+            item = self.tables[effect.table].setdefault(place, dict(effect.parameters["Key"]))
+            self._add(item, dict(effect.parameters))
         return holds
 
-    def transact(self, wanted: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-        """TransactWriteItems; answers with the cancellation reasons."""
+    def transact(self, actions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Carry out the actions of a transaction; return the cancellation reasons, or none if it was committed."""
         self.transactions += 1
-        instead = self.before_transaction() or self.refuse(wanted)
+        instead = self.before_transaction() or self.refuse(actions)
         if instead is not None:
             return instead
-        assert 1 <= len(wanted) <= 100
-        places = [self._place(action) for action in wanted]
+        assert 1 <= len(actions) <= 100
+        places = [self._place(action) for action in actions]
         assert len(set(places)) == len(places), "two actions on one item"
-        self.write_units += 2 * len(wanted)  # All items here are below 1 KB.
-        reasons = [self._reason(action, place) for action, place in zip(wanted, places, strict=True)]
+        self.write_units += 2 * len(actions)  # All items here are below 1 KB.
+        reasons = [self._reason(action, place) for action, place in zip(actions, places, strict=True)]
         if any(reason["Code"] != "None" for reason in reasons):
             return reasons
-        for action, (table, key) in zip(wanted, places, strict=True):
+        for action, (table, key) in zip(actions, places, strict=True):
             if "Put" in action:
                 self.tables[table][key] = copy.deepcopy(action["Put"]["Item"])
             else:
@@ -122,8 +122,8 @@ class FakeDynamoDB:
 
     def _reason(self, action: dict[str, Any], place: tuple[str, tuple[str, ...]]) -> dict[str, Any]:
         table, key = place
-        there = self.tables[table].get(key)
-        if "Update" in action and not _can_add(there or {}, action["Update"]):
+        stored = self.tables[table].get(key)
+        if "Update" in action and not _can_add(stored or {}, action["Update"]):
             return {
                 "Code": "ValidationError",
                 "Message": "An operand in the update expression has an incorrect data type",
@@ -131,18 +131,18 @@ class FakeDynamoDB:
         condition = action.get("Put", {}).get("ConditionExpression")
         holds = {
             None: lambda: True,
-            "attribute_not_exists(OrderID)": lambda: there is None,
+            "attribute_not_exists(OrderID)": lambda: stored is None,
             "revision = :seen": lambda: (
-                there is not None and there.get("revision") == action["Put"]["ExpressionAttributeValues"][":seen"]
+                stored is not None and stored.get("revision") == action["Put"]["ExpressionAttributeValues"][":seen"]
             ),
             "attribute_exists(OrderID) AND attribute_not_exists(revision)": lambda: (
-                there is not None and "revision" not in there
+                stored is not None and "revision" not in stored
             ),
         }[condition]()
         if holds:
             return {"Code": "None"}
         assert action["Put"]["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
-        return {"Code": "ConditionalCheckFailed"} | ({"Item": copy.deepcopy(there)} if there else {})
+        return {"Code": "ConditionalCheckFailed"} | ({"Item": copy.deepcopy(stored)} if stored else {})
 
     @staticmethod
     def _add(item: dict[str, Any], update: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class FakeDynamoDB:
     # --- What tests look at ----------------------------------------------------------------------
 
     def counters(self) -> dict[tuple[str, tuple[str, ...]], dict[str, int]]:
-        """All counters that are not zero, without what is not counted in them."""
+        """Return the increments that all counters have had, without zeros."""
         counters = {}
         for table in tables.KEYS:
             if table in (tables.ORDERS, tables.LEDGER):
@@ -169,14 +169,14 @@ class FakeDynamoDB:
         return counters
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Quantity and number of orders by product, as AggregateTable has them."""
+        """Return the quantity and the number of orders by product, from AggregateTable."""
         return {
             product: (int(item["totalQuantity"]["N"]), int(item["orderCount"]["N"]))
             for (product,), item in self.tables[tables.TOTALS].items()
         }
 
     def entry(self, order_id: str) -> ledger.Entry:
-        """An order's ledger entry."""
+        """Return an order's ledger entry."""
         return entry_item.from_item(order_id, self.tables[tables.LEDGER].get((order_id,)))
 
 

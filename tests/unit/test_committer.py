@@ -1,4 +1,4 @@
-"""The laws of the committer, and what a batch costs in requests and write units, which are exact."""
+"""The invariants of the committer, and the requests and write units that a batch takes, which are exact."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ NONE = {"Code": "None"}
 
 def new_orders(number: int, products: int = 1) -> Stream:
     placed = Stream()
-    placed.started -= placed.started % 3600  # All within an hour, also those of a long stream.
+    placed.started -= placed.started % 3600  # The orders of a long stream are within one hour too.
     for index in range(number):
         record = placed.put(item(f"o{index}", f"Product {index % products}"))
         record["dynamodb"]["ApproximateCreationDateTime"] = placed.started
@@ -42,7 +42,7 @@ def test_new_orders_of_one_product_take_few_transactions_and_no_read(number: int
     assert dynamo.totals() == {"Product 0": (5 * number, number)}
 
 
-def test_a_transaction_takes_as_many_orders_of_ten_products_as_fit():
+def test_a_transaction_is_filled_with_orders_of_ten_products():
     fitting = ACTIONS_MAX - 10 * COUNTERS_OF_ONE_ORDER
     dynamo = FakeDynamoDB()
     deliver(new_orders(fitting, products=10).records, dynamo)
@@ -55,7 +55,7 @@ def test_a_thousand_new_orders_of_ten_products_cost_at_most_2_3_write_units_each
     assert dynamo.write_units / 1000 <= 2.3
 
 
-def test_a_redelivered_batch_changes_nothing_and_is_soon_read_instead_of_tried():
+def test_a_redelivered_batch_changes_nothing_and_is_read_after_one_transaction():
     dynamo, placed = FakeDynamoDB(), new_orders(1000, products=10)
     deliver(placed.records, dynamo)
     before, transactions = dynamo.tables, dynamo.transactions
@@ -66,7 +66,7 @@ def test_a_redelivered_batch_changes_nothing_and_is_soon_read_instead_of_tried()
     assert (work.counts.applied, work.counts.unchanged) == (0, 1000)
 
 
-def test_what_is_not_new_is_read_a_hundred_at_a_time():
+def test_entries_of_known_orders_are_read_100_at_a_time():
     dynamo, placed = FakeDynamoDB(), new_orders(250)
     deliver(placed.records, dynamo)
     amended = [placed.put(item(f"o{index}", "Product 0", 6)) for index in range(250)]
@@ -75,10 +75,10 @@ def test_what_is_not_new_is_read_a_hundred_at_a_time():
     assert dynamo.totals() == {"Product 0": (6 * 250, 250)}
 
 
-# --- Law 2: refused ------------------------------------------------------------------------------
+# --- conflicts-are-replanned ---------------------------------------------------------------------
 
 
-def test_a_change_that_another_one_overtook_is_planned_again_from_what_is_there():
+def test_a_change_in_conflict_is_planned_again_from_the_stored_entry():
     dynamo, placed = FakeDynamoDB(), new_orders(3)
     newer = placed.put(item("o1", "Product 0", 100))
 
@@ -91,7 +91,7 @@ def test_a_change_that_another_one_overtook_is_planned_again_from_what_is_there(
     assert dynamo.totals() == {"Product 0": (5 + 100 + 5, 3)}
 
 
-def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
+def test_an_entry_that_expires_before_the_transaction_counts_as_absent():
     dynamo, placed = FakeDynamoDB(), new_orders(1)
     deliver([*placed.records, placed.remove("o0")], dynamo)
     again = placed.put(item("o0", "Product 0"))
@@ -105,7 +105,7 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
     assert dynamo.totals() == {"Product 0": (5, 1)}
 
 
-# --- Law 3: busy ---------------------------------------------------------------------------------
+# --- busy-is-retried-with-growing-pauses ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_an_entry_that_has_gone_meanwhile_is_taken_for_none():
         [NONE, CONFLICT],
         [{"Code": "ThrottlingError"}, NONE],
         [NONE, {"Code": "ProvisionedThroughputExceeded"}],
-        [{"Code": "TransactionInProgressException"}],  # Of a request that was refused as a whole.
+        [{"Code": "TransactionInProgressException"}],  # The whole request was refused.
     ],
     ids=lambda reasons: "/".join(reason["Code"] for reason in reasons),
 )
-def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
+def test_a_busy_dynamodb_is_tried_again_after_growing_pauses(reasons: Sequence[dict[str, Any]]):
     dynamo = FakeDynamoDB()
     work = committer.for_stream(stream.read(new_orders(1).records).records_by_order)
     effects: list[Effect] = []
@@ -133,7 +133,7 @@ def test_what_dynamodb_is_too_busy_for_is_asked_for_again_after_growing_pauses(r
     assert dynamo.totals() == {"Product 0": (5, 1)}
 
 
-def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
+def test_a_changed_entry_and_a_busy_item_in_one_cancellation_are_both_handled():
     dynamo, placed = FakeDynamoDB(), new_orders(2)
     deliver(placed.records[:1], dynamo)
     answers: list[Sequence[dict[str, Any]] | None] = [
@@ -144,11 +144,11 @@ def test_a_conflict_and_a_refusal_in_one_answer_are_both_heard():
     assert dynamo.totals() == {"Product 0": (10, 2)}
 
 
-# --- Law 4: set apart -------------------------------------------------------------
+# --- fatal-is-set-apart --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("names_the_action", [True, False])
-def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others(names_the_action: bool):
+def test_a_damaged_counter_does_not_hold_up_the_others(names_the_action: bool):
     dynamo = FakeDynamoDB()
     placed = new_orders(30, products=3)
 
@@ -169,7 +169,7 @@ def test_one_counter_that_dynamodb_cannot_add_to_does_not_hold_up_the_others(nam
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "UnrecognizedClientException"])
-def test_an_error_that_concerns_every_order_sets_none_apart(code: str):
+def test_an_error_that_concerns_every_order_sets_no_order_apart(code: str):
     assert not transactions.reasons({"Error": {"Code": code, "Message": "no"}})
 
 
@@ -187,12 +187,12 @@ def test_an_order_with_an_unreadable_entry_is_set_apart_and_all_others_are_count
     assert dynamo.totals() == {"Product 0": (51, 10), "Product 1": (51, 10), "Product 2": (51, 10)}
 
 
-# --- Crashes and lost answers --------------------------------------------------------------------
+# --- Crashes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("crash_at", range(1, 5))
 @pytest.mark.parametrize("when", ["before_transaction", "after_transaction"])
-def test_a_crash_around_any_request_is_made_good_by_the_next_delivery(when: str, crash_at: int):
+def test_the_next_delivery_completes_a_batch_after_a_crash(when: str, crash_at: int):
     dynamo, placed = FakeDynamoDB(), new_orders(3 * ORDERS_A_TRANSACTION)
 
     def crash() -> None:
@@ -208,10 +208,10 @@ def test_a_crash_around_any_request_is_made_good_by_the_next_delivery(when: str,
     assert dynamo.totals() == {"Product 0": (5 * len(placed.records), len(placed.records))}
 
 
-# --- Law 5: the end, and what has been counted ----------------------------------------------------
+# --- every-order-ends ----------------------------------------------------------------------------
 
 
-def test_rejected_orders_are_named_once():
+def test_a_rejected_order_is_reported_once():
     dynamo, placed = FakeDynamoDB(), Stream()
     placed.put(item("good"))
     placed.put(item("bad", quantity=0))
@@ -222,7 +222,7 @@ def test_rejected_orders_are_named_once():
     assert dynamo.totals() == {"Notebook": (5, 1)}
 
 
-def test_an_order_about_which_nothing_can_be_said_ends_stale():
+def test_an_order_without_a_plan_ends_stale():
     work = Committer(lambda entry: None, known=[ledger.absent("o")])
     assert list(work.steps()) == []
     assert work.stale == ["o"]
@@ -235,7 +235,7 @@ def test_each_change_of_a_counter_raises_its_revision():
     assert dynamo.tables["AggregateTable"]["Product 0",][REVISION] == {"N": "2"}
 
 
-def test_two_changes_that_cancel_each_other_out_raise_the_revision_all_the_same():
+def test_two_changes_that_cancel_out_raise_the_revision_too():
     dynamo, placed = FakeDynamoDB(), new_orders(2)
     deliver(placed.records, dynamo)
     deliver([placed.put(item("o0", "Product 0", 4)), placed.put(item("o1", "Product 0", 6))], dynamo)
