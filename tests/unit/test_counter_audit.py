@@ -220,6 +220,21 @@ def test_wrong_counters_are_unverified_and_not_repaired_while_an_entry_is_unread
     assert shop.state() == before
 
 
+def test_an_entry_that_becomes_readable_again_no_longer_hides_drift():
+    shop = example()
+    contributions = shop.entry_item("a")["contributions"]
+    archive_with_unreadable_entry(shop)
+    shop.counter("Pen")["totalQuantity"] = {"N": "99"}
+    work = audit.request({})
+
+    def restore(step: effects.Effect) -> None:
+        if work.counters.number == 2:
+            shop.entry_item("a")["contributions"] = contributions
+
+    run(work, shop.dynamo, before_each=restore)
+    assert found(work.to_json(0)) == {**NOTHING, "drifted": 1}
+
+
 def test_an_unreadable_entry_blocks_repairs_in_every_round(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(counter_audit, "TRACKED_MAX_BYTES", 50)
     shop = example()

@@ -319,6 +319,28 @@ def test_drift_that_takes_several_repairs_is_counted_once():
     assert shop.dynamo.totals()["Pen"] == (14, 2)
 
 
+def test_drift_that_both_tables_show_is_counted_once(monkeypatch: pytest.MonkeyPatch):
+    """An order is reported, and cancelled without a record just before its repair. The ledger then shows it again."""
+    monkeypatch.setattr(entry_audit, "PAGE_ITEMS", 2)
+    shop = example()
+    shop.dynamo.lags = False
+    first = shop.dynamo.scan(effects.Scan(tables.ORDERS, None, 1)).items[0]["OrderID"]["S"]
+    shop.put(item(first, "Pen", 9))
+    shop.lose()
+    scans = iter(range(1000))
+
+    def happen(step: effects.Effect) -> None:
+        if isinstance(step, effects.Scan) and next(scans) == 1:
+            shop.dynamo.now += 20  # The grace period of the first page is over.
+        if isinstance(step, Committer) and first in shop.told.items:
+            shop.remove(first)
+            shop.lose()
+
+    answer = audited(shop, happen, repair=True)
+    assert (found(answer), answer["orders"]["repaired"]) == ({**NOTHING, "differing": 1}, 1)
+    assert answer["verdict"] == "clean"
+
+
 def test_an_order_that_dynamodb_refuses_is_uncountable_and_the_others_are_repaired():
     shop = example()
     shop.put(item("poison", "Poison"), item("lost", "Pen"))
