@@ -332,7 +332,7 @@ def test_drift_that_both_tables_show_is_counted_once(monkeypatch: pytest.MonkeyP
     def happen(step: effects.Effect) -> None:
         if isinstance(step, effects.Scan) and next(scans) == 1:
             shop.dynamo.now += 20  # The grace period of the first page is over.
-        if isinstance(step, Committer) and first in shop.told.items:
+        if isinstance(step, effects.Transact) and first in shop.stream.items:
             shop.remove(first)
             shop.lose()
 
