@@ -137,9 +137,11 @@ function pause(milliseconds) {
 }
 
 async function refresh() {
+  const requested = performance.now();
   const {totals, freshness} = await call(`totals?top=${maxProducts}`);
   latest.freshness = freshness;
   latest.totals = totals;
+  for (const [started, reported] of waiting) if (reported <= requested) waiting.delete(started);
   showTotals(totals);
   if (selected === null && totals.length) selected = totals[0].product;
   showSelection();
@@ -187,7 +189,10 @@ function light({now, lost, waitedSeconds, freshness, totals}) {
 // --- Showing the light ---------------------------------------------------------------------------
 
 const latest = {lost: null, freshness: null, totals: null};   // From the latest responses.
-const waitingSince = new Set();   // When this page's uncounted orders were placed, by performance.now().
+// This page's uncounted orders: when each was placed, and from when on the totals and the handler's report include it.
+// The handler writes its report just after it counts; a response from before would show an older one.
+const waiting = new Map();   // Both by performance.now(); Infinity while the order waits.
+const REPORT_MS = 500;
 let server = null;    // The server's time and when it was received. The browser's clock can be wrong.
 let announced = "";   // The state that a screen reader read out last; "fine" for any green or grey one.
 
@@ -204,7 +209,7 @@ function showLight() {
   const slow = ago > SLOW_MS ? {text: "No response from the server since {time}", since: serverTime() - ago} : null;
   const lost = latest.lost ?? slow;
   if (!lost && !latest.totals) return;   // The first request is not finished.
-  const waitedSeconds = waitingSince.size ? (performance.now() - Math.min(...waitingSince)) / 1000 : 0;
+  const waitedSeconds = waiting.size ? (performance.now() - Math.min(...waiting.keys())) / 1000 : 0;
   const {state, colour, text, time} = light({...latest, totals: latest.totals ?? [], now: serverTime(), lost, waitedSeconds});
   setStatus(colour, text.replace("{time}", () => localTime(time)), time && `${new Date(time).toISOString().slice(0, 19).replace("T", " ")} UTC`);
   // Screen readers read out a problem once, and its end. #alert is read out by itself.
@@ -562,16 +567,17 @@ async function showPlacedOrder({orderId, product, quantity}) {
   const line = make("li", {}, make("span", {className: "order", title: product}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), orderStatus);
   const started = performance.now();
   const finish = (state, text) => {
-    waitingSince.delete(started);
+    if (waiting.has(started)) waiting.set(started, performance.now() + REPORT_MS);
     orderStatus.dataset.state = state;
     orderStatus.textContent = text;
     refreshNow();
+    setTimeout(() => refreshNow(), REPORT_MS);
   };
   $("placed").prepend(line);
   const finished = [...$("placed").children].slice(MAX_PLACED).filter((each) => each.querySelector("[data-state]"));
   for (const each of finished) each.remove();   // Keep the ones that are not counted yet.
   if (reads === "iam") return finish("counted", "Placed");   // The page cannot read whether it is counted.
-  waitingSince.add(started);
+  waiting.set(started, Infinity);
   for (let tries = 0; ; tries += 1) {
     await new Promise((resume) => setTimeout(resume, tries < 25 ? 200 : 2000));
     try {
