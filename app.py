@@ -297,8 +297,9 @@ def aggregate(event: DynamoDBEvent) -> None:
         run_steps(work.steps(), deadline(event.context))
         counted = True
     finally:
-        report_batch(batch, work, time.monotonic() - started)
-        report_lag(batch, counted)
+        ages = batch.ages(time.time())
+        report_batch(batch, work, ages, time.monotonic() - started)
+        report_lag(ages, counted)
 
 
 # --- Jobs ----------------------------------------------------------------------------------------
@@ -441,7 +442,7 @@ def deadline(context: Any) -> float:
 # --- Logs and metrics ----------------------------------------------------------------------------
 
 
-def report_batch(batch: stream.Batch, work: Committer, seconds: float) -> None:
+def report_batch(batch: stream.Batch, work: Committer, ages: Sequence[float], seconds: float) -> None:
     """Log and measure what became of a batch, with a line for each order that was rejected or set apart."""
     for order_id, problems in work.counts.rejected.items():
         logger.warning("Order rejected", extra={"orderId": order_id, "problems": problems})
@@ -459,24 +460,24 @@ def report_batch(batch: stream.Batch, work: Committer, seconds: float) -> None:
         "conflicts": work.counts.conflicts,
     }
     milliseconds = round(seconds * 1000)
-    lag_seconds = round(max(batch.ages(time.time()), default=0.0), 1)
+    lag_seconds = round(max(ages, default=0.0), 1)
     logger.info("Batch", extra={**counts, "milliseconds": milliseconds, "lagSeconds": lag_seconds})
     metrics.add_metric("milliseconds", MetricUnit.Milliseconds, milliseconds)
     metrics.add_metric("lagSeconds", MetricUnit.Seconds, lag_seconds)
     measure(counts)
 
 
-def report_lag(batch: stream.Batch, counted: bool) -> None:
+def report_lag(ages: Sequence[float], counted: bool) -> None:
     """Report to the readers of totals how far a batch was behind, and whether it was counted."""
-    now = time.time()
-    ages = batch.ages(now)
     if not ages:
         return
     state = stream_lag.state_of(ages, counted)
     if not lag_throttle.is_due(time.monotonic(), state, max(ages)):
         return
     try:
-        dynamodb.update_item(TableName=TREND, **stream_lag.update(state, max(ages), timestamps.from_epoch(int(now))))
+        dynamodb.update_item(
+            TableName=TREND, **stream_lag.update(state, max(ages), timestamps.from_epoch(int(time.time())))
+        )
     except (ClientError, BotoCoreError):
         # A failed report must not cause a redelivery.
         logger.exception("Lag not reported")
