@@ -4,7 +4,7 @@ Handler and jobs are generators. They yield these values, and `perform` in app.p
 its result. So the core makes no call and reads no clock.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from chalicelib import tables
@@ -14,12 +14,31 @@ Key = tuple[str, ...]
 """The values of an item's key attributes, in the order of tables.KEYS."""
 
 
+READ_MAX_KEYS = 100
+"""BatchGetItem reads up to 100 items (API reference)."""
+
+
 class BatchGet(NamedTuple):
     """Read items by their keys. The result is a dict of the items that exist, by key."""
 
     table: str
     keys: Sequence[Key]
     consistent: bool = True
+
+    def requests(self, names: Mapping[str, str]) -> Iterator[Any]:
+        """Yield the `RequestItems` of each BatchGetItem request; `names` are the tables' physical names."""
+        for start in range(0, len(self.keys), READ_MAX_KEYS):
+            keys = [key(self.table, values) for values in self.keys[start : start + READ_MAX_KEYS]]
+            yield {names[self.table]: {"Keys": keys, "ConsistentRead": self.consistent}}
+
+    def items(self, response: Any) -> dict[Key, Item]:
+        """Return the items in a response, by key."""
+        return {key_of(self.table, item): item for items in response["Responses"].values() for item in items}
+
+    def unprocessed(self, response: Any) -> Any:
+        """Return the `RequestItems` for what DynamoDB left out: what it could not read now, or is beyond 16 MB."""
+        left = response["UnprocessedKeys"]
+        return {name: {"Keys": left[name]["Keys"], "ConsistentRead": self.consistent} for name in left}
 
 
 class Scan(NamedTuple):

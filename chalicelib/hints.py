@@ -3,7 +3,12 @@
 In Lambda, the region, the credentials and the tables are always there.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from chalicelib.api.http import ServiceUnavailableError
+
+NOT_PROVISIONED = "Stage {stage} has no tables yet. Run `make provision STAGE={stage}` first."
 
 _RUN_LOCALLY = "Run `make local`"
 
@@ -16,6 +21,31 @@ _HINTS = {
     "ExpiredTokenException": "The AWS credentials have expired. Log in to AWS again.",
 }
 """Messages by DynamoDB's error code."""
+
+
+def deployed_stage(modules: Mapping[str, Any]) -> str | None:
+    """Return the stage if `chalice deploy` imports the app. `modules` is sys.modules, without click in Lambda."""
+    command = "click" in modules and modules["click"].get_current_context(silent=True)
+    return command.params["stage"] if command and command.info_name == "deploy" else None
+
+
+def register(events: Any, region: str | None, credentials: Callable[[], Any], log: Callable[[str], None]) -> None:
+    """Have the client with these events raise ServiceUnavailableError, a 503, with a message for the developer."""
+
+    def require_settings(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["table"] = params.get("TableName", "")
+        explain(missing_settings(region, credentials()))
+
+    def require_table(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
+        explain(error_hint(parsed.get("Error", {}).get("Code"), context.get("table", ""), region))
+
+    def explain(problem: str | None) -> None:
+        if problem:
+            log(problem)
+            raise ServiceUnavailableError(problem)
+
+    events.register("provide-client-params.dynamodb", require_settings)
+    events.register("after-call.dynamodb", require_table)
 
 
 def missing_settings(region: str | None, credentials: Any) -> str | None:

@@ -217,6 +217,14 @@ def to_item(order_id: str, order: OrderInput, placed_at: str) -> dict[str, Any]:
     }
 
 
+def replacement(order: OrderInput) -> dict[str, Any]:
+    """Return the parameters of the UpdateItem that replaces an order's content."""
+    return {
+        "UpdateExpression": "SET Product = :product, Quantity = :quantity",
+        "ExpressionAttributeValues": {":product": {"S": order.product}, ":quantity": {"N": str(order.quantity)}},
+    }
+
+
 def from_item(item: Item, first_seen: str) -> Order | FieldErrors:
     """Return the order in an item, or every error in it.
 

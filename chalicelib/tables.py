@@ -4,6 +4,7 @@ infrastructure/tables.py sets their billing, streams and protection. All key att
 """
 
 import re
+from collections.abc import Mapping
 
 from chalicelib.views import VIEWS
 
@@ -26,3 +27,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 def variable(table: str) -> str:
     """Return the environment variable that overrides a table's name: `ORDERS_TABLE` for `OrdersTable`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", table).upper()
+
+
+def names(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the tables' physical names by their logical ones."""
+    return {table: environment.get(variable(table), table) for table in KEYS}

@@ -6,10 +6,11 @@ benchmark turns off its stream lag write, which happens once in five seconds at 
 
 import app
 from chalicelib import stream_lag
+from chalicelib.tables import TOTALS
 from infrastructure import tables
 
 TABLES = {table.name: table.key for table in tables.all_tables("local")}
-TOTAL = (app.TOTALS, "product", "totalQuantity")
+TOTAL = (app.NAMES[TOTALS], "product", "totalQuantity")
 
 stream_lag.SECONDS_BETWEEN_WRITES = 1e9
 

@@ -8,7 +8,9 @@ invokes the app; app.py and infrastructure/access.py configure it.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from chalice.app import IAMAuthorizer
 
 READ_VARIABLE = "READ_ACCESS"
 WRITE_VARIABLE = "WRITE_ACCESS"
@@ -24,6 +26,18 @@ class Access(StrEnum):
     OPEN = "open"  # Everyone.
     KEY = "key"  # Callers with an API key, in the header x-api-key.
     IAM = "iam"  # Callers who sign with Signature Version 4 and have the IAM permission execute-api:Invoke.
+
+
+_ROUTE_OPTIONS: Mapping[Access, Mapping[str, Any]] = {
+    Access.OPEN: {},
+    Access.KEY: {"api_key_required": True},
+    Access.IAM: {"authorizer": IAMAuthorizer()},
+}
+
+
+def route_options(access: Access) -> Mapping[str, Any]:
+    """Return the options of a Chalice route with this access."""
+    return _ROUTE_OPTIONS[access]
 
 
 class Settings(NamedTuple):

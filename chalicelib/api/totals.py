@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 from chalicelib import orders, views
 from chalicelib.api import query_string
+from chalicelib.effects import Key, Page
 from chalicelib.orders import FieldErrors, Item
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
+SCAN_ITEMS = 20_000  # More than fit into the 1 MB of a Scan page, so that the size ends a page.
 TOP_MAX = 100
 
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
@@ -32,7 +34,7 @@ class TotalsQuery(NamedTuple):
     """The query of `GET /totals`: a page, or the `top` largest totals."""
 
     limit: int  # The maximum number of totals in the page.
-    start: dict[str, Any] | None  # The page starts after this key; None for the first page.
+    start: Key | None  # The page starts after this key; None for the first page.
     top: int | None  # The number of largest totals; None for a page.
 
 
@@ -51,15 +53,20 @@ def parse_query(query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:
     return errors or TotalsQuery(limit, start, top)
 
 
-def encode_cursor(key: Mapping[str, Any] | None) -> str | None:
-    """Return the opaque cursor for a Scan's `LastEvaluatedKey`, or None for None, the end of the table."""
+def page_to_json(page: Page) -> dict[str, Any]:
+    """Return a page as `{"totals", "cursor"}`; the cursor of the last page is None."""
+    return {"totals": [to_json(item) for item in page.items], "cursor": encode_cursor(page.last)}
+
+
+def encode_cursor(key: Key | None) -> str | None:
+    """Return the opaque cursor for the key of a page's last item, or None for None, the end of the table."""
     if key is None:
         return None
-    product = key["product"]["S"].encode()
+    product = key[0].encode()
     return base64.urlsafe_b64encode(zlib.crc32(product).to_bytes(4, "big") + product).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> dict[str, Any] | None:
+def _decode_cursor(cursor: str) -> Key | None:
     """Return the key in a cursor, or None if it is not a cursor from this API.
 
     The product in the key need not be valid, because someone may have written the item to the table directly.
@@ -71,14 +78,15 @@ def _decode_cursor(cursor: str) -> dict[str, Any] | None:
         return None
     if raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big") or not orders.can_be_key(product):
         return None
-    return {"product": {"S": product}}
+    return (product,)
 
 
-def top_totals(items: Iterable[Item], top: int) -> list[Item]:
-    """Return the `top` items with the largest quantities; ties are ordered by product.
+def top_to_json(items: Iterable[Item], top: int) -> dict[str, Any]:
+    """Return the `top` totals with the largest quantities as `{"totals"}`; ties are ordered by product.
 
     Keep only that many in memory, so that `items` can be a generator over the whole table.
     """
-    return heapq.nsmallest(
+    largest = heapq.nsmallest(
         top, items, key=lambda item: (-views.read_amount(item, "totalQuantity"), item["product"]["S"])
     )
+    return {"totals": [to_json(item) for item in largest]}

@@ -33,6 +33,19 @@ def days_until(last: str, count: int) -> list[str]:
     return [(end - timedelta(days=back)).isoformat() for back in reversed(range(count))]
 
 
+def query(product: str, days: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of the Query, without TableName, for a product's items of these consecutive days."""
+    return {
+        "KeyConditionExpression": "#product = :product AND #day BETWEEN :first AND :last",
+        "ExpressionAttributeNames": {"#product": "product", "#day": "day"},
+        "ExpressionAttributeValues": {
+            ":product": {"S": product},
+            ":first": {"S": days[0]},
+            ":last": {"S": days[-1]},
+        },
+    }
+
+
 def to_json(product: str, days: Sequence[str], items: Iterable[Item]) -> dict[str, Any]:
     """Return a product's trend: `{"product", "total", "days": [{"day", "total", "hours": [24 quantities]}]}`.
 

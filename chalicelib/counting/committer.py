@@ -19,11 +19,8 @@ from chalicelib import tables
 from chalicelib.counting import entry_item, ledger, transactions
 from chalicelib.counting.ledger import ChangeRecord, Entry, Status
 from chalicelib.counting.transactions import Transaction
-from chalicelib.effects import BatchGet, Cancelled, Sleep, Steps, Transact
+from chalicelib.effects import READ_MAX_KEYS, BatchGet, Cancelled, Sleep, Steps, Transact
 from chalicelib.orders import Item
-
-READ_MAX_KEYS = 100
-"""BatchGetItem reads up to 100 items (API reference)."""
 
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 1.0

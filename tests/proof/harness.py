@@ -121,11 +121,8 @@ class Harness:
 
 def use_tables(shell: Any, names: dict[str, str]) -> None:
     """Point a loaded app at other tables. In production the environment does this before the app is loaded."""
-    from chalicelib import tables as core
 
     shell.NAMES.update(names)
-    shell.ORDERS, shell.LEDGER = names[core.ORDERS], names[core.LEDGER]
-    shell.TOTALS, shell.TREND = names[core.TOTALS], names[core.TREND]
 
 
 def load_app(endpoint_url: str) -> Any:

@@ -1,0 +1,65 @@
+"""HTTP requests and responses: what the routes share."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+from urllib.parse import unquote
+
+from chalice.app import BadRequestError, ChaliceViewError, NotFoundError, Request, Response
+
+from chalicelib import orders
+
+OUTAGE = "The database is out of reach or too busy. Try again in a second."
+
+
+class ServiceUnavailableError(ChaliceViewError):
+    """A route's request to DynamoDB failed for a temporary reason, also after the SDK's retries."""
+
+    STATUS_CODE = 503
+
+
+def end_json_with_newline(event: Request, get_response: Callable[[Request], Response]) -> Response:
+    """End a JSON body with a newline, so that a terminal shows its prompt on a line of its own."""
+    response = get_response(event)
+    if not isinstance(response.body, (str, bytes)):
+        response.body = response.to_dict()["body"] + "\n"
+    return response
+
+
+def read_order(request: Request, fields: Sequence[str]) -> orders.OrderInput | orders.FieldErrors:
+    """Return the order in a request's body, or its field errors. Raises BadRequestError for a malformed body."""
+    try:
+        return orders.parse_order(cast(bytes, request.raw_body), fields)
+    except orders.MalformedBodyError as error:
+        raise BadRequestError(str(error)) from None
+
+
+def bad_request(errors: orders.FieldErrors) -> Response:
+    """Return a 400 that names every error by its field."""
+    message = "; ".join(f"{field} {error}" for field, error in errors.items())
+    return Response({"Code": "BadRequestError", "Message": message, "problems": errors}, status_code=400)
+
+
+def decode_segment(segment: str) -> str:
+    """Decode a segment of a path. It arrives percent-encoded, and a `+` in it is a plus."""
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequestError("The path is not percent-encoded UTF-8.") from None
+
+
+def order_key(segment: str) -> dict[str, Any]:
+    """Return the key of the order in a path. Its id may be invalid, because the table may have such an order."""
+    order_id = decode_segment(segment)
+    if not orders.can_be_key(order_id):
+        raise order_not_found({"OrderID": {"S": order_id}})
+    return {"OrderID": {"S": order_id}}
+
+
+def order_not_found(key: orders.Item) -> NotFoundError:
+    """Return the error for an order that does not exist."""
+    return NotFoundError(f"There is no order {key['OrderID']['S']}.")
+
+
+def total_not_found(product: str) -> NotFoundError:
+    """Return the error for a product without a total."""
+    return NotFoundError(f"Nothing has been counted for {product} yet.")

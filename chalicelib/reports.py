@@ -1,0 +1,87 @@
+"""Reports: what the app logs and measures about a batch and an audit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from chalicelib.counting.committer import Committer
+from chalicelib.counting.stream import Batch
+from chalicelib.jobs.audit import Audit, Verdict
+
+Level = Literal["info", "warning", "error"]
+
+
+class Line(NamedTuple):
+    """A line of the log."""
+
+    level: Level
+    message: str
+    fields: Mapping[str, Any]
+
+
+class Metric(NamedTuple):
+    """A value of a metric."""
+
+    value: float
+    unit: MetricUnit = MetricUnit.Count
+
+
+class Report(NamedTuple):
+    """Log lines, and metrics by name."""
+
+    lines: Sequence[Line]
+    metrics: Mapping[str, Metric]
+
+
+LAG_NOT_REPORTED = Report([], {"lagNotReported": Metric(1)})
+
+
+def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: float) -> Report:
+    """Return what became of a batch, with a line for each order that was rejected or set apart.
+
+    `ages` are those of its records in seconds; counting it took `seconds`.
+    """
+    rejected, set_apart = work.counts.rejected, work.set_apart
+    counts = {
+        "records": batch.size,
+        "applied": work.counts.applied,
+        "alreadyCounted": work.counts.unchanged,
+        "rejected": len(rejected),
+        "setApart": len(set_apart) + len(batch.malformed),
+        "transactions": work.counts.transactions,
+        "conflicts": work.counts.conflicts,
+    }
+    milliseconds, lag_seconds = round(seconds * 1000), round(max(ages, default=0.0), 1)
+    lines = [
+        *(Line("warning", "Order rejected", {"orderId": id, "problems": rejected[id]}) for id in rejected),
+        *(Line("error", "Order set apart", {"orderId": id, "reason": set_apart[id]}) for id in set_apart),
+        *(Line("error", "Record set apart", record._asdict()) for record in batch.malformed),
+        Line("info", "Batch", {**counts, "milliseconds": milliseconds, "lagSeconds": lag_seconds}),
+    ]
+    metrics = {name: Metric(count) for name, count in counts.items()}
+    metrics["milliseconds"] = Metric(milliseconds, MetricUnit.Milliseconds)
+    metrics["lagSeconds"] = Metric(lag_seconds, MetricUnit.Seconds)
+    return Report(lines, metrics)
+
+
+_AUDIT_LEVELS: Mapping[Verdict, Level] = {
+    Verdict.CLEAN: "info",
+    Verdict.DRIFTED: "error",
+    Verdict.UNPROVEN: "warning",
+}
+
+
+def of_audit(work: Audit, requests: int) -> Report:
+    """Return the verdict of an audit. Its last invocation has made `requests` requests of DynamoDB."""
+    line = Line(_AUDIT_LEVELS[work.verdict or Verdict.UNPROVEN], "Audit", work.to_log(requests))
+    if work.verdict is None:  # Only the part so far is clean.
+        line = line._replace(message="Audit incomplete: make audit goes through everything")
+    return Report(
+        [line],
+        {
+            "DriftedProducts": Metric(work.drifted_products),
+            "AuditUnproven": Metric(work.unproven),
+            "AuditIncomplete": Metric(int(not work.done)),
+        },
+    )
