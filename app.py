@@ -137,7 +137,7 @@ def list_totals() -> Response | dict[str, Any]:
     query = totals.parse_query(request().query_params)
     if isinstance(query, orders.FieldErrors):
         return http.bad_request(query)
-    lag = stream_lag.to_json(get_item(tables.TREND, stream_lag.KEY))
+    lag = stream_lag.to_json(get_item(tables.STATE, stream_lag.KEY))
     if query.top is not None:
         return {**totals.top_to_json(scan_all(tables.TOTALS), query.top), "freshness": lag}
     page = scan_page(effects.Scan(tables.TOTALS, query.start, query.limit, consistent=False))
@@ -212,7 +212,7 @@ def report_lag(ages: Sequence[float], counted: bool) -> None:
         return
     report = stream_lag.update(state, max(ages), timestamps.from_epoch(int(time.time())))
     try:
-        dynamodb.update_item(TableName=NAMES[tables.TREND], **report)
+        dynamodb.update_item(TableName=NAMES[tables.STATE], **report)
     except (ClientError, BotoCoreError):  # A failed report must not cause a redelivery.
         logger.exception("Lag not reported")
         emit(reports.LAG_NOT_REPORTED)

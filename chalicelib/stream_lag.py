@@ -1,6 +1,6 @@
 """The stream handler's report of how far it is behind. The API returns it as `freshness`.
 
-The report is one small item in TrendTable. Each container writes it at once when the state changes or when batches
+The report is one small item in StateTable. Each container writes it at once when the state changes or when batches
 start or stop being late, and otherwise at most every SECONDS_BETWEEN_WRITES. It is not part of the transactions that
 count orders: counting costs no more, and the totals are exact without it.
 
@@ -15,8 +15,8 @@ from typing import Any
 from chalicelib import timestamps
 from chalicelib.orders import Item
 
-# The item's key in TrendTable. No order can have this product, because a product name must not be blank.
-KEY: Mapping[str, Any] = {"product": {"S": " "}, "day": {"S": "freshness"}}
+KEY: Mapping[str, Any] = {"name": {"S": "streamLag"}}
+"""The item's key in StateTable."""
 
 SECONDS_BETWEEN_WRITES = 5.0
 BEHIND_SECONDS = 5.0  # A record that is this old, or older, is late.

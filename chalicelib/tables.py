@@ -12,6 +12,8 @@ ORDERS = "OrdersTable"
 LEDGER = "LedgerTable"
 TOTALS = "AggregateTable"
 TREND = "TrendTable"
+STATE = "StateTable"
+"""The app's own small state: the stream's lag."""
 
 LEDGER_TTL = "expiresAt"
 """The ledger's TTL attribute, in epoch seconds. Only tombstones have it."""
@@ -19,6 +21,7 @@ LEDGER_TTL = "expiresAt"
 KEYS: dict[str, tuple[str, ...]] = {
     ORDERS: ("OrderID",),
     LEDGER: ("OrderID",),
+    STATE: ("name",),
     **{view.table: view.key for view in VIEWS.values()},
 }
 """The key attributes of each table, by the table's logical name."""

@@ -64,7 +64,7 @@ def all_tables(stage: str, stream: StreamView = "NEW_AND_OLD_IMAGES") -> list[Ta
             key=key,
             stream=stream if logical_name == tables.ORDERS else None,
             ttl=tables.LEDGER_TTL if logical_name == tables.LEDGER else None,
-            protection=protection(stage),
+            protection=protection(stage, logical_name),
         )
         for logical_name, key in tables.KEYS.items()
     ]
@@ -75,9 +75,14 @@ def table_name(logical_name: str, stage: str) -> str:
     return logical_name if stage in PLAIN_NAMES else f"{logical_name}-{stage}"
 
 
-def protection(stage: str) -> Protection:
-    """Return how a stage's tables are protected."""
-    return PROTECTION.get(stage, FULL_PROTECTION)
+def protection(stage: str, logical_name: str = tables.ORDERS) -> Protection:
+    """Return how a stage protects a table.
+
+    StateTable is not protected against loss: the app writes its content anew, and a restored one would be out of date.
+    It is encrypted like the others, because it can hold names of products.
+    """
+    found = PROTECTION.get(stage, FULL_PROTECTION)
+    return Protection(False, False, found.kms_key, False) if logical_name == tables.STATE else found
 
 
 # --- As a CloudFormation resource ----------------------------------------------------------------

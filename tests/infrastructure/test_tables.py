@@ -66,6 +66,8 @@ def test_protection_depends_on_the_stage(
     stage: str, recovery: bool, deletion_protection: bool, kms_key: bool, policy: str
 ):
     for table in all_tables(stage):
+        if table.logical_name == "StateTable":
+            continue
         cloudformation = resource(table)
         properties = cloudformation["Properties"]
         assert cloudformation["DeletionPolicy"] == cloudformation["UpdateReplacePolicy"] == policy
@@ -74,6 +76,17 @@ def test_protection_depends_on_the_stage(
         assert ("SSESpecification" in properties) is kms_key
         assert create_parameters(table)["DeletionProtectionEnabled"] is deletion_protection
         assert ("SSESpecification" in create_parameters(table)) is kms_key
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_state_is_encrypted_like_the_other_tables_but_not_protected_against_loss(stage: str):
+    state = resource(by_name(stage)["StateTable"])
+    assert state["DeletionPolicy"] == state["UpdateReplacePolicy"] == "Delete"
+    properties = state["Properties"]
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": False}
+    assert properties["DeletionProtectionEnabled"] is False
+    orders = resource(by_name(stage)["OrdersTable"])["Properties"]
+    assert properties.get("SSESpecification") == orders.get("SSESpecification")
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -27,9 +27,9 @@ def audit(client: Any, event: dict[str, Any] | None = None) -> dict[str, Any]:
 pytestmark = pytest.mark.usefixtures("quick_audit")
 
 
-def test_counted_orders_are_clean_and_the_lag_report_is_not_a_counter(client, dynamodb):
+def test_counted_orders_are_clean(client, dynamodb):
     count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
-    assert dynamodb.scan(TableName="TrendTable")["Count"] == 4  # Three counters and the lag report.
+    assert dynamodb.scan(TableName="TrendTable")["Count"] == 3  # Counters, and nothing else.
     result = audit(client)
     assert (result["done"], result["verdict"], result["cursor"]) == (True, "clean", None)
     assert (result["orders"]["checked"], result["counters"]["checked"]) == (31, 6)

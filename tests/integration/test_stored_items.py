@@ -81,7 +81,7 @@ def test_counters_with_any_attributes_can_be_shown(client, dynamodb, total, day,
     today = timestamps.from_epoch(int(time.time()))[:10]
     dynamodb.put_item(TableName="AggregateTable", Item={**total, "product": {"S": "Pen"}})
     dynamodb.put_item(TableName="TrendTable", Item={**day, "product": {"S": "Pen"}, "day": {"S": today}})
-    dynamodb.put_item(TableName="TrendTable", Item={**lag, **stream_lag.KEY})
+    dynamodb.put_item(TableName="StateTable", Item={**lag, **stream_lag.KEY})
     for path in ("/totals", "/totals?top=1", "/totals/Pen", "/totals/Pen/trend"):
         assert send(client, "GET", path).status_code == 200
 

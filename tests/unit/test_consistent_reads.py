@@ -38,11 +38,11 @@ def test_an_audit_reads_the_streams_lag_as_it_is():
     """A lag that was written a moment ago shows that what differs is in flight."""
     shop = example()
     shop.put(item("new"))  # The stream has not delivered it yet.
-    key = effects.key_of(tables.TREND, stream_lag.KEY)
+    key = effects.key_of(tables.STATE, stream_lag.KEY)
 
     def write_lag(step: effects.Effect) -> None:
         if isinstance(step, BatchGet) and step.keys == [key]:
-            shop.dynamo.tables[tables.TREND][key] = {
+            shop.dynamo.tables[tables.STATE][key] = {
                 **stream_lag.KEY,
                 "lagSeconds": {"N": "60"},
                 "measuredAt": {"S": timestamps.from_epoch(shop.dynamo.now)},

@@ -53,16 +53,6 @@ def test_a_right_table_is_clean_and_stays_as_it_is():
     assert shop.state() == before
 
 
-def test_the_report_of_the_streams_lag_is_not_a_counter():
-    shop = example()
-    shop.dynamo.tables[tables.TREND][(" ", "freshness")] = {
-        "product": {"S": " "},
-        "day": {"S": "freshness"},
-        "lagSeconds": {"N": "1.5"},
-    }
-    assert found(audited(shop)) == NOTHING
-
-
 def too_much(shop: OrdersAndStream) -> None:
     shop.counter("Notebook")["totalQuantity"] = {"N": "13"}
 

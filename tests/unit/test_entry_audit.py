@@ -410,7 +410,7 @@ def write_lag(dynamo: FakeDynamoDB, seconds: float, ago: int, state: str = "curr
         "measuredAt": {"S": timestamps.from_epoch(dynamo.now - ago)},
         "state": {"S": state},
     }
-    dynamo.tables[tables.TREND][effects.key_of(tables.TREND, measured)] = measured
+    dynamo.tables[tables.STATE][effects.key_of(tables.STATE, measured)] = measured
 
 
 REPORTS: dict[str, tuple[str, float, int, bool]] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib import orders, stream_lag
+from chalicelib import stream_lag
 from chalicelib.stream_lag import BATCH_SIZE, State, WriteThrottle
 
 NOW = 1_000.0
@@ -94,7 +94,3 @@ def test_json_has_the_report():
 )
 def test_json_is_none_for_a_malformed_report(malformed: dict[str, object]):
     assert stream_lag.to_json({**REPORT, **malformed}) is None
-
-
-def test_no_valid_product_has_the_key_of_the_report():
-    assert orders.validate_product(stream_lag.KEY["product"]["S"])

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from chalicelib import effects, stream_lag, tables, timestamps
+from chalicelib import effects, tables, timestamps
 from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Status
 from chalicelib.counting.transactions import REVISION
@@ -50,9 +50,6 @@ PAUSE_SECONDS = 1
 _ORDERS_SHOWN = 3
 _REVISION_MAX_DIGITS = 30  # Room to count up: DynamoDB stores 38 digits.
 _FIGURES = ("checked", "drifted", "repaired", "held", "unverified", "retired")
-
-# An item of TrendTable that is not a counter.
-_LAG_REPORT = CounterKey(tables.TREND, effects.key_of(tables.TREND, stream_lag.KEY))
 
 Amounts = dict[str, Amount]
 """Amounts by attribute. An attribute `a` that is not a whole number is `{"a\\0its text": 1}`: it is always wrong."""
@@ -197,8 +194,7 @@ class CounterAudit:
         table = self._scanned
         items = yield from self._scan()
         self.table += self.start is None
-        counters = [(CounterKey(table, effects.key_of(table, item)), item) for item in items]
-        return [(counter, item) for counter, item in counters if counter != _LAG_REPORT]
+        return [(CounterKey(table, effects.key_of(table, item)), item) for item in items]
 
     def _read_tables(self) -> Steps[None]:
         for counter, item in (yield from self._scan_counters()):

@@ -260,8 +260,8 @@ class EntryAudit:
         A handler that is current reports again with the next batch. So a late batch without a later report was the
         last one.
         """
-        key = effects.key_of(tables.TREND, stream_lag.KEY)
-        found = yield effects.BatchGet(tables.TREND, [key])
+        key = effects.key_of(tables.STATE, stream_lag.KEY)
+        found = yield effects.BatchGet(tables.STATE, [key])
         report = stream_lag.to_json(found.get(key))
         if report is None or report["measuredAt"] < timestamps.from_epoch(now - _REPORT_VALID_SECONDS):
             return False
