@@ -66,7 +66,7 @@ def additions(
     resources |= failure_queue(stage)
     resources[STREAM_FUNCTION] = stream_function()
     resources |= monitoring.resources(stage, api_stage)
-    resources[API] = api_name(stage)
+    resources[API] = api(stage)
     if log_groups:
         resources["ApiHandlerLogGroup"] = api_log_group()
     return {
@@ -86,9 +86,14 @@ def variables(stage: str, stage_tables: Iterable[Table]) -> dict[str, Any]:
     return {"STAGE": stage} | {table.variable: {"Ref": table.logical_name} for table in stage_tables}
 
 
-def api_name(stage: str) -> dict[str, Any]:
-    """Return the API's name with the stage in it, because CloudWatch separates APIs by name and Chalice omits it."""
-    return {"Properties": {"DefinitionBody": {"info": {"title": monitoring.stage_name(stage)}}}}
+def api(stage: str) -> dict[str, Any]:
+    """Return the API's name and version.
+
+    The name contains the stage, because CloudWatch separates APIs by name and Chalice omits it. Without the version,
+    SAM publishes a second API stage, `Stage`, which has no throttling and no alarms.
+    """
+    title = monitoring.stage_name(stage)
+    return {"Properties": {"OpenApiVersion": "2.0", "DefinitionBody": {"info": {"title": title}}}}
 
 
 def stream_function() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 from chalicelib import tables
 from infrastructure.chalice_config import ConfigError
 from infrastructure.package import PackageError, _chalice, package, read_template
+from tests.sam import of_type, translated
 
 STAGES = ["local", "dev", "prod"]
 
@@ -27,6 +28,12 @@ def packaged(request: pytest.FixtureRequest, packaged_stage: Callable[[str], Pat
 @pytest.fixture(scope="module")
 def template(packaged: Path) -> dict[str, Any]:
     return read_template(packaged)
+
+
+@pytest.fixture(scope="module")
+def deployed(packaged: Path) -> dict[str, Any]:
+    """Return the template as CloudFormation gets it."""
+    return translated(packaged)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +65,14 @@ def test_every_function_gets_the_deployed_table_names(template: dict[str, Any]):
         # A function's own variables, which a provisioned stage has, override the global ones.
         own = each["Properties"].get("Environment", {}).get("Variables", {})
         assert names | own == own | names
+
+
+def test_api_has_one_stage(deployed: dict[str, Any]):
+    """SAM adds a second stage, without throttling, to an API without a version."""
+    (stage,) = of_type(deployed, "AWS::ApiGateway::Stage").values()
+    (deployment,) = of_type(deployed, "AWS::ApiGateway::Deployment").values()
+    assert stage["StageName"] == "api"
+    assert "StageName" not in deployment
 
 
 def test_stream_handler_reads_the_orders_stream_with_the_apps_settings(event_source: dict[str, Any]):
