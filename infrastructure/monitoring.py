@@ -302,9 +302,11 @@ def _line_per_table(metrics: Metrics, statistic: str, name: str) -> tuple[tuple[
 def dashboard_resource(stage: str, alarm_names: Iterable[str], drawn: Iterable[Graph]) -> dict[str, Any]:
     """Return the dashboard as a CloudFormation resource (AWS::CloudWatch::Dashboard)."""
     body = {"start": "-PT3H", "widgets": [_alarm_widget(alarm_names), *_graph_widgets(drawn)]}
+    # Dashboards are global to an account, so the name needs the region.
+    name = {"Fn::Sub": f"{stage_name(stage)}-${{AWS::Region}}"}
     return {
         "Type": "AWS::CloudWatch::Dashboard",
-        "Properties": {"DashboardName": stage_name(stage), "DashboardBody": {"Fn::Sub": json.dumps(body)}},
+        "Properties": {"DashboardName": name, "DashboardBody": {"Fn::Sub": json.dumps(body)}},
     }
 
 

@@ -74,12 +74,18 @@ def test_stages_in_one_account_share_no_names_and_no_metrics():
             assert '"Ref"' in by_stage or "Fn::GetAtt" in by_stage or "order-totals-dev" in by_stage
     for kind in ("DashboardName", "TableName", "AlarmName"):
         names = [
-            {each["Properties"].get(kind) for each in stage.values() if "Properties" in each} - {None}
+            {json.dumps(each["Properties"][kind]) for each in stage.values() if kind in each.get("Properties", {})}
             for stage in (first, second)
         ]
-        assert not names[0] & names[1]
+        assert names[0] and not names[0] & names[1]
     titles = [stage["RestAPI"]["Properties"]["DefinitionBody"]["info"]["title"] for stage in (first, second)]
     assert titles == ["order-totals-dev", "order-totals-prod"]
+
+
+def test_dashboards_of_one_stage_in_two_regions_have_different_names():
+    """CloudWatch dashboards are global to an account."""
+    name = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardName"]
+    assert name == {"Fn::Sub": "order-totals-prod-${AWS::Region}"}
 
 
 # --- The dashboard -------------------------------------------------------------------------------
