@@ -44,8 +44,8 @@ def package(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     merge = folder / "merge.json"
-    constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join(pins()), encoding="utf-8")
+    if not LOCK.exists():
+        raise PackageError(f"{LOCK} is missing. Restore it from git, or run make lock.")
     additions = template.additions(
         stage,
         stream=stream,
@@ -54,9 +54,8 @@ def package(
     )
     merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
     arguments = ["--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve())]
-    _chalice(project, constraints.resolve(), "package", *arguments)
+    _chalice(project, "package", *arguments)
     merge.unlink()
-    constraints.unlink()
     packaged = read_template(folder / TEMPLATE)
     access.add(packaged, stage)
     _narrow_policy(packaged)
@@ -98,20 +97,12 @@ def read_template(template_file: Path) -> dict[str, Any]:
     return packaged
 
 
-def pins(lock: Path | None = None) -> list[str]:
-    """Return the pinned requirements of a lock file, by default of the one used for packaging. Raise PackageError."""
-    lock = lock or LOCK
-    try:
-        lines = lock.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise PackageError(f"{lock} is missing. Restore it from git, or run make lock.") from None
-    return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]
-
-
-def _chalice(project: Path, constraints: Path, *arguments: str) -> None:
+def _chalice(project: Path, *arguments: str) -> None:
     # Importing the app creates a client, which needs a region, although packaging calls no service.
     inherited = {name: value for name, value in os.environ.items() if name not in STAGE_VARIABLES}
-    environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited, "PIP_CONSTRAINT": str(constraints)}
+    # pip installs only the locked versions, and only files with the locked hashes.
+    pip = {"PIP_CONSTRAINT": LOCK.as_uri(), "PIP_REQUIRE_HASHES": "1"}
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", **inherited, **pip}
     with _exclusive(project):
         done = subprocess.run(
             [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())", *arguments],
@@ -133,7 +124,17 @@ def _exclusive(project: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Closing the file releases it.
+        _delete_packages_of_another_lock(folder)
         yield
+
+
+def _delete_packages_of_another_lock(folder: Path) -> None:
+    """Delete the zips of libraries that Chalice has kept, if they were made with other locked versions or hashes."""
+    made_with = folder / "made-with.lock"
+    if not made_with.exists() or made_with.read_bytes() != LOCK.read_bytes():
+        for kept in folder.glob("*.zip"):
+            kept.unlink()
+        shutil.copy(LOCK, made_with)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -162,7 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
   aws cloudformation package --template-file {shown / TEMPLATE} \\
       --s3-bucket YOUR-BUCKET --output-template-file {shown}/packaged.yaml
   aws cloudformation deploy --template-file {shown}/packaged.yaml --stack-name order-totals-{stage} \\
-      --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"""
+      --s3-bucket YOUR-BUCKET --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \\
+      --tags app=order-totals stage={stage}"""
     )
     return 0
 

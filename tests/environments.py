@@ -25,3 +25,9 @@ def environment(name: str, *arguments: str) -> Path:
         subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
         ready.touch()
     return folder / "bin"
+
+
+def pins(lock: Path) -> list[str]:
+    """Return the pinned requirements of a lock file."""
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    return [line.removesuffix("\\").strip() for line in lines if line[:1].isalnum()]

@@ -24,6 +24,4 @@ def translated(template_file: Path) -> dict[str, Any]:
 
 def of_type(template: dict[str, Any], resource_type: str) -> dict[str, dict[str, Any]]:
     """Return the properties of all resources of a type, by logical name."""
-    return {
-        name: each["Properties"] for name, each in template["Resources"].items() if each["Type"] == resource_type
-    }
+    return {name: each["Properties"] for name, each in template["Resources"].items() if each["Type"] == resource_type}

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from infrastructure.local_stage import HOST, root_environment
-from infrastructure.package import LOCK, PROJECT, pins
+from infrastructure.package import LOCK, PROJECT
 from localcloud.emulator import Emulator
 from localcloud.servers import Server, clean_environment, free_port, responds
 from localcloud.stack import Stack
 from tests.e2e.http import Api
-from tests.environments import environment
+from tests.environments import environment, pins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Installing takes half a minute, the tests two.
 

@@ -9,7 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infrastructure.package import CODE, LOCK, PROJECT, PackageError, package, pins
+from infrastructure.package import CODE, LOCK, PROJECT, PackageError, package
+from tests.environments import pins
 
 DEV_LOCK = PROJECT / "requirements-dev.lock"
 
@@ -59,6 +60,17 @@ def test_packaging_fails_without_the_lock_file(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("infrastructure.package.LOCK", tmp_path / "requirements-local.lock")
     with pytest.raises(PackageError, match=r"requirements-local\.lock is missing"):
         package("dev", tmp_path / "build")
+
+
+def test_packaging_fails_if_a_library_has_another_hash_than_the_locked_one(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package("dev", tmp_path / "build", project=project)  # Chalice keeps the libraries of this one.
+    lock = tmp_path / "with a space.lock"
+    lock.write_text(re.sub("sha256:.{6}", "sha256:000000", LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+    monkeypatch.setattr("infrastructure.package.LOCK", lock)
+    with pytest.raises(PackageError, match="(?s)Expected sha256 000000"):
+        package("dev", tmp_path / "build", project=project)
 
 
 def test_package_contains_the_locked_versions(packaged_stage: Callable[[str], Path]):

@@ -14,7 +14,7 @@ import pytest
 
 from chalicelib import tables
 from infrastructure.chalice_config import ConfigError
-from infrastructure.package import PackageError, _chalice, package, read_template
+from infrastructure.package import PackageError, _chalice, main, package, read_template
 from tests.sam import of_type, translated
 
 STAGES = ["local", "dev", "prod"]
@@ -123,7 +123,7 @@ def test_processes_package_one_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_pa
         return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr("infrastructure.package.subprocess.run", run)
-    _chalice(tmp_path, tmp_path / "constraints.txt", "package")
+    _chalice(tmp_path, "package")
     assert locked == [True]
 
 
@@ -172,6 +172,15 @@ def test_broken_configuration_file_is_named(project: Path, tmp_path: Path, text:
     (project / ".chalice" / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.json"):
         package("dev", tmp_path / "build", project=project)
+
+
+def test_printed_commands_upload_the_template_and_tag_all_resources(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """CloudFormation refuses a template of more than 51,200 bytes that is not uploaded to a bucket."""
+    main(["--stage", "dev", "--folder", str(tmp_path / "build")])
+    package_command, deploy_command = capsys.readouterr().out.split("aws cloudformation ")[1:]
+    assert "--s3-bucket" in package_command
+    assert "--s3-bucket" in deploy_command
+    assert "--tags app=order-totals stage=dev" in deploy_command
 
 
 def test_files_of_an_earlier_package_are_removed(tmp_path: Path):
