@@ -1,7 +1,7 @@
 """`make package STAGE=prod`: package the whole app as one SAM template and one zip, in build/prod/.
 
-Chalice writes the template and merges the additions of template.py into it. Afterwards policy.py narrows the policy in
-it, and access.py adds what the API's access settings need.
+Chalice writes the template and merges the additions of template.py into it. Afterwards policy.py gives each
+function its own role, and access.py adds what the API's access settings need.
 """
 
 import argparse
@@ -49,7 +49,6 @@ def package(
     additions = template.additions(
         stage,
         stream=stream,
-        log_groups="log_retention_in_days" in settings,
         api_stage=settings.get("api_gateway_stage", chalice_config.DEFAULT_API_STAGE),
     )
     merge.write_text(json.dumps(additions, indent=2), encoding="utf-8")
@@ -57,8 +56,12 @@ def package(
     _chalice(project, "package", *arguments)
     merge.unlink()
     packaged = read_template(folder / TEMPLATE)
+    template.complete(packaged)
     access.add(packaged, stage)
-    _narrow_policy(packaged)
+    try:
+        policy.add_roles(packaged, {template.STREAM_FUNCTION: template.destination_statements()})
+    except policy.PolicyError as error:
+        raise PackageError(str(error)) from None
     (folder / TEMPLATE).write_text(json.dumps(packaged, indent=2) + "\n", encoding="utf-8")
     return folder / TEMPLATE
 
@@ -80,15 +83,6 @@ def app_frames(output: str, project: Path) -> str:
         if line.lstrip().startswith((f'File "{project}/app.py"', f'File "{project}/chalicelib/'))
     ]
     return "\n".join(lines[own[-1] :]) if own else output.strip()
-
-
-def _narrow_policy(packaged: dict[str, Any]) -> None:
-    for each in packaged["Resources"][template.ROLE]["Properties"]["Policies"]:
-        document = each["PolicyDocument"]
-        try:
-            document["Statement"] = policy.narrow(packaged, document["Statement"])
-        except policy.PolicyError as error:
-            raise PackageError(str(error)) from None
 
 
 def read_template(template_file: Path) -> dict[str, Any]:

@@ -1,50 +1,36 @@
-"""Narrow the IAM policy that Chalice generates to the app's own resources.
+"""The packaged functions' roles: what each function may do with each table.
 
-Chalice derives from app.py which actions the functions need, and grants them on `*`. This module keeps the actions and
-replaces `*` with the app's own resources. It grants no further action. It refuses an action that it does not know, so
-that none stays on `*` by accident.
+Chalice derives from app.py which actions the app needs, and grants them to all functions, on `*`. GRANTS divides these
+actions between the functions and tables. Packaging fails if the two lists of actions differ.
 
 Only `make package` uses this. `chalice deploy` grants the policy as Chalice generates it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chalicelib import tables
+from chalicelib.views import VIEWS
+from infrastructure import template
 
-Statement = dict[str, Any]
-Template = Mapping[str, Any]
+VIEW_TABLES = "VIEW_TABLES"
+"""Stands in GRANTS for the table of each view."""
 
+READS = ("BatchGetItem", "Scan")
 
-class PolicyError(Exception):
-    """An action's resources are not listed in this module. The message says what to do."""
-
-
-def narrow(template: Template, statements: Iterable[Statement]) -> list[Statement]:
-    """Return statements with the same actions, limited to the template's own resources. Raise PolicyError.
-
-    Drop Chalice's statement ids: they are random, so they would make every package different.
-    """
-    return [
-        {"Effect": statement["Effect"], "Action": actions, "Resource": resources}
-        for statement in statements
-        for actions, resources in _by_resources(template, statement["Action"])
-    ]
-
-
-def _by_resources(template: Template, actions: str | Sequence[str]) -> list[tuple[list[str], list[Any]]]:
-    """Return the actions in groups that have the same resources, each with those resources."""
-    groups: list[tuple[list[str], list[Any]]] = []
-    for action in [actions] if isinstance(actions, str) else actions:
-        needed = _resources(template, action)
-        for others, resources in groups:
-            if resources == needed:
-                others.append(action)
-                break
-        else:
-            groups.append(([action], needed))
-    return groups
-
+GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "APIHandler": {
+        tables.ORDERS: ("DeleteItem", "GetItem", "PutItem", "UpdateItem"),
+        tables.LEDGER: ("GetItem",),
+        tables.TOTALS: ("GetItem", "Scan"),
+        tables.TREND: ("GetItem", "Query"),
+    },
+    "Aggregate": {tables.LEDGER: ("BatchGetItem", "PutItem"), VIEW_TABLES: ("UpdateItem",)},
+    "Backfill": {tables.ORDERS: READS, tables.LEDGER: ("BatchGetItem", "PutItem"), VIEW_TABLES: ("UpdateItem",)},
+    "Audit": {tables.ORDERS: READS, tables.LEDGER: (*READS, "PutItem"), VIEW_TABLES: (*READS, "UpdateItem")},
+    "DailyAudit": {tables.ORDERS: READS, tables.LEDGER: READS, VIEW_TABLES: READS},
+}
+"""DynamoDB actions by function and table. A function may do nothing else with a table."""
 
 # Source for the resources of each action: AWS Service Authorization Reference.
 STREAM_ACTIONS = {
@@ -53,36 +39,76 @@ STREAM_ACTIONS = {
     "dynamodb:GetShardIterator",
     "dynamodb:ListStreams",
 }
+# The log group exists before the function, so that it needs no permission to create one.
+LOG_ACTIONS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 ACTIONS_WITHOUT_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 """Actions that IAM can only grant on `*`. Chalice needs them in stages with `"xray": true`."""
 
-
-def _resources(template: Template, action: str) -> list[Any]:
-    """Return the resources of this app that an action needs. Raise PolicyError if they are unknown."""
-    service = action.partition(":")[0]
-    if action in ACTIONS_WITHOUT_RESOURCES:
-        return ["*"]
-    if action in STREAM_ACTIONS:
-        return [{"Fn::Sub": f"${{{tables.ORDERS}.Arn}}/stream/*"}]
-    if service == "dynamodb":
-        return [{"Fn::GetAtt": [name, "Arn"]} for name in _of_type(template, "AWS::DynamoDB::Table")]
-    if service == "logs":
-        return [_log_group(name) for name in _of_type(template, "AWS::Serverless::Function")]
-    raise PolicyError(
-        f"app.py uses {action}, but infrastructure/policy.py does not list the resources it needs. "
-        "Add them to _resources in that file."
-    )
+Statement = dict[str, Any]
 
 
-def _log_group(function: str) -> dict[str, str]:
-    """Return the ARN of a function's log group, with a pattern for the name that CloudFormation will generate.
+class PolicyError(Exception):
+    """GRANTS does not fit the app. The message says what to do."""
 
-    A reference to the function would be circular, because the function needs the role first. CloudFormation shortens
-    names of more than 64 characters (Lambda's limit), so a stack's name must have at most 35.
+
+def add_roles(packaged: dict[str, Any], more: Mapping[str, Iterable[Statement]]) -> None:
+    """Replace the role that all functions share by one for each function. Raise PolicyError.
+
+    `more` has further statements by function.
     """
-    group = f"/aws/lambda/${{AWS::StackName}}-{function}-*"
-    return {"Fn::Sub": f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:{group}"}
+    shared = packaged["Resources"].pop(template.ROLE)["Properties"]
+    generated = {
+        action
+        for policy in shared["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in statement["Action"]
+    }
+    check(generated, template.functions(packaged))
+    for name, properties in template.functions(packaged).items():
+        statements = [*_statements(name, generated), *more.get(name, [])]
+        policy = {"PolicyName": name, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}
+        packaged["Resources"][role(name)] = {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"AssumeRolePolicyDocument": shared["AssumeRolePolicyDocument"], "Policies": [policy]},
+        }
+        properties["Role"] = {"Fn::GetAtt": [role(name), "Arn"]}
 
 
-def _of_type(template: Template, resource_type: str) -> list[str]:
-    return [name for name, resource in template["Resources"].items() if resource["Type"] == resource_type]
+def role(function: str) -> str:
+    """Return the logical name of a function's role."""
+    return f"{function}Role"
+
+
+def allow(actions: Iterable[str], resources: Iterable[Any]) -> Statement:
+    """Return a statement that allows actions on resources."""
+    return {"Effect": "Allow", "Action": sorted(actions), "Resource": [*resources]}
+
+
+def check(generated: set[str], functions: Iterable[str]) -> None:
+    """Raise PolicyError unless GRANTS has all functions, and exactly the actions that Chalice generated."""
+    granted = {f"dynamodb:{action}" for by_table in GRANTS.values() for each in by_table.values() for action in each}
+    known = STREAM_ACTIONS | LOG_ACTIONS | ACTIONS_WITHOUT_RESOURCES
+    for problem, names in (
+        ("app.py has the functions {}, which GRANTS lacks. Add them", set(functions) - GRANTS.keys()),
+        ("app.py uses {}, which GRANTS gives to no function. Add it", generated - granted - known),
+        ("GRANTS has {}, which app.py does not use. Remove it", granted - generated),
+    ):
+        if names:
+            raise PolicyError(f"{problem.format(', '.join(sorted(names)))} in infrastructure/policy.py.")
+
+
+def _statements(function: str, generated: set[str]) -> list[Statement]:
+    """Return what a function may do: with tables, with its log, with traces, and with the stream if it reads that."""
+    statements = [
+        allow((f"dynamodb:{action}" for action in actions), [{"Fn::GetAtt": [table, "Arn"]}])
+        for key, actions in GRANTS[function].items()
+        for table in ([view.table for view in VIEWS.values()] if key == VIEW_TABLES else [key])
+    ]
+    statements.append(
+        allow(LOG_ACTIONS - {"logs:CreateLogGroup"}, [{"Fn::GetAtt": [template.log_group(function), "Arn"]}])
+    )
+    if function == template.STREAM_FUNCTION:
+        statements.append(allow(STREAM_ACTIONS, [{"Fn::Sub": f"${{{tables.ORDERS}.Arn}}/stream/*"}]))
+    if traces := ACTIONS_WITHOUT_RESOURCES & generated:
+        statements.append(allow(traces, ["*"]))
+    return statements

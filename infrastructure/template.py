@@ -19,7 +19,8 @@ API = "RestAPI"
 ROLE = "DefaultRole"
 """The logical name of the role that Chalice creates for all functions."""
 FAILURE_QUEUE = "FailureQueue"
-FAILURE_QUEUE_POLICY = "FailureQueuePolicy"
+
+RUNTIME = "python3.13"
 
 DAY_SECONDS = 24 * 60 * 60
 
@@ -54,21 +55,15 @@ def additions(
     stage: str,
     *,
     stream: StreamView = "NEW_AND_OLD_IMAGES",
-    log_groups: bool = True,
     api_stage: str = "api",
 ) -> dict[str, Any]:
-    """Return the template to merge for a stage.
-
-    `log_groups` is whether the stage sets `log_retention_in_days`; `api_stage` is its `api_gateway_stage`.
-    """
+    """Return the template to merge for a stage. `api_stage` is its `api_gateway_stage`."""
     stage_tables = all_tables(stage, stream)
     resources = {table.logical_name: resource(table) for table in stage_tables}
     resources |= failure_queue(stage)
     resources[STREAM_FUNCTION] = stream_function()
     resources |= monitoring.resources(stage, api_stage)
     resources[API] = api(stage)
-    if log_groups:
-        resources["ApiHandlerLogGroup"] = api_log_group()
     return {
         "Parameters": {**PARAMETERS, **monitoring.parameters()},
         "Conditions": monitoring.conditions(),
@@ -103,12 +98,11 @@ def stream_function() -> dict[str, Any]:
         **RETRY_SETTINGS,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}}},
     }
-    # Lambda creates the mapping only if the role may already send to the queue.
-    return {"DependsOn": [FAILURE_QUEUE_POLICY], "Properties": {"Events": {STREAM_EVENT: {"Properties": event}}}}
+    return {"Properties": {"Events": {STREAM_EVENT: {"Properties": event}}}}
 
 
 def failure_queue(stage: str) -> dict[str, Any]:
-    """Return the queue for batches that Lambda gives up, and the role's permission to send to it."""
+    """Return the queue for batches that Lambda gives up."""
     deletion_policy = "Retain" if protection(stage).outlives_stack else "Delete"
     queue = {
         "Type": "AWS::SQS::Queue",
@@ -116,27 +110,35 @@ def failure_queue(stage: str) -> dict[str, Any]:
         "UpdateReplacePolicy": deletion_policy,
         "Properties": {"MessageRetentionPeriod": QUEUE_RETENTION_SECONDS, "SqsManagedSseEnabled": True},
     }
-    # A separate policy, because Chalice's own policy is in a list, and merging would replace the list.
-    policy = {
-        "Type": "AWS::IAM::Policy",
-        "Properties": {
-            "PolicyName": FAILURE_QUEUE_POLICY,
-            "Roles": [{"Ref": ROLE}],
-            "PolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Effect": "Allow",
-                        "Action": ["sqs:SendMessage"],
-                        "Resource": [{"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}],
-                    }
-                ],
-            },
-        },
-    }
-    return {FAILURE_QUEUE: queue, FAILURE_QUEUE_POLICY: policy}
+    return {FAILURE_QUEUE: queue}
 
 
-def api_log_group() -> dict[str, Any]:
-    """Fix the API handler's log group: Chalice 1.34 names it after `ApiHandler`, but the function is `APIHandler`."""
-    return {"Properties": {"LogGroupName": {"Fn::Sub": "/aws/lambda/${APIHandler}"}}}
+def destination_statements() -> list[dict[str, Any]]:
+    """Return what the stream handler's role needs, so that Lambda can send to the queue."""
+    return [{"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": [{"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}]}]
+
+
+def complete(packaged: dict[str, Any]) -> None:
+    """Set each function's runtime and log group, for which Chalice has no setting.
+
+    Chalice's runtime is the Python that packages, and its log groups are created after their functions. A function that
+    is invoked in between creates the group itself, and the deployment fails.
+    """
+    resources = packaged["Resources"]
+    if "ApiHandlerLogGroup" in resources:  # Chalice 1.34 spells the function's name differently there.
+        resources["APIHandlerLogGroup"] = resources.pop("ApiHandlerLogGroup")
+    for name, properties in functions(packaged).items():
+        group = resources.setdefault(log_group(name), {"Type": "AWS::Logs::LogGroup", "Properties": {}})
+        group["Properties"]["LogGroupName"] = {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{name}"}
+        properties |= {"Runtime": RUNTIME, "LoggingConfig": {"LogGroup": {"Ref": log_group(name)}}}
+
+
+def log_group(function: str) -> str:
+    """Return the logical name of a function's log group."""
+    return f"{function}LogGroup"
+
+
+def functions(packaged: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a template's functions by logical name."""
+    found = packaged["Resources"].items()
+    return {name: each["Properties"] for name, each in found if each["Type"] == "AWS::Serverless::Function"}

@@ -81,10 +81,9 @@ class Stack:
     def _api_stage(self) -> str:
         return self.outputs["EndpointURL"].rstrip("/").rpartition("/")[2]
 
-    @property
-    def role(self) -> str:
-        """The name of the role that all functions share."""
-        return self.resources["DefaultRole"]
+    def role(self, function: str) -> str:
+        """Return the name of a function's role, given the function's logical name."""
+        return self.resources[f"{function}Role"]
 
     @property
     def stream_mapping(self) -> dict[str, Any]:
@@ -116,7 +115,7 @@ class Stack:
 
         The lines of an invocation appear when it ends, all with the time of its end.
         """
-        group = f"/aws/lambda/{self.functions[function]}"
+        group = self.resources[f"{function}LogGroup"]
         pages = self.emulator.client("logs").get_paginator("filter_log_events")
         try:
             found = [each for page in pages.paginate(logGroupName=group, startTime=since_ms) for each in page["events"]]

@@ -1,38 +1,62 @@
-"""Every IAM action that the functions' role is granted, and what needs it. No action is unused."""
+"""Every permission of the functions' roles, and what needs it. No permission is unused."""
 
-NEEDED_BY: dict[str, tuple[str, ...]] = {
-    "dynamodb:PutItem": ("POST /orders", "stream: new order"),
-    "dynamodb:GetItem": (
-        "GET /orders/{order_id}",
-        "GET /totals",
-        "GET /totals/{product}",
-        "GET /totals/{product}/trend",
-    ),
-    "dynamodb:UpdateItem": (
-        "PUT /orders/{order_id}",
-        "stream: new order",
-        "backfill: uncounted order",
-        "audit: uncounted order",
-        "audit: drifted counter",
-    ),
-    "dynamodb:DeleteItem": ("DELETE /orders/{order_id}",),
-    "dynamodb:BatchGetItem": ("stream: amended order", "backfill", "audit"),
-    "dynamodb:Scan": ("GET /totals", "backfill", "audit", "daily_audit"),
-    "dynamodb:Query": ("GET /totals/{product}/trend",),
+NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
+    "APIHandler": {
+        "OrdersTable": {
+            "PutItem": "POST /orders",
+            "GetItem": "GET /orders/{order_id}",
+            "UpdateItem": "PUT /orders/{order_id}",
+            "DeleteItem": "DELETE /orders/{order_id}",
+        },
+        "LedgerTable": {"GetItem": "GET /orders/{order_id}"},
+        "AggregateTable": {"GetItem": "GET /totals/{product}", "Scan": "GET /totals"},
+        "TrendTable": {"GetItem": "GET /totals", "Query": "GET /totals/{product}/trend"},
+    },
+    "Aggregate": {
+        "LedgerTable": {"BatchGetItem": "stream: amended order", "PutItem": "stream: new order"},
+        "AggregateTable": {"UpdateItem": "stream: new order"},
+        "TrendTable": {"UpdateItem": "stream: new order"},
+    },
+    "Backfill": {
+        "OrdersTable": {"BatchGetItem": "backfill: uncounted order", "Scan": "backfill"},
+        "LedgerTable": {"BatchGetItem": "backfill", "PutItem": "backfill: uncounted order"},
+        "AggregateTable": {"UpdateItem": "backfill: uncounted order"},
+        "TrendTable": {"UpdateItem": "backfill: uncounted order"},
+    },
+    "Audit": {
+        "OrdersTable": {"BatchGetItem": "audit", "Scan": "audit"},
+        "LedgerTable": {"BatchGetItem": "audit", "Scan": "audit", "PutItem": "audit: uncounted order"},
+        "AggregateTable": {
+            "BatchGetItem": "audit: drifted counter",
+            "Scan": "audit",
+            "UpdateItem": "audit: drifted counter",
+        },
+        "TrendTable": {
+            "BatchGetItem": "audit: drifted counter",
+            "Scan": "audit",
+            "UpdateItem": "audit: uncounted order",
+        },
+    },
+    "DailyAudit": {
+        "OrdersTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
+        "LedgerTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
+        "AggregateTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
+        "TrendTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
+    },
 }
-"""What fails without an action. The emulator checks the role's policies at each of these calls."""
+"""A feature that fails without a permission, by function, table and action. The emulator checks each of these calls."""
 
 PLATFORM: dict[str, str] = {
     # DynamoDB Developer Guide, "IAM policy to allow a Lambda function to access DynamoDB stream records". The managed
     # policy AWSLambdaDynamoDBExecutionRole has exactly these four actions and the three logs actions.
-    "dynamodb:DescribeStream": "Lambda reads the stream with the function's role",
-    "dynamodb:GetRecords": "Lambda reads the stream with the function's role",
-    "dynamodb:GetShardIterator": "Lambda reads the stream with the function's role",
-    "dynamodb:ListStreams": "Lambda reads the stream with the function's role",
-    "logs:CreateLogGroup": "Lambda writes the function's log with the function's role",
-    "logs:CreateLogStream": "Lambda writes the function's log with the function's role",
-    "logs:PutLogEvents": "Lambda writes the function's log with the function's role",
+    "dynamodb:DescribeStream": "Lambda reads the stream with the role of the stream handler",
+    "dynamodb:GetRecords": "Lambda reads the stream with the role of the stream handler",
+    "dynamodb:GetShardIterator": "Lambda reads the stream with the role of the stream handler",
+    "dynamodb:ListStreams": "Lambda reads the stream with the role of the stream handler",
+    # The template creates the log groups, so no role may create one.
+    "logs:CreateLogStream": "Lambda writes a function's log with its role",
+    "logs:PutLogEvents": "Lambda writes a function's log with its role",
     # Lambda Developer Guide, "Retaining discarded batch records for a DynamoDB data source in Lambda".
-    "sqs:SendMessage": "Lambda sends failed batches to the queue with the function's role",
+    "sqs:SendMessage": "Lambda sends failed batches to the queue with the role of the stream handler",
 }
-"""Actions that AWS itself uses with the role. ministack 1.5.33 does the same without checking policies."""
+"""Actions that AWS itself uses with a role. ministack 1.5.33 does the same without checking policies."""

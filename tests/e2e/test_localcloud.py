@@ -115,7 +115,7 @@ def own_emulator() -> Iterator[Emulator]:
 
 def test_policy_is_enforced_and_a_second_deployment_replaces_it(own_emulator: Emulator, build: Path):
     def without_scan(template: dict[str, Any]) -> None:
-        policy = template["Resources"]["DefaultRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+        policy = template["Resources"]["BackfillRole"]["Properties"]["Policies"][0]["PolicyDocument"]
         policy["Statement"][0]["Action"].remove("dynamodb:Scan")
 
     with pytest.raises(FunctionError, match="not authorized to perform: dynamodb:Scan"):

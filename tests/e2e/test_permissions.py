@@ -1,7 +1,7 @@
-"""The packaged policy: it is enough for everything that the app does, and without any one action something fails.
+"""The functions' roles: they are enough for everything the app does, and without any one permission something fails.
 
-These tests use their own stack, because they break it for others. test_least_privilege.py shows that the actions are
-limited to the app's resources; test_chalice_deploy.py shows that `chalice deploy` grants the same actions.
+These tests use their own stack, because they break it for others. test_least_privilege.py shows what the API's role
+cannot do; test_chalice_deploy.py shows that `chalice deploy` grants the same actions.
 """
 
 import json
@@ -33,54 +33,71 @@ class AccessDenied(Exception):
     """IAM denied the app an action. The text names it."""
 
 
-class Role:
-    """The policies of the functions' role. Actions can be removed temporarily."""
+Permission = tuple[str, str, str]
+"""A function, a table and an action, such as ("Backfill", "LedgerTable", "PutItem")."""
+
+
+class Roles:
+    """The functions' roles. A permission or an action can be removed temporarily."""
 
     def __init__(self, stack: Stack) -> None:
-        self._iam, self._name = stack.emulator.client("iam"), stack.role
-        names = self._iam.list_role_policies(RoleName=self._name)["PolicyNames"]
+        self._iam = stack.emulator.client("iam")
+        self._roles = {function: stack.role(function) for function in stack.functions}
+        self._tables = {name: logical_name for logical_name, name in stack.tables.items()}
         self._documents = {
-            name: self._iam.get_role_policy(RoleName=self._name, PolicyName=name)["PolicyDocument"] for name in names
+            function: self._iam.get_role_policy(RoleName=role, PolicyName=function)["PolicyDocument"]
+            for function, role in self._roles.items()
         }
-        self._missing: frozenset[str] = frozenset()
+        self._statements = {name: document["Statement"] for name, document in self._documents.items()}
 
     @property
-    def actions(self) -> list[str]:
-        """Return all granted actions."""
-        documents = self._documents.values()
-        return [action for document in documents for each in document["Statement"] for action in each["Action"]]
+    def permissions(self) -> set[Permission]:
+        """Return all permissions for tables."""
+        return {
+            (function, table, action.removeprefix("dynamodb:"))
+            for function, statements in self._statements.items()
+            for statement in statements
+            if (table := self._table(statement))
+            for action in statement["Action"]
+        }
+
+    @property
+    def other_actions(self) -> dict[str, set[str]]:
+        """Return each function's actions on other resources than tables."""
+        return {
+            function: {action for each in statements if not self._table(each) for action in each["Action"]}
+            for function, statements in self._statements.items()
+        }
 
     @contextmanager
-    def without(self, *actions: str) -> Iterator[None]:
-        """Remove actions from the role for the duration of the block."""
-        before = self._missing
-        self._put(frozenset(actions))
+    def without(self, function: str, table: str | None = None, *actions: str) -> Iterator[None]:
+        """Remove actions on a table from a role for the duration of the block; without a table, on everything else."""
+        left = [
+            {**each, "Action": kept}
+            for each in self._statements[function]
+            if (kept := [name for name in each["Action"] if self._table(each) != table or name not in actions])
+        ]
+        self._put(function, left)
         try:
             yield
         finally:
-            self._put(before)
+            self._put(function, self._statements[function])
 
-    def _put(self, missing: frozenset[str]) -> None:
-        self._missing = missing
-        for name, document in self._documents.items():
-            left = [
-                {**each, "Action": kept}
-                for each in document["Statement"]
-                if (kept := [action for action in each["Action"] if action not in missing])
-            ]
-            if left:
-                text = json.dumps({**document, "Statement": left})
-                self._iam.put_role_policy(RoleName=self._name, PolicyName=name, PolicyDocument=text)
-            elif name in self._iam.list_role_policies(RoleName=self._name)["PolicyNames"]:
-                self._iam.delete_role_policy(RoleName=self._name, PolicyName=name)
+    def _put(self, function: str, statements: list[Any]) -> None:
+        text = json.dumps({**self._documents[function], "Statement": statements})
+        self._iam.put_role_policy(RoleName=self._roles[function], PolicyName=function, PolicyDocument=text)
+
+    def _table(self, statement: dict[str, Any]) -> str | None:
+        """Return the logical name of the table that a statement is about, or None."""
+        (resource,) = statement["Resource"]
+        return self._tables.get(resource.partition(":table/")[2])
 
 
 class App:
     """Everything that the app does, as separate features."""
 
-    def __init__(self, stack: Stack, role: Role) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._role = role
         self._api = Api(stack.api_url)
         self._dynamodb = stack.emulator.client("dynamodb")
         self.features: dict[str, Callable[[], object]] = {
@@ -136,10 +153,9 @@ class App:
         self._is_counted(name, 0)
 
     def _counted_order(self) -> str:
-        """Place an order and wait until it is counted, with all permissions. Return its id."""
+        """Place an order and wait until it is counted. Return its id."""
         name = self._place()
-        with self._role.without():
-            self._wait(lambda: self._total(name) == 5)
+        self._is_counted(name)
         return name
 
     def _list_totals(self) -> None:
@@ -237,13 +253,13 @@ def stack(build: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def role(stack: Stack) -> Role:
-    return Role(stack)
+def roles(stack: Stack) -> Roles:
+    return Roles(stack)
 
 
 @pytest.fixture(scope="module")
-def app(stack: Stack, role: Role) -> App:
-    return App(stack, role)
+def app(stack: Stack) -> App:
+    return App(stack)
 
 
 def test_features_cover_all_routes_and_functions(app: App, build: Path):
@@ -262,25 +278,35 @@ def test_features_cover_all_routes_and_functions(app: App, build: Path):
     }
 
 
-def test_policy_has_each_documented_action_once(role: Role):
-    assert sorted(role.actions) == sorted([*NEEDED_BY, *PLATFORM])
+PERMISSIONS = {
+    (function, table, action): feature
+    for function, by_table in NEEDED_BY.items()
+    for table, actions in by_table.items()
+    for action, feature in actions.items()
+}
 
 
-def test_policy_is_enough_for_all_features(app: App):
+def test_roles_have_exactly_the_documented_permissions(roles: Roles):
+    assert roles.permissions == PERMISSIONS.keys()
+    logs = {action for action in PLATFORM if action.startswith("logs:")}
+    assert roles.other_actions == {name: set(PLATFORM) if name == "Aggregate" else logs for name in NEEDED_BY}
+
+
+def test_roles_are_enough_for_all_features(app: App):
     for feature in app.features:
         app.use(feature)
 
 
-@pytest.mark.parametrize(
-    ("action", "feature"), [(action, feature) for action in NEEDED_BY for feature in NEEDED_BY[action]]
-)
-def test_feature_is_denied_without_its_action(app: App, role: Role, action: str, feature: str):
-    with role.without(action), pytest.raises(AccessDenied, match=rf"{DENIED}{action} "):
+@pytest.mark.parametrize(("permission", "feature"), PERMISSIONS.items(), ids=map(" ".join, PERMISSIONS))
+def test_feature_is_denied_without_its_permission(app: App, roles: Roles, permission: Permission, feature: str):
+    function, table, action = permission
+    refusal = rf"{DENIED}dynamodb:{action}\b"
+    with roles.without(function, table, f"dynamodb:{action}"), pytest.raises(AccessDenied, match=refusal):
         app.use(feature)
 
 
-def test_emulator_does_not_check_the_platforms_actions(app: App, role: Role):
-    """Notice a newer emulator that does check them. Then move the action to NEEDED_BY, so that it is tested too."""
-    with role.without(*PLATFORM):
+def test_emulator_does_not_check_the_platforms_actions(app: App, roles: Roles):
+    """Notice a newer emulator that does check them. Then add them to PERMISSIONS, to test them too."""
+    with roles.without("Aggregate", None, *PLATFORM), roles.without("APIHandler", None, *PLATFORM):
         for feature in app.features:
             app.use(feature)

@@ -77,7 +77,8 @@ def test_stages_in_one_account_share_no_names_and_no_metrics():
             {json.dumps(each["Properties"][kind]) for each in stage.values() if kind in each.get("Properties", {})}
             for stage in (first, second)
         ]
-        assert names[0] and not names[0] & names[1]
+        assert names[0]
+        assert not names[0] & names[1]
     titles = [stage["RestAPI"]["Properties"]["DefinitionBody"]["info"]["title"] for stage in (first, second)]
     assert titles == ["order-totals-dev", "order-totals-prod"]
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from chalicelib import tables
+from infrastructure import template as template_module
 from infrastructure.chalice_config import ConfigError
 from infrastructure.package import PackageError, _chalice, main, package, read_template
 from tests.sam import of_type, translated
@@ -93,20 +94,27 @@ def test_failed_batch_goes_to_the_queue_before_its_stream_records_expire(
     assert queue == {"MessageRetentionPeriod": 14 * 24 * 60 * 60, "SqsManagedSseEnabled": True}
 
 
-def test_role_may_send_only_to_the_failure_queue_and_before_the_mapping_exists(template: dict[str, Any]):
-    policy = template["Resources"]["FailureQueuePolicy"]["Properties"]
-    assert policy["Roles"] == [{"Ref": "DefaultRole"}]
-    (statement,) = policy["PolicyDocument"]["Statement"]
-    assert statement["Action"] == ["sqs:SendMessage"]
-    assert statement["Resource"] == [{"Fn::GetAtt": ["FailureQueue", "Arn"]}]
-    assert "FailureQueuePolicy" in template["Resources"]["Aggregate"]["DependsOn"]
+def test_role_of_the_stream_handler_may_send_only_to_the_failure_queue(deployed: dict[str, Any]):
+    (policy,) = of_type(deployed, "AWS::IAM::Role")["AggregateRole"]["Policies"]
+    sends = [each for each in policy["PolicyDocument"]["Statement"] if each["Action"] == ["sqs:SendMessage"]]
+    assert [each["Resource"] for each in sends] == [[{"Fn::GetAtt": ["FailureQueue", "Arn"]}]]
 
 
-def test_every_functions_log_expires(template: dict[str, Any]):
-    functions = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
-    groups = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
-    assert {group["LogGroupName"]["Fn::Sub"] for group in groups} == {f"/aws/lambda/${{{name}}}" for name in functions}
-    assert all(group["RetentionInDays"] > 0 for group in groups)
+def test_every_functions_log_group_exists_first_and_expires(deployed: dict[str, Any]):
+    """A function that is invoked before its log group exists creates the group, and CloudFormation then fails."""
+    groups = of_type(deployed, "AWS::Logs::LogGroup")
+    functions = of_type(deployed, "AWS::Lambda::Function")
+    assert groups.keys() == {f"{name}LogGroup" for name in functions}
+    for name, function in functions.items():
+        assert function["LoggingConfig"] == {"LogGroup": {"Ref": f"{name}LogGroup"}}
+        group = groups[f"{name}LogGroup"]
+        assert group["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{name}"}
+        assert group["RetentionInDays"] > 0
+
+
+def test_functions_run_on_the_chosen_python(deployed: dict[str, Any]):
+    runtimes = {function["Runtime"] for function in of_type(deployed, "AWS::Lambda::Function").values()}
+    assert runtimes == {template_module.RUNTIME}
 
 
 def test_processes_package_one_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -1,74 +1,49 @@
-"""infrastructure/policy.py: limits the actions that Chalice grants on all resources to the app's own resources."""
+"""infrastructure/policy.py: gives each function a role with the actions that Chalice generates, and no others."""
 
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chalicelib import tables
+from infrastructure import policy
 from infrastructure.package import PackageError, package, read_template
-from infrastructure.policy import PolicyError, narrow
+from tests.sam import of_type, translated
 
-TEMPLATE = {
-    "Resources": {
-        "OrdersTable": {"Type": "AWS::DynamoDB::Table"},
-        "LedgerTable": {"Type": "AWS::DynamoDB::Table"},
-        "Aggregate": {"Type": "AWS::Serverless::Function"},
-        "FailureQueue": {"Type": "AWS::SQS::Queue"},
-    }
+GRANTED = {
+    f"dynamodb:{action}" for by_table in policy.GRANTS.values() for actions in by_table.values() for action in actions
 }
-TABLES = [{"Fn::GetAtt": ["OrdersTable", "Arn"]}, {"Fn::GetAtt": ["LedgerTable", "Arn"]}]
-LOGS = [
-    {
-        "Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}"
-        ":log-group:/aws/lambda/${AWS::StackName}-Aggregate-*"
-    }
-]
-STREAM = [{"Fn::Sub": "${OrdersTable.Arn}/stream/*"}]
 
 
-def allow(actions: Any, resource: Any = "*") -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+def test_actions_that_are_generated_and_granted_are_accepted():
+    policy.check({*GRANTED, *policy.STREAM_ACTIONS, *policy.LOG_ACTIONS, "xray:PutTraceSegments"}, policy.GRANTS)
 
 
 @pytest.mark.parametrize(
-    ("actions", "resources"),
+    ("generated", "functions", "message"),
     [
-        (["dynamodb:GetItem", "dynamodb:PutItem"], TABLES),
-        (["dynamodb:DescribeStream", "dynamodb:GetRecords"], STREAM),
-        (["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], LOGS),
-        (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
+        (GRANTED | {"s3:GetObject"}, policy.GRANTS, "app.py uses s3:GetObject, which GRANTS gives to no function. Add"),
+        (GRANTED - {"dynamodb:Scan"}, policy.GRANTS, "GRANTS has dynamodb:Scan, which app.py does not use. Remove it"),
+        (GRANTED, [*policy.GRANTS, "Resize"], "app.py has the functions Resize, which GRANTS lacks. Add them"),
     ],
 )
-def test_actions_are_kept_and_limited_to_their_resources(actions: list[str], resources: list[Any]):
-    assert narrow(TEMPLATE, [allow(actions)]) == [allow(actions, resources)]
-
-
-def test_statement_with_several_kinds_of_resources_is_split():
-    statement = {"Sid": "5f2", **allow(["dynamodb:GetItem", "dynamodb:GetRecords", "dynamodb:PutItem"])}
-    assert narrow(TEMPLATE, [statement]) == [
-        allow(["dynamodb:GetItem", "dynamodb:PutItem"], TABLES),
-        allow(["dynamodb:GetRecords"], STREAM),
-    ]
-
-
-def test_action_given_as_a_string_is_narrowed():
-    assert narrow(TEMPLATE, [allow("dynamodb:Scan")]) == [allow(["dynamodb:Scan"], TABLES)]
-
-
-def test_action_without_known_resources_is_refused():
-    with pytest.raises(PolicyError, match=r"s3:GetObject.*policy\.py"):
-        narrow(TEMPLATE, [allow(["dynamodb:GetItem", "s3:GetObject"])])
+def test_grants_that_do_not_fit_the_app_are_refused(generated: set[str], functions: Iterable[str], message: str):
+    with pytest.raises(policy.PolicyError, match=rf"^{re.escape(message)}.* in infrastructure/policy\.py\.$"):
+        policy.check(generated, functions)
 
 
 # --- As packaged ---------------------------------------------------------------------------------
 
 
 def statements(template_file: Path) -> list[dict[str, Any]]:
-    role = read_template(template_file)["Resources"]["DefaultRole"]["Properties"]
-    return [statement for each in role["Policies"] for statement in each["PolicyDocument"]["Statement"]]
+    return [
+        statement
+        for role in of_type(translated(template_file), "AWS::IAM::Role").values()
+        for each in role["Policies"]
+        for statement in each["PolicyDocument"]["Statement"]
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +51,19 @@ def packaged(packaged_stage: Callable[[str], Path]) -> Path:
     return packaged_stage("prod")
 
 
-def test_packaged_policy_grants_nothing_on_all_resources(packaged: Path):
-    for statement in statements(packaged):
-        for resource in statement["Resource"]:
-            named = resource.get("Fn::GetAtt", [""])[0] in tables.KEYS
-            derived = any(own in json.dumps(resource) for own in ("${OrdersTable.Arn}", "${AWS::StackName}"))
-            assert named or derived
+def test_each_function_has_its_own_role(packaged: Path):
+    functions = of_type(translated(packaged), "AWS::Lambda::Function")
+    roles = {name: each["Role"] for name, each in functions.items()}
+    assert roles == {name: {"Fn::GetAtt": [f"{name}Role", "Arn"]} for name in policy.GRANTS}
+
+
+def test_roles_allow_nothing_on_all_resources(packaged: Path):
+    found = statements(packaged)
+    own = {*tables.KEYS, "FailureQueue", *(f"{function}LogGroup" for function in policy.GRANTS)}
+    for statement in found:
+        (resource,) = statement["Resource"]
+        assert resource.get("Fn::GetAtt", [""])[0] in own or "${OrdersTable.Arn}/stream/" in resource["Fn::Sub"]
+    assert len(found) > len(policy.GRANTS)
 
 
 def test_packaging_again_writes_the_same_template(packaged: Path, tmp_path: Path):
