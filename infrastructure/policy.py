@@ -23,12 +23,27 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
         tables.ORDERS: ("DeleteItem", "GetItem", "PutItem", "UpdateItem"),
         tables.LEDGER: ("GetItem",),
         tables.TOTALS: ("GetItem", "Scan"),
-        tables.TREND: ("GetItem", "Query"),
+        tables.TREND: ("Query",),
+        tables.STATE: ("GetItem",),
     },
-    "Aggregate": {tables.LEDGER: ("BatchGetItem", "PutItem"), VIEW_TABLES: ("UpdateItem",)},
+    "Aggregate": {
+        tables.LEDGER: ("BatchGetItem", "PutItem"),
+        VIEW_TABLES: ("UpdateItem",),
+        tables.STATE: ("UpdateItem",),
+    },
     "Backfill": {tables.ORDERS: READS, tables.LEDGER: ("BatchGetItem", "PutItem"), VIEW_TABLES: ("UpdateItem",)},
-    "Audit": {tables.ORDERS: READS, tables.LEDGER: (*READS, "PutItem"), VIEW_TABLES: (*READS, "UpdateItem")},
-    "DailyAudit": {tables.ORDERS: READS, tables.LEDGER: READS, VIEW_TABLES: READS},
+    "Audit": {
+        tables.ORDERS: READS,
+        tables.LEDGER: (*READS, "PutItem"),
+        VIEW_TABLES: (*READS, "UpdateItem"),
+        tables.STATE: ("BatchGetItem",),
+    },
+    "DailyAudit": {
+        tables.ORDERS: READS,
+        tables.LEDGER: READS,
+        VIEW_TABLES: READS,
+        tables.STATE: ("BatchGetItem",),
+    },
 }
 """DynamoDB actions by function and table. A function may do nothing else with a table."""
 

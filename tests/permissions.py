@@ -10,12 +10,14 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
         },
         "LedgerTable": {"GetItem": "GET /orders/{order_id}"},
         "AggregateTable": {"GetItem": "GET /totals/{product}", "Scan": "GET /totals"},
-        "TrendTable": {"GetItem": "GET /totals", "Query": "GET /totals/{product}/trend"},
+        "TrendTable": {"Query": "GET /totals/{product}/trend"},
+        "StateTable": {"GetItem": "GET /totals"},
     },
     "Aggregate": {
         "LedgerTable": {"BatchGetItem": "stream: amended order", "PutItem": "stream: new order"},
         "AggregateTable": {"UpdateItem": "stream: new order"},
         "TrendTable": {"UpdateItem": "stream: new order"},
+        "StateTable": {"UpdateItem": "stream: lag"},
     },
     "Backfill": {
         "OrdersTable": {"BatchGetItem": "backfill: uncounted order", "Scan": "backfill"},
@@ -36,12 +38,14 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
             "Scan": "audit",
             "UpdateItem": "audit: uncounted order",
         },
+        "StateTable": {"BatchGetItem": "audit"},
     },
     "DailyAudit": {
         "OrdersTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "LedgerTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "AggregateTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "TrendTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
+        "StateTable": {"BatchGetItem": "daily_audit"},
     },
 }
 """A feature that fails without a permission, by function, table and action. The emulator checks each of these calls."""

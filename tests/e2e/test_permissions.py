@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import stream_lag
 from infrastructure.package import TEMPLATE, read_template
 from localcloud.emulator import Emulator
 from localcloud.stack import FunctionError, Stack, deploy
@@ -115,6 +116,7 @@ class App:
             "stream: new order": lambda: self._is_counted(self._place()),
             "stream: amended order": self._amend_order,
             "stream: cancelled order": self._cancel_order,
+            "stream: lag": self._report_lag,
             "backfill": lambda: self._run("Backfill"),
             "backfill: uncounted order": self._backfill,
             "audit": lambda: self._run("Audit"),
@@ -151,6 +153,17 @@ class App:
         name = self._counted_order()
         self._dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": name}})
         self._is_counted(name, 0)
+
+    def _report_lag(self) -> None:
+        """Count orders until the handler reports its lag, which it does every five seconds."""
+        since, before = _now_ms(), self._lag_report()
+        self._wait(
+            lambda: bool(self._counted_order()) and self._lag_report() != before,
+            lambda: self._raise_if_denied("Aggregate", since),
+        )
+
+    def _lag_report(self) -> Any:
+        return self._dynamodb.get_item(TableName="StateTable", Key=stream_lag.KEY, ConsistentRead=True).get("Item")
 
     def _counted_order(self) -> str:
         """Place an order and wait until it is counted. Return its id."""
