@@ -6,7 +6,7 @@ the stream record that they come from. The invariants of this module, explained 
 - entry-matches-counters: an entry's contributions are exactly what the counters hold for its order. Both change in
   one transaction, on the condition that the entry still has the revision that the change was planned from.
 - older-record-is-ignored: a record that is not newer than the entry's position changes nothing.
-- table-decides: a newer record does what TRANSITIONS says, and nothing else.
+- table-decides: a newer record or a reconciliation does what TRANSITIONS and SOURCES say, and nothing else.
 - cuts-do-not-matter: a batch is its records one after another, so it makes no difference where the stream is cut.
 - delivered-is-remembered: a write is skipped only if no record of the batch changes anything. So the position covers
   every delivered record, and none of them counts as new when it is delivered late.
@@ -18,8 +18,9 @@ the stream record that they come from. The invariants of this module, explained 
 The form of the stored items is in entry_item.py, that of stream records in stream.py.
 """
 
-from collections.abc import Iterable, Mapping
-from enum import Enum, StrEnum
+from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import StrEnum
+from functools import reduce
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -28,10 +29,7 @@ from chalicelib.orders import Item
 from chalicelib.views import Contributions, CounterKey
 
 TOMBSTONE_SECONDS = 7 * 24 * 60 * 60
-"""How long the entry of a cancelled order is kept, so that an older record that is delivered late changes nothing.
-
-A stream keeps its records for 24 hours (Developer Guide, "Change data capture for DynamoDB Streams").
-"""
+"""How long a tombstone stays to outlast older records. A stream keeps its own for 24 hours (Developer Guide)."""
 
 
 class Status(StrEnum):
@@ -87,66 +85,88 @@ class ChangeRecord(NamedTuple):
 
 
 # --- The state machine ---------------------------------------------------------------------------
+# TRANSITIONS has a row for each change of an order, SOURCES for each way in which the ledger learns of one. The columns
+# name the rules for the next entry's fields. `_next` applies the rules and has none of its own.
 
 
-class ChangeKind(Enum):
-    """The kind of change that a stream record describes."""
+class Rule(NamedTuple):
+    """A rule for a field of the next entry."""
 
-    VALID = "INSERT or MODIFY with a valid order"
-    INVALID = "INSERT or MODIFY with an invalid order"
-    REMOVED = "REMOVE by a person or program"
-    EXPIRED = "REMOVE by DynamoDB's TTL"
+    text: str  # For docs/design.md.
+    choose: Callable[[Any, Any], Any]  # From the entry's value, or the entry, and what the change brings.
 
 
-class ContributionRule(Enum):
-    """Which contributions an entry has after a change."""
-
-    THE_ORDER = "that order's"
-    NOTHING = "none"
-    AS_BEFORE = "unchanged"
+KEPT = Rule("unchanged", lambda kept, new: kept or new)
+NEW = Rule("new", lambda _, new: new)
+EARLIER = Rule("earlier", min)
+NEXT = Rule("+1", lambda revision, _: revision + 1)
+UNUSED = Rule("+1, or the time if higher", lambda revision, now: max(revision + 1, now))
+ORDERS = Rule("that order's", lambda entry, new: {**_of_unknown_views(entry), **new} if entry.contributions else new)
+NONE = Rule("none", lambda entry, _: _of_unknown_views(entry))
+RESTORED = Rule("`reverted`, or unchanged", lambda entry, _: entry.reverted or entry.contributions)
+# A tombstone with contributions to unknown views does not expire: a version with the view would need them.
+NEVER = Rule("no", lambda contributions, now: None)
+IN_A_WEEK = Rule("yes", lambda contributions, now: None if contributions else now + TOMBSTONE_SECONDS)
 
 
 class Transition(NamedTuple):
-    """What a newer record does to an entry."""
+    """What a change does to an entry."""
 
     status: Status
-    counts: ContributionRule
-    tombstone: bool = False
+    contributions: Rule
+    expires_at: Rule = NEVER
+    reverted: bool = False  # Whether `reverted` gets the contributions that the entry had.
+    spares: Collection[Status] = ()  # Entries that stay as they are,
+    unless_stored: Collection[str] = ()  # but not an unreadable one with one of these stored statuses.
 
 
-TRANSITIONS: Mapping[ChangeKind, Transition] = {
-    ChangeKind.VALID: Transition(Status.COUNTED, ContributionRule.THE_ORDER),
-    ChangeKind.INVALID: Transition(Status.REJECTED, ContributionRule.NOTHING),
-    ChangeKind.REMOVED: Transition(Status.CANCELLED, ContributionRule.NOTHING, tombstone=True),
-    ChangeKind.EXPIRED: Transition(Status.ARCHIVED, ContributionRule.AS_BEFORE),
+TRANSITIONS = {
+    "the order is valid": Transition(Status.COUNTED, ORDERS),
+    "the order is invalid": Transition(Status.REJECTED, NONE),
+    "a person or program removed it": Transition(Status.CANCELLED, NONE, IN_A_WEEK),
+    "DynamoDB's TTL removed it": Transition(Status.ARCHIVED, RESTORED),
+    # TTL may have removed the order of an unreadable entry. It is cancelled only if it counted for nothing.
+    "it is missing, without a record": Transition(
+        Status.CANCELLED, NONE, IN_A_WEEK, True,
+        spares=(Status.ABSENT, Status.ARCHIVED, Status.UNREADABLE), unless_stored=(Status.CANCELLED, Status.REJECTED),
+    ),
+}  # fmt: skip
+VALID, INVALID, REMOVED, EXPIRED, MISSING = TRANSITIONS
+
+
+class Source(NamedTuple):
+    """What a way of learning of a change does to an entry."""
+
+    position: Rule
+    revision: Rule
+    ahead_of_stream: bool
+    catches_up: bool  # Whether an entry that is ahead of the stream is written even if its content stays.
+    first_seen: tuple[Rule, Rule, Rule]  # Of an entry in _SEEN, another one ahead of the stream, any other.
+
+
+_SEEN = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
+
+# A backfill may see an order before any record of it. An INSERT has the exact time.
+# A rebuilt entry has a revision that it cannot have had, so that no change planned from an earlier one commits.
+SOURCES = {
+    "INSERT": Source(NEW, NEXT, False, True, (NEW, NEW, NEW)),
+    "MODIFY or REMOVE": Source(NEW, NEXT, False, True, (EARLIER, EARLIER, NEW)),
+    "reconciliation": Source(KEPT, NEXT, True, False, (KEPT, NEW, NEW)),
+    "reconciliation, unreadable entry": Source(KEPT, UNUSED, True, False, (KEPT, NEW, NEW)),
 }
-
-_ALIVE = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
-_COUNTS_FOR_NOTHING = frozenset({Status.CANCELLED, Status.REJECTED})
+INSERT, LATER_RECORD, RECONCILIATION, REBUILD = SOURCES
 
 
 def apply_all(entry: Entry, records: Iterable[ChangeRecord]) -> Entry:
     """Return an entry after an order's records of one batch, oldest first; the same object if nothing changes."""
-    for record in records:
-        entry = apply(entry, record)
-    return entry
+    return reduce(apply, records, entry)
 
 
 def apply(entry: Entry, record: ChangeRecord) -> Entry:
     """Return an entry after one record; the same object if the record changes nothing."""
-    if record.position <= entry.position:
+    if record.position <= entry.position:  # older-record-is-ignored
         return entry
-    first_seen = timestamps.from_epoch(record.created_at)
-    if (entry.status in _ALIVE or entry.ahead_of_stream) and not record.is_insert:
-        # A backfill may have seen the order before any record of it. An INSERT is the exact time, so it wins.
-        first_seen = min(entry.first_seen, first_seen)
-    after = _transition(entry, record.image, first_seen, record.position, record.created_at, record.expired)
-    if after is entry and entry.ahead_of_stream:  # position-catches-up
-        revision = entry.revision + 1
-        return entry._replace(
-            revision=revision, position=record.position, first_seen=first_seen, ahead_of_stream=False, reverted={}
-        )
-    return after
+    return _next(entry, record, INSERT if record.is_insert else LATER_RECORD, EXPIRED if record.expired else REMOVED)
 
 
 def reconcile(entry: Entry, item: Item | None, now: int) -> Entry:
@@ -155,64 +175,45 @@ def reconcile(entry: Entry, item: Item | None, now: int) -> Entry:
     `item` was read after the entry; it is None if there is none. `now` is in epoch seconds. The position stays,
     because the records behind the item are still to come, or were lost.
     """
-    if item is None and not _may_be_cancelled(entry):
-        return entry
-    first_seen = entry.first_seen if entry.status in _ALIVE else ""
-    after = _transition(entry, item, first_seen or timestamps.from_epoch(now), entry.position, now, expired=False)
-    if after is entry:
-        return entry
-    if entry.status is Status.UNREADABLE:
-        # Higher than any revision that the entry can have had, so that no change planned from one of them commits.
-        after = after._replace(revision=max(after.revision, now))
-    reverted = entry.contributions if after.status is Status.CANCELLED else {}
-    return after._replace(ahead_of_stream=True, reverted=reverted)
+    source = REBUILD if entry.status is Status.UNREADABLE else RECONCILIATION
+    return _next(entry, ChangeRecord(entry.order_id, "", now, item), source, MISSING)
 
 
-def _may_be_cancelled(entry: Entry) -> bool:
-    """Return whether an order without an item was cancelled, and not perhaps archived by TTL.
-
-    The record of the removal changed nothing if the entry was unreadable, so its status shows neither. Only an order
-    that counted for nothing before can be cancelled without harm.
-    """
-    if entry.status is Status.UNREADABLE:
-        return entry.stored.get("status", {}).get("S") in _COUNTS_FOR_NOTHING
-    return entry.status not in (Status.ABSENT, Status.ARCHIVED)
-
-
-def _transition(entry: Entry, image: Item | None, first_seen: str, position: str, at: int, expired: bool) -> Entry:
-    """Return the entry after a change of the order's item; the same object if its content stays."""
-    contributions: Contributions = {}
-    problems: Mapping[str, str] = {}
-    if image is None:
-        kind = ChangeKind.EXPIRED if expired else ChangeKind.REMOVED
+def _next(entry: Entry, change: ChangeRecord, learned_from: str, removal: str) -> Entry:
+    """Return the entry after a change, which is a `removal` if it has no image; the same object if nothing changes."""
+    source, at = SOURCES[learned_from], change.created_at
+    nothing: Mapping[Any, Any] = {}
+    group = 0 if entry.status in _SEEN else 1 if entry.ahead_of_stream else 2
+    first_seen = source.first_seen[group].choose(entry.first_seen, timestamps.from_epoch(at))
+    if change.image is None:
+        kind, new, problems = removal, nothing, nothing
+    elif isinstance(order := orders.from_item(change.image, first_seen), orders.Order):
+        kind, new, problems = VALID, views.contributions(order), nothing
     else:
-        order = orders.from_item(image, first_seen)
-        if isinstance(order, orders.Order):
-            kind = ChangeKind.VALID
-            contributions = views.contributions(order)
-        else:
-            kind = ChangeKind.INVALID
-            problems = order
+        kind, new, problems = INVALID, nothing, order
     transition = TRANSITIONS[kind]
-    if transition.counts is ContributionRule.AS_BEFORE:
-        contributions = entry.reverted or entry.contributions
-    elif entry.contributions:
-        contributions = {**_of_unknown_views(entry.contributions), **contributions}
-    if (transition.status, contributions, problems) == _content(entry):
+    if entry.status in transition.spares and entry.stored.get("status", {}).get("S") not in transition.unless_stored:
         return entry
-    # A tombstone with contributions to unknown views does not expire: a version with the view would need them.
-    expires_at = at + TOMBSTONE_SECONDS if transition.tombstone and not contributions else None
-    revision = entry.revision + 1
-    return Entry(entry.order_id, revision, position, transition.status, first_seen, contributions, problems, expires_at)
+    contributions = transition.contributions.choose(entry, new)
+    expires_at = transition.expires_at.choose(contributions, at)
+    if entry.status is transition.status and _content(entry) == (entry.status, contributions, problems):
+        if not (source.catches_up and entry.ahead_of_stream):
+            return entry
+        contributions, problems, expires_at = entry.contributions, entry.problems, entry.expires_at
+    revision = source.revision.choose(entry.revision, at)
+    position = source.position.choose(entry.position, change.position)
+    content = transition.status, first_seen, contributions, problems, expires_at
+    reverted = entry.contributions if transition.reverted else {}
+    return Entry(entry.order_id, revision, position, *content, source.ahead_of_stream, reverted)
 
 
 def _content(entry: Entry) -> tuple[Status, Contributions, Mapping[str, str]]:
     return entry.status, entry.contributions, entry.problems
 
 
-def _of_unknown_views(contributions: Contributions) -> Contributions:
+def _of_unknown_views(entry: Entry) -> Contributions:
     """Return the contributions to tables without a view in this version of the app (unknown-views-are-kept)."""
-    return {counter: amounts for counter, amounts in contributions.items() if counter.table not in views.VIEWS}
+    return {counter: amounts for counter, amounts in entry.contributions.items() if counter.table not in views.VIEWS}
 
 
 # --- Changes -------------------------------------------------------------------------------------
@@ -245,11 +246,10 @@ def change(before: Entry, after: Entry) -> Change | None:
     """Return the change from one entry to another, or None if they are the same object."""
     if after is before:
         return None
-    if before.status is Status.UNREADABLE:
-        return Change(before, after)
     revision = before.revision + 1
-    # Several records of a batch may each have raised the revision; the entry is written once.
-    return Change(before, after if after.revision == revision else after._replace(revision=revision))
+    if after.revision > revision and before.status is not Status.UNREADABLE:
+        after = after._replace(revision=revision)  # Several records of a batch raised it; the entry is written once.
+    return Change(before, after)
 
 
 def deltas(before: Contributions, after: Contributions) -> Contributions:

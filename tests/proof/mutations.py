@@ -12,7 +12,7 @@ from unittest import mock
 from chalicelib import effects, orders, views
 from chalicelib.counting import entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
-from chalicelib.counting.ledger import Change, ChangeKind, ChangeRecord, ContributionRule, Entry, Status, Transition
+from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Rule, Status
 from chalicelib.jobs import backfill, reads
 from tests.proof.harness import Harness
 
@@ -219,14 +219,12 @@ def _(harness: Harness) -> Any:
 
 @mutation("expiry by TTL is treated as a cancellation", "redelivery")
 def _(harness: Harness) -> Any:
-    return mock.patch.dict(ledger.TRANSITIONS, {ChangeKind.EXPIRED: ledger.TRANSITIONS[ChangeKind.REMOVED]})
+    return mock.patch.dict(ledger.TRANSITIONS, {ledger.EXPIRED: ledger.TRANSITIONS[ledger.REMOVED]})
 
 
 @mutation("an order that becomes invalid is still counted", "redelivery")
 def _(harness: Harness) -> Any:
-    return mock.patch.dict(
-        ledger.TRANSITIONS, {ChangeKind.INVALID: Transition(Status.REJECTED, ContributionRule.AS_BEFORE)}
-    )
+    return replace_transition(ledger.INVALID, contributions=ledger.RESTORED)
 
 
 @mutation("an order that changes its product stays counted for the old one", "redelivery")
@@ -242,16 +240,12 @@ def _(harness: Harness) -> Any:
 
 @mutation("an order's hour comes from its newest record", "redelivery")
 def _(harness: Harness) -> Any:
-    def newest(real: Any, entry: Entry, record: ChangeRecord) -> Entry:
-        changed: Entry = real(entry._replace(first_seen="9"), record)
-        return entry if changed.first_seen == "9" else changed
-
-    return replace_apply(newest)
+    return replace_source(ledger.LATER_RECORD, first_seen=(ledger.NEW, ledger.NEW, ledger.NEW))
 
 
 @mutation("a backfill's clock overrides the hour of an order's INSERT", "backfill", seed=10)
 def _(harness: Harness) -> Any:
-    return replace_apply(lambda real, entry, record: real(entry, record._replace(is_insert=False)))
+    return replace_source(ledger.INSERT, first_seen=ledger.SOURCES[ledger.LATER_RECORD].first_seen)
 
 
 # --- Backfill ------------------------------------------------------------------------------------
@@ -286,38 +280,53 @@ def _(harness: Harness) -> Any:
 
 @mutation("a record that catches up with a backfill is not written", "backfill", seed=5)
 def _(harness: Harness) -> Any:
-    reconcile = ledger.reconcile
+    later, insert = (
+        ledger.SOURCES[source]._replace(catches_up=False) for source in (ledger.LATER_RECORD, ledger.INSERT)
+    )
+    return mock.patch.dict(ledger.SOURCES, {ledger.LATER_RECORD: later, ledger.INSERT: insert})
 
-    def silent(entry: Entry, *arguments: Any) -> Entry:
-        reconciled = reconcile(entry, *arguments)
-        return entry if reconciled is entry else reconciled._replace(ahead_of_stream=False)
 
-    return mock.patch.object(ledger, "reconcile", silent)
+@mutation("a backfill does not note that an entry is ahead of the stream", "backfill", seed=5)
+def _(harness: Harness) -> Any:
+    return replace_source(ledger.RECONCILIATION, ahead_of_stream=False)
 
 
 @mutation("an audit forgets what it reverted, so a late TTL record cannot restore it", "audit", seed=4)
 def _(harness: Harness) -> Any:
-    reconcile = ledger.reconcile
+    return replace_transition(ledger.MISSING, reverted=False)
 
-    def forgetful(entry: Entry, *arguments: Any) -> Entry:
-        reconciled = reconcile(entry, *arguments)
-        return entry if reconciled is entry else reconciled._replace(reverted={})
 
-    return mock.patch.object(ledger, "reconcile", forgetful)
+@mutation("a late TTL record does not restore what an audit reverted", "audit", seed=4)
+def _(harness: Harness) -> Any:
+    return replace_transition(ledger.EXPIRED, contributions=Rule("", lambda entry, _: entry.contributions))
+
+
+@mutation("an audit cancels an archived order", "audit")
+def _(harness: Harness) -> Any:
+    return replace_transition(ledger.MISSING, spares=(Status.ABSENT,))
+
+
+@mutation("a change leaves the revision as it is", "overlap")
+def _(harness: Harness) -> Any:
+    return replace_source(ledger.LATER_RECORD, revision=Rule("", lambda revision, _: revision))
 
 
 @mutation("a backfill moves an entry's position past records still to come", "backfill", seed=2)
 def _(harness: Harness) -> Any:
-    reconcile = ledger.reconcile
-
-    def final(entry: Entry, *arguments: Any) -> Entry:
-        reconciled = reconcile(entry, *arguments)
-        return entry if reconciled is entry else reconciled._replace(position=f"{entry.position}~")
-
-    return mock.patch.object(ledger, "reconcile", final)
+    return replace_source(ledger.RECONCILIATION, position=Rule("", lambda position, _: f"{position}~"))
 
 
 # --- Helpers -------------------------------------------------------------------------------------
+
+
+def replace_transition(kind: str, **columns: Any) -> Any:
+    """Replace columns of a row of TRANSITIONS."""
+    return mock.patch.dict(ledger.TRANSITIONS, {kind: ledger.TRANSITIONS[kind]._replace(**columns)})
+
+
+def replace_source(source: str, **columns: Any) -> Any:
+    """Replace columns of a row of SOURCES."""
+    return mock.patch.dict(ledger.SOURCES, {source: ledger.SOURCES[source]._replace(**columns)})
 
 
 def replace_apply(broken: Callable[[Any, Entry, ChangeRecord], Entry]) -> Any:
