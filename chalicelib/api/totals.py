@@ -1,13 +1,10 @@
 """Totals in the API: AggregateTable's items as JSON, pages with cursors, and the largest totals."""
 
-import base64
-import binascii
 import heapq
-import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from chalicelib import orders, views
+from chalicelib import cursors, orders, views
 from chalicelib.api import query_string
 from chalicelib.effects import Key, Page
 from chalicelib.orders import FieldErrors, Item
@@ -16,6 +13,7 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 SCAN_ITEMS = 20_000  # More than fit into the 1 MB of a Scan page, so that the size ends a page.
 TOP_MAX = 100
+_CURSOR_MAX_BYTES = 6 * 2048 + 2  # JSON of a partition key of up to 2048 bytes, with a \\u0000 for each.
 
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
 
@@ -62,8 +60,7 @@ def encode_cursor(key: Key | None) -> str | None:
     """Return the opaque cursor for the key of a page's last item, or None for None, the end of the table."""
     if key is None:
         return None
-    product = key[0].encode()
-    return base64.urlsafe_b64encode(zlib.crc32(product).to_bytes(4, "big") + product).decode().rstrip("=")
+    return cursors.encode(key[0])
 
 
 def _decode_cursor(cursor: str) -> Key | None:
@@ -72,13 +69,10 @@ def _decode_cursor(cursor: str) -> Key | None:
     The product in the key need not be valid, because someone may have written the item to the table directly.
     """
     try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        product = raw[4:].decode()
-    except (binascii.Error, ValueError):
+        product = cursors.decode(cursor, _CURSOR_MAX_BYTES)
+        return (product,) if isinstance(product, str) and orders.can_be_key(product) else None
+    except ValueError:  # The text is not a cursor, or the product is not valid Unicode.
         return None
-    if raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big") or not orders.can_be_key(product):
-        return None
-    return (product,)
 
 
 def top_to_json(items: Iterable[Item], top: int) -> dict[str, Any]:

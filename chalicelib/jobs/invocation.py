@@ -3,13 +3,10 @@
 A job does a part of its work in each invocation and returns a cursor until nothing is left to do.
 """
 
-import base64
-import binascii
-import json
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from chalicelib import cursors
 from chalicelib.effects import Steps
 from chalicelib.jobs.state import decode, encode
 from chalicelib.views import VIEWS
@@ -79,9 +76,7 @@ def options(job: str, event: Mapping[str, Any] | None, known: Mapping[str, Optio
 
 def cursor(job: str, state: object) -> str:
     """Return the cursor that holds the state of a job."""
-    content = {"job": job, "views": _views(), "state": encode(state)}
-    packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
-    return base64.urlsafe_b64encode(zlib.crc32(packed).to_bytes(4, "big") + packed).decode()
+    return cursors.encode({"job": job, "views": _views(), "state": encode(state)})
 
 
 def state(job: str, text: object, kind: Any) -> Any:
@@ -90,14 +85,9 @@ def state(job: str, text: object, kind: Any) -> Any:
     Raise BadRequest if the cursor is damaged, of another job, of other views, or not one that this version makes.
     """
     try:
-        raw = base64.b64decode(str(text), altchars=b"-_", validate=True)
-        checksum, packed = raw[:4], raw[4:]
-        # base64 ignores some bits of the last letters, so compare the text too.
-        if checksum != zlib.crc32(packed).to_bytes(4, "big") or base64.urlsafe_b64encode(raw).decode() != text:
-            raise ValueError
-        content = json.loads(zlib.decompressobj().decompress(packed, _CURSOR_MAX_BYTES), parse_constant=_refuse)
+        content = cursors.decode(text, _CURSOR_MAX_BYTES)
         encoded, of, views = content["state"], content["job"], content["views"]
-    except (binascii.Error, zlib.error, ValueError, KeyError, TypeError, RecursionError):
+    except (cursors.CursorError, KeyError, TypeError):
         raise BadRequest("The cursor is damaged: pass it on just as it was given, or start again without it.") from None
     if of != job:
         raise BadRequest(f"The cursor is one of {of}, and this is {job}: start again without it.")
@@ -107,11 +97,6 @@ def state(job: str, text: object, kind: Any) -> Any:
         return decode(kind, encoded)
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise BadRequest("The cursor is not one that this version of the app makes: start again without it.") from None
-
-
-def _refuse(constant: str) -> None:
-    """Refuse NaN and Infinity, which Python accepts as JSON."""
-    raise ValueError(constant)
 
 
 def _views() -> list[str]:

@@ -1,8 +1,10 @@
-"""Crafted cursors: each has a right checksum, and is refused if its job could not continue from it."""
+"""Cursors: the codec, and crafted ones with a right checksum, which a job refuses if it could not continue from it."""
 
 import base64
 import copy
+import itertools
 import json
+import re
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib import cursors
+from chalicelib.api import totals
+from chalicelib.cursors import CursorError
 from chalicelib.jobs import audit, backfill, invocation
 from chalicelib.jobs.audit import checksums, counter_audit, entry_audit
 from chalicelib.jobs.invocation import BadRequest
@@ -27,12 +32,78 @@ USUAL_PEAK_MAX_BYTES = 100_000_000
 
 def cursor_of(raw: bytes) -> str:
     """Return a cursor with this content."""
-    packed = zlib.compress(raw)
-    return base64.urlsafe_b64encode(zlib.crc32(packed).to_bytes(4, "big") + packed).decode()
+    return text_of(zlib.compress(raw, wbits=-15))
+
+
+def text_of(packed: bytes) -> str:
+    """Return a cursor with a right checksum over anything."""
+    raw = zlib.crc32(packed).to_bytes(4, "big") + packed
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def content_of(cursor: str) -> Any:
-    return json.loads(zlib.decompress(base64.urlsafe_b64decode(cursor)[4:]))
+    return cursors.decode(cursor, 10_000_000)
+
+
+# --- The codec -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["Pen", "筆記本 📓", "\x00", "", 5, None, [], {"a": ["b", {"c": -1}]}])
+def test_a_cursor_decodes_to_its_value(value: Any):
+    cursor = cursors.encode(value)
+    assert cursors.decode(cursor, len(json.dumps(value))) == value
+    assert re.fullmatch("[A-Za-z0-9_-]+", cursor), "it needs no escaping in a URL"
+
+
+@pytest.mark.parametrize(("product", "most"), [("Notebook", 24), ("筆記本 📓", 32)])
+def test_a_cursor_of_a_short_text_is_short(product: str, most: int):
+    assert len(cursors.encode(product)) <= most
+
+
+def test_content_beyond_the_limit_is_refused():
+    cursor = cursors.encode("a" * 98)  # With its quotes, 100 bytes.
+    assert cursors.decode(cursor, 100) == "a" * 98
+    with pytest.raises(CursorError, match="too long"):
+        cursors.decode(cursor, 99)
+
+
+def test_each_changed_character_of_a_cursor_is_refused():
+    cursor = cursors.encode("Notebooks")
+    for at, other in itertools.product(range(len(cursor)), "AB-_= é\n"):
+        if cursor[at] != other:
+            with pytest.raises(CursorError):
+                cursors.decode(cursor[:at] + other + cursor[at + 1 :], 100)
+
+
+PACKED = zlib.compress(b'"Pen"', wbits=-15)
+HOSTILE: dict[str, object] = {
+    "nothing": "",
+    "a number": 5,
+    "not base64": "cursor!",
+    "padding": cursors.encode("Pen") + "=",
+    "a line break": cursors.encode("Pen") + "\n",
+    "data after the content": text_of(PACKED + b"x"),
+    "content that breaks off": text_of(PACKED[:-1]),
+    "content with a zlib header": text_of(zlib.compress(b'"Pen"')),
+    "a constant that is no JSON": cursor_of(b"NaN"),
+    "two values": cursor_of(b"1 2"),
+    "bytes that are no text": cursor_of(b'"\xff\xfe"'),
+    "deep nesting": cursor_of(b"[" * 5000 + b"]" * 5000),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_text_that_is_no_cursor_is_refused(text: object):
+    with pytest.raises(CursorError, match="not a cursor"):
+        cursors.decode(text, 20_000)
+
+
+@pytest.mark.parametrize("raw", [b"5", b"null", b'["Pen"]', b'{"product":"Pen"}', b'"\\ud800"', b'""'], ids=repr)
+def test_the_api_refuses_a_cursor_that_holds_no_key(raw: bytes):
+    assert totals.parse_query({"cursor": cursor_of(raw)}) == {"cursor": totals.BAD_CURSOR}
+
+
+# --- Crafted cursors of jobs ---------------------------------------------------------------------
 
 
 def damaged_shop() -> OrdersAndStream:
