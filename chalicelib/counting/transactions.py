@@ -1,14 +1,15 @@
 """Transactions: ledger changes packed together with the counters that they change.
 
-Packing, the request, and the reasons for which DynamoDB cancels it.
+Packing, the request, the reasons for which DynamoDB cancels it, and an audit's correction of a counter.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chalicelib import tables
+from chalicelib import tables, timestamps
 from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Change, Status
+from chalicelib.effects import ConditionalUpdate
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, CounterKey, Increments
 
@@ -43,6 +44,8 @@ _INVALID_CODE = "ValidationException"
 
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _WITHOUT_REVISION = "attribute_exists(OrderID) AND attribute_not_exists(revision)"
+_NO_REVISION_NUMBER = "NOT attribute_type(#revision, :seen)"
+_REVISION_MAX_DIGITS = 30  # Room to count up: DynamoDB stores 38 digits.
 
 
 class Transaction(NamedTuple):
@@ -59,7 +62,7 @@ class Transaction(NamedTuple):
         ledger_name = names[tables.LEDGER]
         puts = [{"Put": _put(change, ledger_name)} for change in self.changes]
         updates = [
-            {"Update": _update(counter, amounts, names[counter.table], now)}
+            {"Update": {"TableName": names[counter.table], **_addition(counter, amounts, now)}}
             for counter, amounts in self.increments.items()
         ]
         return puts + updates
@@ -135,28 +138,50 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
     return put
 
 
-def _update(counter: CounterKey, amounts: Increments, table_name: str, now: str) -> dict[str, Any]:
+def _addition(counter: CounterKey, amounts: Increments, now: str) -> dict[str, Any]:
+    additions = {REVISION: 1, **amounts}
+    return _update(counter, now, sets={}, adds={name: _number(amount) for name, amount in additions.items()})
+
+
+def _update(counter: CounterKey, now: str, sets: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of UpdateItem, without TableName, that set attributes of a counter and add to others.
+
+    The values are in DynamoDB's form. `now` is a timestamp, for views that have a stamp.
+    """
     view = VIEWS[counter.table]
+    sets = {**sets, view.stamp: {"S": now}} if view.stamp else sets
+    values = {**sets, **adds}
     # Placeholders, because DynamoDB has some 570 reserved words, among them `total`, `day` and `hour`.
-    names = {"#revision": REVISION}
-    values = {":one": {"N": "1"}}
-    additions = ["#revision :one"]
-    for index, (name, amount) in enumerate(amounts.items()):
-        names[f"#{index}"] = name
-        values[f":{index}"] = {"N": str(amount)}
-        additions.append(f"#{index} :{index}")
-    expression = f"ADD {', '.join(additions)}"
-    if view.stamp:
-        names["#stamp"] = view.stamp
-        values[":now"] = {"S": now}
-        expression = f"SET #stamp = :now {expression}"
+    places = {name: REVISION if name == REVISION else str(index) for index, name in enumerate(values)}
+    set_clause = ", ".join(f"#{places[name]} = :{places[name]}" for name in sets)
+    add_clause = ", ".join(f"#{places[name]} :{places[name]}" for name in adds)
+    clauses = [f"SET {set_clause}"] * bool(sets) + [f"ADD {add_clause}"] * bool(adds)
     return {
-        "TableName": table_name,
         "Key": {name: {"S": value} for name, value in zip(view.key, counter.key, strict=True)},
-        "UpdateExpression": expression,
-        "ExpressionAttributeNames": names,
-        "ExpressionAttributeValues": values,
+        "UpdateExpression": " ".join(clauses),
+        "ExpressionAttributeNames": {f"#{place}": name for name, place in places.items()},
+        "ExpressionAttributeValues": {f":{place}": values[name] for name, place in places.items()},
     }
+
+
+def correction(counter: CounterKey, revision: str, amounts: Increments, now: int) -> ConditionalUpdate:
+    """Return the request that sets a counter's amounts, if it still has this revision. `now` is in epoch seconds.
+
+    It sets them, since adding to an attribute that is not a number fails. The revision is "" if the counter has none
+    that is a number. `now` replaces one that is missing or cannot count up: the counter has not had it.
+    """
+    counts_up = revision.isdigit() and len(revision) <= _REVISION_MAX_DIGITS
+    new = {name: _number(amount) for name, amount in amounts.items()}
+    new[REVISION] = _number(int(revision) + 1 if counts_up else now)
+    update = _update(counter, timestamps.from_epoch(now), sets=new, adds={})
+    condition, seen = ("#revision = :seen", {"N": revision}) if revision else (_NO_REVISION_NUMBER, {"S": "N"})
+    update["ConditionExpression"] = condition
+    update["ExpressionAttributeValues"][":seen"] = seen
+    return ConditionalUpdate(counter.table, update)
+
+
+def _number(value: int) -> dict[str, str]:
+    return {"N": str(value)}
 
 
 # --- The reasons ---------------------------------------------------------------------------------

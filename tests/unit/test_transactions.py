@@ -54,18 +54,18 @@ def test_a_transaction_becomes_conditional_puts_and_updates():
             "Update": {
                 "TableName": "AggregateTable",
                 "Key": {"product": {"S": "Pen"}},
-                "UpdateExpression": "SET #stamp = :now ADD #revision :one, #0 :0, #1 :1",
+                "UpdateExpression": "SET #0 = :0 ADD #revision :revision, #2 :2, #3 :3",
                 "ExpressionAttributeNames": {
-                    "#stamp": "updatedAt",
+                    "#0": "updatedAt",
                     "#revision": "revision",
-                    "#0": "totalQuantity",
-                    "#1": "orderCount",
+                    "#2": "totalQuantity",
+                    "#3": "orderCount",
                 },
                 "ExpressionAttributeValues": {
-                    ":now": {"S": NOW},
-                    ":one": {"N": "1"},
-                    ":0": {"N": "1"},
-                    ":1": {"N": "1"},
+                    ":0": {"S": NOW},
+                    ":revision": {"N": "1"},
+                    ":2": {"N": "1"},
+                    ":3": {"N": "1"},
                 },
             }
         },
