@@ -20,6 +20,7 @@ KEY: Mapping[str, Any] = {"name": {"S": "streamLag"}}
 
 SECONDS_BETWEEN_WRITES = 5.0
 BEHIND_SECONDS = 5.0  # A record that is this old, or older, is late.
+VALID_SECONDS = 15 * 60  # A failing handler reports about every minute. An older report is out of date.
 BATCH_SIZE = 1000  # The event source mapping's batch size. After a full batch, more records may be waiting.
 
 
@@ -92,6 +93,22 @@ def to_json(item: Item | None) -> dict[str, Any] | None:
         }
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def is_behind(item: Item | None, now: int, grace_period_seconds: int) -> bool:
+    """Return whether the stream may still deliver changes that are older than the grace period, by the last report.
+
+    A handler that is current reports again with the next batch. So a late batch without a later report was the last
+    one. `now` is in epoch seconds.
+    """
+    report = to_json(item)
+    if report is None or report["measuredAt"] < timestamps.from_epoch(now - VALID_SECONDS):
+        return False
+    if report["state"] is not State.CURRENT:
+        return True
+    quiet_seconds = max(grace_period_seconds, int(SECONDS_BETWEEN_WRITES))
+    was_last_batch = report["measuredAt"] < timestamps.from_epoch(now - quiet_seconds)
+    return not was_last_batch and bool(report["lagSeconds"] >= grace_period_seconds)
 
 
 def _timestamp(value: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Read entries and orders, for backfill and audit."""
+"""Read entries, orders and the lag report, for backfill and audit."""
 
 from collections.abc import Sequence
 
-from chalicelib import tables
+from chalicelib import effects, stream_lag, tables
 from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Entry
 from chalicelib.effects import BatchGet, Steps
@@ -19,3 +19,11 @@ def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Steps[dict
     """Return the items of these orders, without those that do not exist."""
     items = yield BatchGet(tables.ORDERS, [(order_id,) for order_id in order_ids], consistent)
     return {order_id: item for (order_id,), item in items.items()}
+
+
+def read_lag_report() -> Steps[Item | None]:
+    """Return the item with the stream handler's last report, or None if it does not exist."""
+    key = effects.key_of(tables.STATE, stream_lag.KEY)
+    found = yield BatchGet(tables.STATE, [key])
+    item: Item | None = found.get(key)
+    return item

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib import stream_lag
+from chalicelib import stream_lag, timestamps
 from chalicelib.stream_lag import BATCH_SIZE, State, WriteThrottle
 
 NOW = 1_000.0
@@ -94,3 +94,28 @@ def test_json_has_the_report():
 )
 def test_json_is_none_for_a_malformed_report(malformed: dict[str, object]):
     assert stream_lag.to_json({**REPORT, **malformed}) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "lag_seconds", "ago", "expected"),
+    [
+        (State.CURRENT, 10, 10, True),
+        (State.CURRENT, 10, 11, False),  # It was the last batch: a later one would have been reported.
+        (State.CURRENT, 9.9, 0, False),
+        (State.CATCHING_UP, 0, 900, True),
+        (State.CATCHING_UP, 0, 901, False),
+        (State.FAILING, 0, 900, True),
+    ],
+)
+def test_stream_is_behind_by_the_last_report_and_the_grace_period(
+    state: State, lag_seconds: float, ago: int, expected: bool
+):
+    now = 1_795_000_000
+    update = stream_lag.update(state, lag_seconds, timestamps.from_epoch(now - ago))
+    values = update["ExpressionAttributeValues"]
+    report = {"lagSeconds": values[":lag"], "measuredAt": values[":now"], "state": {"S": str(state)}}
+    assert stream_lag.is_behind(report, now, grace_period_seconds=10) is expected
+
+
+def test_stream_without_a_report_is_not_behind():
+    assert not stream_lag.is_behind(None, 1_795_000_000, grace_period_seconds=10)
