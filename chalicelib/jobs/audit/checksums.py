@@ -9,7 +9,7 @@ in one bucket cancel out with a probability of 1 to 2**61.
 import hashlib
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.jobs.state import require
@@ -44,11 +44,6 @@ class BucketChecksums:
     def flagged(self, end: int) -> list[int]:
         """Return the buckets below `end` whose checksum is not 0."""
         return [at for at in range(end) if self.sums[at]]
-
-    def clear(self, buckets: Iterable[int]) -> None:
-        """Set the checksums of these buckets to 0."""
-        for at in buckets:
-            self.sums[at] = 0
 
 
 def _name(counter: CounterKey) -> bytes:

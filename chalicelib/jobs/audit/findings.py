@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib import tables
+from chalicelib import effects, tables
 from chalicelib.jobs.state import require
-from chalicelib.views import Contributions, CounterKey
+from chalicelib.views import CounterKey
 
 # The sample is part of the response, which has at most 6 MB (Lambda quotas, synchronous), and of the cursor.
 _SAMPLE_MAX = 100
@@ -17,47 +17,55 @@ _SAMPLE_MAX_CHARACTERS = 200_000
 PRODUCTS_MAX = 5000
 """How many products are told apart; a count of 5,000 means 5,000 or more."""
 
+_DRIFT = frozenset({"missing", "differing", "orphaned", "unreadable", "drifted"})
 
-@dataclass
-class FindingSample:
-    """The first findings of one kind, as JSON objects."""
-
-    findings: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        require(len(self.findings) <= _SAMPLE_MAX)
-        self._characters = sum(len(json.dumps(finding)) for finding in self.findings)
-
-    def add(self, finding: dict[str, Any]) -> None:
-        """Keep a finding if there is room for it."""
-        characters = len(json.dumps(finding))
-        if len(self.findings) < _SAMPLE_MAX and self._characters + characters <= _SAMPLE_MAX_CHARACTERS:
-            self.findings.append(finding)
-            self._characters += characters
+ProductDigests = dict[str, None]
+"""A set of products, in order. Digests, because names can be long."""
 
 
 @dataclass
-class AffectedProducts:
-    """The products that findings concern, as digests: their names can be long."""
+class Findings:
+    """What a part of an audit has found. The part adds its progress, and all of it goes into the cursor."""
 
-    digests: dict[str, None] = field(default_factory=dict)  # Ordered, unlike a set.
+    repair: bool = False
+    figures: dict[str, int] = field(default_factory=dict)  # Counts of the findings, by kind, and more.
+    sample: list[dict[str, Any]] = field(default_factory=list)  # The first findings, as JSON objects.
+    products: ProductDigests = field(default_factory=dict)  # That the findings concern.
+    start: effects.Key | None = None  # The key after which the next page of a table starts.
+    items: int = 0  # Read of this table.
 
     def __post_init__(self) -> None:
-        require(len(self.digests) <= PRODUCTS_MAX)
-
-    def add(self, counters: Iterable[CounterKey]) -> None:
-        """Add the products of these counters."""
-        for counter in counters:
-            if not self.is_full:
-                self.digests[_digest(counter)] = None
-
-    def __contains__(self, counter: CounterKey) -> bool:
-        return bool(self.digests) and _digest(counter) in self.digests
+        require(len(self.sample) <= _SAMPLE_MAX and len(self.products) <= PRODUCTS_MAX)
 
     @property
-    def is_full(self) -> bool:
-        """Whether there may be more products than are told apart."""
-        return len(self.digests) >= PRODUCTS_MAX
+    def drift(self) -> int:
+        """How many findings are not repaired."""
+        return sum(self.figures[kind] for kind in _DRIFT & self.figures.keys()) - self.figures["repaired"]
+
+    def turn_page(self, page: effects.Page) -> bool:
+        """Go on after this page. Return whether it was the last one of its table."""
+        self.start = page.last
+        self.items = 0 if page.last is None else self.items + len(page.items)
+        return page.last is None
+
+    def add(self, kind: str, counters: Iterable[CounterKey], finding: dict[str, Any]) -> None:
+        """Count a finding about these counters, and keep it if there is room for it."""
+        self.figures[kind] += 1
+        add_products(self.products, counters)
+        if len(self.sample) < _SAMPLE_MAX and len(json.dumps([*self.sample, finding])) <= _SAMPLE_MAX_CHARACTERS:
+            self.sample.append(finding)
+
+
+def add_products(products: ProductDigests, counters: Iterable[CounterKey]) -> None:
+    """Add the products of these counters, up to PRODUCTS_MAX."""
+    for counter in counters:
+        if len(products) < PRODUCTS_MAX:
+            products[_digest(counter)] = None
+
+
+def may_include(products: ProductDigests, counter: CounterKey) -> bool:
+    """Return whether these include the counter's product, or are too many to know."""
+    return len(products) >= PRODUCTS_MAX or _digest(counter) in products
 
 
 def _digest(counter: CounterKey) -> str:
@@ -68,11 +76,3 @@ def product_of(counter: CounterKey) -> str:
     """Return the product of a counter, or the first value of its key if its view has no key attribute `product`."""
     names = tables.KEYS.get(counter.table, ())
     return counter.key[names.index("product") if "product" in names else 0]
-
-
-def contributions_to_json(contributions: Contributions) -> list[dict[str, Any]]:
-    """Return `[{"table", "key", "amounts"}]`."""
-    return [
-        {"table": counter.table, "key": list(counter.key), "amounts": dict(amounts)}
-        for counter, amounts in contributions.items()
-    ]
