@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from chalicelib.orders import Item, Order
+from chalicelib.fields import Item
+from chalicelib.model import Order
 
 
 class CounterKey(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib import orders, stream_lag
 from chalicelib.api import totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Access, Settings
+from chalicelib.fields import Field
 
 VERSION = "1.0.0"
 
@@ -100,18 +101,20 @@ _FORBIDDEN: Schema = {
 }
 
 
+*_NAMES, _LAST_NAME = [f"`{field.attribute}`" for field in (orders.ORDER_ID, *orders.FIELDS)]
+_ATTRIBUTES = f"{', '.join(_NAMES)} and {_LAST_NAME}"
 _DESCRIPTION = """\
 An order is counted within a second or two after it is placed, or written to the orders table directly. Totals are \
 therefore slightly behind orders. `counted` in `GET /orders/{orderId}` is true as soon as the totals include the order.
 
 Request bodies are JSON. A content type is not needed, and curl's default, `application/x-www-form-urlencoded`, is \
-read as JSON too. Fields may also have the names of the table's attributes: `OrderID`, `Product` and `Quantity`.
+read as JSON too. Fields may also have the names of the table's attributes: {attributes}.
 
 Percent-encode product names and order ids in paths: a `/` is `%2F`.
 
 API Gateway responds to unknown paths and methods with 404. If requests must be signed, or if the app was deployed by \
 `chalice deploy`, it responds with 403 and `{"message": …}` instead. Above the stage's rate limit, it responds \
-with 429."""
+with 429.""".replace("{attributes}", _ATTRIBUTES)
 
 
 # --- Schemas -------------------------------------------------------------------------------------
@@ -132,40 +135,17 @@ def _object(properties: Mapping[str, Schema], optional: Sequence[str] = (), **mo
     }
 
 
-_NO_DOT_SEGMENT = r"(?!\.{1,2}$)"
-_NO_CONTROL = f"[^{orders.CONTROL_CHARACTERS}]*"
-_PRODUCT: Schema = {
-    "type": "string",
-    "description": (
-        f"At most {orders.PRODUCT_MAX_BYTES} UTF-8 bytes, without control characters; not blank, not `.` and not `..`."
-    ),
-    "minLength": 1,
-    "maxLength": orders.PRODUCT_MAX_BYTES,  # Counts characters; a schema cannot count bytes.
-    "pattern": rf"^{_NO_DOT_SEGMENT}{_NO_CONTROL}[^\s{orders.CONTROL_CHARACTERS}]{_NO_CONTROL}$",
-    "examples": ["Notebook"],
-}
-_QUANTITY: Schema = {
-    "type": "integer",
-    "description": "A whole number, written without a decimal point.",
-    "minimum": 1,
-    "maximum": orders.QUANTITY_MAX,
-    "examples": [5],
-}
-_ORDER_ID: Schema = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": orders.ORDER_ID_MAX_CHARACTERS,
-    "pattern": f"^{_NO_DOT_SEGMENT}[{orders.ORDER_ID_CHARACTERS}]+$",
-    "examples": ["order-1"],
-}
 _TIMESTAMP: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
 _AMOUNT: Schema = {"type": "integer", "minimum": 0}
+# The error in an example of an invalid order: the last required field has a wrong value.
+_INVALID = next((field for field in reversed(orders.FIELDS) if field.required), orders.FIELDS[-1])
+_PROBLEM = {_INVALID.name: _INVALID.type.rule}
 _PROBLEMS: Schema = {
     "type": "object",
     "description": "Every error, by field or parameter.",
     "minProperties": 1,
     "additionalProperties": {"type": "string"},
-    "examples": [{"quantity": f"must be a whole number from 1 to {orders.QUANTITY_MAX}"}],
+    "examples": [_PROBLEM],
 }
 
 _AS_STORED = (
@@ -173,43 +153,59 @@ _AS_STORED = (
     "A value that is neither a string nor a whole number is in DynamoDB's JSON, with binary in base64: "
     '`{"B": "AAE="}`.'
 )
+
+
+def _as_stored(field: Field, prefix: str = "") -> Schema:
+    return {"description": f"{prefix}{field.type.shown_as}{_AS_STORED}", "examples": [_shown(field)]}
+
+
+def _shown(field: Field) -> Any:
+    """Return a field's value in the example of a response."""
+    return field.type.show(field.type.write(field.type.check(field.examples.new)))
+
+
+def _in_response(field: Field) -> Schema:
+    return {**field.type.schema, "examples": [_shown(field)]}
+
+
+def _in_request(field: Field) -> Schema:
+    schema = {**(field.type.request_schema or field.type.schema), "examples": [field.examples.new]}
+    return schema if field.required else {"anyOf": [schema, {"type": "null"}]}
+
+
+_REQUEST = {field.name: _in_request(field) for field in orders.FIELDS}
+_OPTIONAL = [field.name for field in orders.FIELDS if not field.required]
 _STORED_ORDER: dict[str, Schema] = {
     "orderId": {"type": "string", "minLength": 1, "examples": ["order-1"]},
-    "product": {"description": _AS_STORED, "examples": ["Notebook"]},
-    "quantity": {"description": _AS_STORED, "examples": [5]},
-    "placedAt": {
-        "description": f"When the order was placed, in UTC. {_AS_STORED}",
-        "examples": ["2026-11-23T18:13:05.250Z"],
-    },
+    **{field.name: _as_stored(field) for field in orders.FIELDS},
+    "placedAt": _as_stored(orders.PLACED_AT, "When the order was placed, in UTC. "),
 }
-_CAN_BE_ABSENT = ("product", "quantity", "placedAt")
+_CAN_BE_ABSENT = [name for name in _STORED_ORDER if name != "orderId"]
+_CONTENT = {field.name: _shown(field) for field in orders.FIELDS}
+_PLACED = {"placedAt": orders.PLACED_AT.examples.new}
 
 _SCHEMAS: dict[str, Schema] = {
     "NewOrder": _object(
         {
-            "product": _PRODUCT,
-            "quantity": _QUANTITY,
+            **_REQUEST,
             "orderId": {
-                **_ORDER_ID,
+                **_in_request(orders.ORDER_ID),
                 "description": (
                     "Send one so that you can retry without ordering twice. Not `.` and not `..`. "
                     "If omitted, the API generates one."
                 ),
             },
         },
-        optional=["orderId"],
-        examples=[
-            {"product": "Notebook", "quantity": 5},
-            {"product": "Notebook", "quantity": 5, "orderId": "order-1"},
-        ],
+        optional=[*_OPTIONAL, "orderId"],
+        examples=[orders.EXAMPLE, {**orders.EXAMPLE, "orderId": "order-1"}],
     ),
     "Amendment": _object(
-        {"product": _PRODUCT, "quantity": _QUANTITY}, examples=[{"product": "Notebook", "quantity": 7}]
+        _REQUEST, _OPTIONAL, examples=[{field.name: field.examples.amended for field in orders.FIELDS}]
     ),
     "Order": _object(
-        {**_STORED_ORDER, "product": _PRODUCT, "quantity": _QUANTITY},
-        optional=["placedAt"],
-        examples=[{"orderId": "order-1", "product": "Notebook", "quantity": 5, "placedAt": "2026-11-23T18:13:05.250Z"}],
+        {**_STORED_ORDER, **{field.name: _in_response(field) for field in orders.FIELDS}},
+        optional=[*_OPTIONAL, "placedAt"],
+        examples=[{"orderId": "order-1", **_CONTENT, **_PLACED}],
     ),
     "OrderWithStatus": _object(
         {
@@ -228,24 +224,17 @@ _SCHEMAS: dict[str, Schema] = {
         },
         optional=[*_CAN_BE_ABSENT, "rejected", "ledgerProblem"],
         examples=[
-            {
-                "orderId": "order-1",
-                "product": "Notebook",
-                "quantity": 5,
-                "placedAt": "2026-11-23T18:13:05.250Z",
-                "counted": True,
-            },
+            {"orderId": "order-1", **_CONTENT, **_PLACED, "counted": True},
             {
                 "orderId": "order-2",
-                "product": "Notebook",
-                "quantity": 0,
+                **_CONTENT,
+                _INVALID.name: _INVALID.type.invalid_example,
                 "counted": False,
-                "rejected": {"quantity": f"must be a whole number from 1 to {orders.QUANTITY_MAX}"},
+                "rejected": _PROBLEM,
             },
             {
                 "orderId": "order-3",
-                "product": "Notebook",
-                "quantity": 5,
+                **_CONTENT,
                 "counted": False,
                 "ledgerProblem": "The ledger entry cannot be read: revision is missing or not a whole number."
                 " An audit with repair rebuilds it.",
@@ -359,7 +348,6 @@ def _error(description: str, code: str, message: str, problems: Mapping[str, str
     }
 
 
-_BAD_QUANTITY = {"quantity": f"must be a whole number from 1 to {orders.QUANTITY_MAX}"}
 _BAD_DAYS = {"days": f"must be a whole number from 1 to {trend.DAYS_MAX}"}
 _BAD_CURSOR = {"cursor": totals.BAD_CURSOR}
 
@@ -370,7 +358,7 @@ def _bad_request(description: str, problems: Mapping[str, str]) -> Schema:
 
 
 _RESPONSES: dict[str, Schema] = {
-    "BadOrder": _bad_request("The order is invalid, or the body is not a JSON object.", _BAD_QUANTITY),
+    "BadOrder": _bad_request("The order is invalid, or the body is not a JSON object.", _PROBLEM),
     "BadTrendRequest": _bad_request(
         "A parameter is invalid or unknown, or the path is not percent-encoded UTF-8.", _BAD_DAYS
     ),

@@ -31,26 +31,26 @@ def to_body(**fields: Any) -> bytes:
 
 @pytest.mark.parametrize("name", VALID_NAMES)
 def test_valid_product_name_is_kept_unchanged(name: str):
-    assert orders.parse_order(to_body(product=name, quantity=1), CREATE_FIELDS) == OrderInput(name, 1, None)
+    assert orders.parse_order(to_body(product=name, quantity=1), CREATE_FIELDS) == OrderInput((name, 1), None)
 
 
 @pytest.mark.parametrize("quantity", [1, 5, 1_000_000_000])
 def test_whole_quantity_is_valid(quantity: int):
     assert orders.parse_order(to_body(product="Pen", quantity=quantity), CREATE_FIELDS) == OrderInput(
-        "Pen", quantity, None
+        ("Pen", quantity), None
     )
 
 
 @pytest.mark.parametrize("order_id", ["o", "order-1", "A.b_c:d-9", "...", ".a", "a" * 128])
 def test_order_id_can_be_given(order_id: str):
     assert orders.parse_order(to_body(product="Pen", quantity=1, orderId=order_id), CREATE_FIELDS) == OrderInput(
-        "Pen", 1, order_id
+        ("Pen", 1), order_id
     )
 
 
 def test_attribute_names_are_accepted_as_field_names():
     assert orders.parse_order(to_body(Product="Pen", Quantity=1, OrderID="o"), CREATE_FIELDS) == OrderInput(
-        "Pen", 1, "o"
+        ("Pen", 1), "o"
     )
 
 
@@ -233,11 +233,11 @@ def test_invalid_order_is_shown_as_stored():
 
 
 def test_only_the_same_content_is_a_retry():
-    existing = orders.to_item("o", OrderInput("Pen", 5, None), "2026-11-23T10:00:00.250Z")
-    assert orders.same_content(existing, OrderInput("Pen", 5, "o"))
-    assert not orders.same_content(existing, OrderInput("Pen", 6, "o"))
-    assert not orders.same_content(existing, OrderInput("Pencil", 5, "o"))
-    assert not orders.same_content({"OrderID": {"S": "o"}}, OrderInput("Pen", 5, "o"))
+    existing = orders.to_item("o", OrderInput(("Pen", 5), None), "2026-11-23T10:00:00.250Z")
+    assert orders.same_content(existing, OrderInput(("Pen", 5), "o"))
+    assert not orders.same_content(existing, OrderInput(("Pen", 6), "o"))
+    assert not orders.same_content(existing, OrderInput(("Pencil", 5), "o"))
+    assert not orders.same_content({"OrderID": {"S": "o"}}, OrderInput(("Pen", 5), "o"))
 
 
 @pytest.mark.parametrize(("text", "expected"), [("", False), ("a b", True), ("é" * 1024, True), ("é" * 1025, False)])

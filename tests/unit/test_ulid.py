@@ -1,6 +1,7 @@
 """Generated order ids: valid, and sorted by time."""
 
 from chalicelib import orders, ulid
+from chalicelib.fields import is_valid
 
 
 def test_generated_ids_sort_by_time():
@@ -10,7 +11,7 @@ def test_generated_ids_sort_by_time():
 
 
 def test_generated_ids_are_valid_order_ids():
-    assert orders.validate_order_id(ulid.make_order_id(1_795_000_000_000, b"\xff" * 10)) is None
+    assert is_valid(orders.ORDER_ID.type, ulid.make_order_id(1_795_000_000_000, b"\xff" * 10))
 
 
 def test_example_of_the_ulid_spec():
