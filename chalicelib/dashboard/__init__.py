@@ -5,9 +5,11 @@ app.py reads the files in this folder; there is no build step. The page gets its
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from chalicelib import orders
 from chalicelib.api.access import OPEN_TO_ALL, Settings
 
 FILES = ("page.html", "style.css", "script.js")
@@ -23,9 +25,16 @@ class Page(NamedTuple):
 
 def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) -> Page:
     """Return the page for a stage with these access settings."""
-    document = html.replace("{reads}", access.reads).replace("{writes}", access.writes)
-    before, _, rest = document.partition("{style}")
+    before, _, rest = html.partition("{style}")
     between, _, after = rest.partition("{script}")
+    values = {
+        "reads": access.reads,
+        "writes": access.writes,
+        "example": json.dumps(orders.EXAMPLE),
+        "fields": json.dumps([{**field.form, **field.type.form} for field in orders.FIELDS]),
+    }
+    for name, value in values.items():
+        between = between.replace(f"{{{name}}}", value.replace("&", "&amp;").replace("'", "&#39;"))
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": "; ".join(_policy(style, script)),

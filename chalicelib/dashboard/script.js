@@ -513,6 +513,40 @@ $("numbers").ontoggle = () => { if ($("numbers").open && trend) showTable(); };
 
 // --- Placing an order ----------------------------------------------------------------------------
 
+// The fields of an order as model.py declares them: {name, label, required, kind, mode, options, value}.
+const fields = JSON.parse(document.body.dataset.fields);
+const inputs = Object.fromEntries(fields.map((field) => [field.name, makeInput(field)]));
+$("place").before(...fields.map(makeField));
+
+function makeInput({name, kind, required, mode = "", options, value = ""}) {
+  const same = {id: `field-${name}`, name};
+  let input;
+  if (kind === "boolean" && required) input = make("input", {...same, type: "checkbox"});
+  else if (options) input = make("select", {...same, required}, ...[["", ""], ...options].map(([value, text]) => make("option", {value, text})));
+  else input = make("input", {...same, required, value, inputMode: mode, type: kind === "timestamp" ? "datetime-local" : "text", step: 1});
+  input.setAttribute("aria-describedby", `${input.id}-problem`);
+  if (name === "product") input.setAttribute("list", "suggestions");
+  return input;
+}
+
+function makeField({name, label, kind, required}) {
+  const input = inputs[name];
+  const text = `${label}${kind === "timestamp" ? " (UTC)" : ""}${required ? "" : " (optional)"}`;
+  return make("div", {className: kind === "text" || kind === "timestamp" ? "field grow" : "field"},
+    make("label", {htmlFor: input.id, textContent: text}), input,
+    make("p", {id: `${input.id}-problem`, className: "problem", hidden: true}));
+}
+
+// Return a field's value as the API expects it; the API validates it. JSON leaves out what is undefined.
+function readField({name, kind, required}) {
+  const {type, checked, value} = inputs[name];
+  if (type === "checkbox") return checked;
+  const typed = kind === "text" ? value : value.trim();
+  if (!typed && !required) return undefined;
+  if (kind === "boolean") return typed === "true";
+  return kind === "whole" && /^-?\d+$/.test(typed) ? Number(typed) : typed;
+}
+
 let attempt = null;   // The last order sent, until a response confirms or rejects it.
 let placing = false;
 
@@ -524,19 +558,18 @@ function makeOrderId() {
 $("form").onsubmit = async (event) => {
   event.preventDefault();
   if (placing) return;
-  const product = $("product").value;
-  const typed = $("quantity").value.trim();
-  const quantity = /^\d+$/.test(typed) ? Number(typed) : typed;   // The API validates it.
-  const content = JSON.stringify([product, quantity]);
+  const values = Object.fromEntries(fields.map((field) => [field.name, readField(field)]));
+  const content = JSON.stringify(values);
   // After a lost response, the same order id is sent again, so that the order is placed once.
   if (attempt?.content !== content) attempt = {content, orderId: makeOrderId()};
   setPlacing(true);
   try {
-    const order = await call("orders", "POST", {product, quantity, orderId: attempt.orderId});
+    const order = await call("orders", "POST", {...values, orderId: attempt.orderId});
     attempt = null;
     showProblems({});
     showPlacedOrder(order);
-    $("product").select();
+    inputs[fields[0].name].focus();
+    inputs[fields[0].name].select?.();
   } catch (error) {
     if (error.status >= 400 && error.status < 500) attempt = null;
     showProblems(error.problems, error.status ? error.message
@@ -552,19 +585,21 @@ function setPlacing(now) {
 
 function showProblems(problems, message = "") {
   let first = null;
-  for (const name of ["product", "quantity"]) {
-    const label = name[0].toUpperCase() + name.slice(1);
-    setText(`${name}-problem`, problems[name] ? `${label} ${problems[name]}.` : "");
-    $(name).ariaInvalid = String(Boolean(problems[name]));
-    if (problems[name]) first ??= $(name);
+  for (const {name, label} of fields) {
+    setText(`field-${name}-problem`, problems[name] ? `${label} ${problems[name]}.` : "");
+    inputs[name].ariaInvalid = String(Boolean(problems[name]));
+    if (problems[name]) first ??= inputs[name];
   }
   setText("form-problem", first ? "" : message);
   first?.focus();
 }
 
-async function showPlacedOrder({orderId, product, quantity}) {
+async function showPlacedOrder({orderId, ...order}) {
+  const hasProduct = "product" in order && "quantity" in order;
+  const text = hasProduct ? order.product : fields.flatMap(({name}) => order[name] ?? []).join(" · ");
+  const amount = hasProduct ? `${number.format(order.quantity)} × ` : "";
   const orderStatus = make("span", {className: "order-status", textContent: "Placed. Waiting to be counted …"});
-  const line = make("li", {}, make("span", {className: "order", title: product}, `${number.format(quantity)} × `, make("bdi", {textContent: product})), orderStatus);
+  const line = make("li", {}, make("span", {className: "order", title: text}, amount, make("bdi", {textContent: text})), orderStatus);
   const started = performance.now();
   const finish = (state, text) => {
     if (waiting.has(started)) waiting.set(started, performance.now() + REPORT_MS);
@@ -594,7 +629,7 @@ async function showPlacedOrder({orderId, product, quantity}) {
 
 $("description").href = `${BASE}openapi.json`;
 const withKey = writes === "key" ? " -H 'x-api-key: YOUR-KEY'" : "";
-$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders'${withKey} \\\n  -d '{"product": "Notebook", "quantity": 5}'`;
+$("curl").textContent = `curl -X POST '${location.origin}${BASE}orders'${withKey} \\\n  -d '${document.body.dataset.example.replaceAll("'", "'\\''")}'`;
 $("copy").onclick = async () => {
   try {
     await navigator.clipboard.writeText($("curl").textContent);

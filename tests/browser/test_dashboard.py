@@ -356,7 +356,7 @@ def test_page_is_accessible_and_fits_every_viewport_and_colour_scheme(
     page = context.new_page()
     page.goto(local.url)
     place(page, " ", 0)
-    expect(page.locator("#product-problem")).to_be_visible()
+    expect(page.locator("#field-product-problem")).to_be_visible()
     page.get_by_text("Show as a table").click()
     expect(page.locator("tbody tr")).to_have_count(7)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
