@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +14,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError, validators
 from openapi_spec_validator import validate as validate_openapi
 
-from chalicelib import orders
+from chalicelib import fields, orders
 from chalicelib.api import openapi, totals, trend
 from chalicelib.api.access import Access, Settings
 from chalicelib.fields import FieldType, is_valid
 from chalicelib.orders import FieldErrors
+from tests.payments import copy_with_payments
 
 DOCUMENT = openapi.document("/api")
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -98,6 +102,52 @@ def test_schema_and_validation_agree_on_any_value(field: str, type_: FieldType):
         assert accepts(NEW_ORDER[field], value) is is_valid(type_, value)
 
     check()
+
+
+DECIMAL = fields.DecimalNumber(2, "-10", "10")
+OTHER_TYPES = [fields.WholeNumber(-5, 5), DECIMAL, fields.Timestamp(), fields.Choice("a", "b"), fields.Boolean()]
+OTHER_VALUES = ["1.5", "1.500", "-1", "1.", ".5", "1e2", "+1", "2026-11-23T18:13:05Z", "b", "c", -5, -6, False]
+
+
+@pytest.mark.parametrize("type_", OTHER_TYPES, ids=lambda type_: type(type_).__name__)
+@pytest.mark.parametrize("value", [*VALUES, *OTHER_VALUES], ids=lambda value: repr(value)[:20])
+def test_schema_of_every_type_accepts_what_is_valid(type_: FieldType, value: Any):
+    exact = not isinstance(type_, fields.DecimalNumber | fields.Timestamp)  # A schema cannot compare decimals or times.
+    schema = dict(type_.request_schema or type_.schema)
+    if exact or is_valid(type_, value):
+        assert accepts(schema, value) is is_valid(type_, value)
+    if is_valid(type_, value):
+        assert accepts(dict(type_.schema), type_.show(type_.write(type_.check(value))))
+
+
+@pytest.mark.parametrize("text", ["1.", ".5", "1e2", "+1", "", "a", "1,5", "NaN"])
+def test_schema_of_a_decimal_rejects_other_notations(text: str):
+    assert DECIMAL.request_schema is not None
+    assert not accepts(dict(DECIMAL.request_schema), text)
+    assert not accepts(dict(DECIMAL.schema), text)
+
+
+def test_model_with_fields_of_all_types_is_described(tmp_path: Path):
+    print_it = "import json; from chalicelib.api import openapi; print(json.dumps(openapi.document('/api')))"
+    printed = subprocess.run(
+        [sys.executable, "-c", print_it], cwd=copy_with_payments(tmp_path), capture_output=True, text=True
+    )
+    document = json.loads(printed.stdout)
+    validate_openapi(document)
+    for schema, value in schemas_with_examples(document):
+        Validator({**schema, "components": document["components"]}).validate(value)
+    described = document["components"]["schemas"]
+    required = ["amount", "currency", "merchant", "state"]
+    assert described["NewOrder"]["required"] == described["Amendment"]["required"] == required
+    assert described["Order"]["required"] == ["orderId", *required]
+    new_order, order = described["NewOrder"]["properties"], described["Order"]["properties"]
+    assert list(new_order) == [*required, "settledAt", "recurring", "rates", "orderId"]
+    assert (new_order["amount"]["type"], order["amount"]["type"]) == (["string", "number"], "string")
+    assert new_order["currency"]["enum"] == ["EUR", "USD"]
+    assert order["settledAt"]["format"] == "date-time"
+    assert new_order["recurring"]["anyOf"] == [{"type": "boolean", "examples": [True]}, {"type": "null"}]
+    assert (order["rates"]["minimum"], order["rates"]["maximum"]) == (-10, 10)
+    assert "`OrderID`, `Amount`, `Currency`, `Merchant`, `State`, " in document["info"]["description"]
 
 
 def test_amendment_has_the_fields_of_an_update():

@@ -1,0 +1,229 @@
+"""The app with another model: payments, with a field of each type. Only model.py and the views differ."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from infrastructure.package import PROJECT
+from tests.payments import copy_with_payments
+
+# Reads [method, path, body] from stdin, line by line, and prints [status, body] for each. "ITEM" stands for a write to
+# the table, and "COUNT" for the stream's delivery of an item.
+PLAYER = """
+import json, sys
+import boto3
+from chalice.test import Client
+from moto import mock_aws
+from chalicelib import views
+from infrastructure import tables
+from tests.streams import Stream
+views.VIEWS["AggregateTable"] = views.VIEWS["AggregateTable"]._replace(
+    function=lambda order: ((f"{order.merchant} {order.currency}",), {"orderCount": 1})
+)
+views.VIEWS["TrendTable"] = views.VIEWS["TrendTable"]._replace(function=lambda order: None)
+with mock_aws():
+    dynamodb = boto3.client("dynamodb")
+    for table in tables.all_tables("local"):
+        dynamodb.create_table(**tables.create_parameters(table))
+    import app
+    app.dynamodb = dynamodb
+    stream = Stream()
+    with Client(app.app, stage_name="local", project_dir=".") as client:
+        for method, path, body in map(json.loads, sys.stdin):
+            if method == "ITEM":
+                dynamodb.put_item(TableName="OrdersTable", Item=body)
+                result = [200, ""]
+            elif method == "COUNT":
+                item = dynamodb.get_item(TableName="OrdersTable", Key={"OrderID": {"S": path}})["Item"]
+                client.lambda_.invoke("aggregate", {"Records": [stream.put(item)]})
+                result = [200, json.dumps(item)]
+            else:
+                headers = {"Content-Type": "application/json"}
+                response = client.http.request(method, path, headers=headers, body=(body or "").encode())
+                result = [response.status_code, response.body.decode()]
+            print("RESULT " + json.dumps(result))
+"""
+
+FULL = """{"orderId": "p1", "amount": 12.5000, "currency": "EUR", "merchant": "Shop", "state": "paid",
+  "settledAt": "2026-11-23T20:13:05+02:00", "recurring": false, "rates": -3}"""
+SHORT = '{"Amount": "99999999999999999999999999.99", "Currency": "USD", "Merchant": "Shop", "State": "paid"}'
+BAD = """{"amount": 0.001, "currency": "GBP", "merchant": " ", "settledAt": "soon", "recurring": 1, "rates": 1.0,
+  "status": "paid"}"""
+HAND_WRITTEN = {
+    "OrderID": {"S": "hand"},
+    "Amount": {"N": "1E2"},
+    "Currency": {"S": "EUR"},
+    "Merchant": {"S": "Shop"},
+    "State": {"S": "paid"},
+    "Rates": {"N": "5.0"},
+    "Recurring": {"NULL": True},
+}
+BROKEN = {
+    "OrderID": {"S": "broken"},
+    "Amount": {"N": "0.001"},
+    "Currency": {"N": "5"},
+    "Merchant": {"B": "AAE="},
+    "Recurring": {"S": "yes"},
+    "SettledAt": {"BOOL": True},
+}
+STEPS: dict[str, tuple[str, str, Any]] = {
+    "place": ("POST", "/orders", FULL),
+    "place again": ("POST", "/orders", FULL.replace("12.5000", '"12.50"')),
+    "place otherwise": ("POST", "/orders", FULL.replace("12.5000", "12.51")),
+    "place without an option": ("POST", "/orders", FULL.replace(', "rates": -3', "")),
+    "show": ("GET", "/orders/p1", None),
+    "count": ("COUNT", "p1", None),
+    "show counted": ("GET", "/orders/p1", None),
+    "total": ("GET", "/totals/Shop%20EUR", None),
+    "amend": ("PUT", "/orders/p1", SHORT),
+    "count amended": ("COUNT", "p1", None),
+    "show amended": ("GET", "/orders/p1", None),
+    "place null": ("POST", "/orders", FULL.replace("p1", "p2").replace("false", "null").replace("-3", "null")),
+    "bad": ("POST", "/orders", BAD),
+    "bad amendment": ("PUT", "/orders/p1", '{"amount": 1e999999999999999999999, "currency": null}'),
+    "not an object": ("POST", "/orders", "[]"),
+    "write by hand": ("ITEM", "", HAND_WRITTEN),
+    "show hand-written": ("GET", "/orders/hand", None),
+    "count hand-written": ("COUNT", "hand", None),
+    "show counted hand-written": ("GET", "/orders/hand", None),
+    "place hand-written": (
+        "POST", "/orders",
+        '{"orderId": "hand", "amount": 100, "currency": "EUR", "merchant": "Shop", "state": "paid", "rates": 5}',
+    ),
+    "write broken": ("ITEM", "", BROKEN),
+    "show broken": ("GET", "/orders/broken", None),
+    "page": ("GET", "/", None),
+}  # fmt: skip
+
+
+class Result(NamedTuple):
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text, parse_float=not_exact)
+
+
+def not_exact(digits: str) -> None:
+    raise AssertionError(f"{digits} is a JSON number with a decimal point, which most parsers read as a float")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """Send all requests to the app with payments, in a process of its own. Return the responses by step."""
+    project = copy_with_payments(tmp_path_factory.mktemp("payments"))
+    played = subprocess.run(
+        [sys.executable, "-c", PLAYER],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(project), str(PROJECT)))},
+        input="\n".join(map(json.dumps, STEPS.values())),
+        capture_output=True,
+        text=True,
+    )
+    assert played.returncode == 0, played.stderr
+    lines = [line.removeprefix("RESULT ") for line in played.stdout.splitlines() if line.startswith("RESULT ")]
+    return {step: Result(*json.loads(line)) for step, line in zip(STEPS, lines, strict=True)}
+
+
+def without_time(order: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in order.items() if name != "placedAt"}
+
+
+PLACED = {
+    "orderId": "p1", "amount": "12.50", "currency": "EUR", "merchant": "Shop", "state": "paid",
+    "settledAt": "2026-11-23T18:13:05Z", "recurring": False, "rates": -3,
+}  # fmt: skip
+AMENDED = {
+    "orderId": "p1", "amount": "99999999999999999999999999.99", "currency": "USD", "merchant": "Shop", "state": "paid",
+}  # fmt: skip
+
+
+def test_payment_is_placed_once_and_shown(results: dict[str, Result]):
+    placed = results["place"]
+    assert (placed.status, without_time(placed.json)) == (201, PLACED)
+    assert results["place again"] == Result(200, placed.text)
+    assert results["show"].json == {**placed.json, "counted": False}
+    assert [results[f"place {how}"].status for how in ("otherwise", "without an option")] == [409, 409]
+
+
+def test_item_has_the_exact_number_and_the_types_of_the_fields(results: dict[str, Result]):
+    item = results["count"].json
+    del item["PlacedAt"]
+    assert item == {
+        "OrderID": {"S": "p1"}, "Amount": {"N": "12.5"}, "Currency": {"S": "EUR"}, "Merchant": {"S": "Shop"},
+        "State": {"S": "paid"}, "SettledAt": {"S": "2026-11-23T18:13:05Z"}, "Recurring": {"BOOL": False},
+        "Rates": {"N": "-3"},
+    }  # fmt: skip
+
+
+def test_payment_is_counted(results: dict[str, Result]):
+    assert results["show counted"].json["counted"] is True
+    assert results["total"].json["orderCount"] == 1
+
+
+def test_amendment_replaces_all_fields_and_removes_those_left_out(results: dict[str, Result]):
+    assert (results["amend"].status, without_time(results["amend"].json)) == (200, AMENDED)
+    assert set(results["count amended"].json) == {"OrderID", "PlacedAt", "Amount", "Currency", "Merchant", "State"}
+    assert results["show amended"].json == {**results["amend"].json, "counted": True}
+
+
+def test_null_leaves_out_an_optional_field(results: dict[str, Result]):
+    assert (results["place null"].status, set(PLACED) - set(results["place null"].json)) == (
+        201,
+        {"recurring", "rates"},
+    )
+
+
+def test_every_error_is_reported_by_field(results: dict[str, Result]):
+    assert results["bad"].status == 400
+    assert results["bad"].json["problems"] == {
+        "amount": "must be a decimal number from 0.01 to 99999999999999999999999999.99 with at most 2 decimal places",
+        "currency": "must be one of EUR, USD",
+        "merchant": "must be a non-blank string of at most 100 UTF-8 bytes without control characters",
+        "state": "is missing",
+        "settledAt": "must be a time in ISO 8601, such as 2026-11-23T18:13:05Z",
+        "recurring": "must be true or false",
+        "rates": "must be a whole number from -10 to 10",
+        "status": "is not a known field; the fields are"
+        " amount, currency, merchant, state, settledAt, recurring, rates, orderId",
+    }
+    assert results["bad amendment"].status == 400
+    assert list(results["bad amendment"].json["problems"]) == ["amount", "currency", "merchant", "state"]
+    example = '{"amount": "12.50", "currency": "EUR", "merchant": "Shop", "state": "paid"}'
+    assert results["not an object"].json["Message"] == f"The body must be a JSON object such as {example}."
+
+
+def test_hand_written_item_is_an_order(results: dict[str, Result]):
+    shown = {"orderId": "hand", "amount": "100.00", "currency": "EUR", "merchant": "Shop", "state": "paid", "rates": 5}
+    assert results["show hand-written"].json == {**shown, "counted": False}
+    assert results["show counted hand-written"].json == {**shown, "counted": True}
+    assert (results["place hand-written"].status, results["place hand-written"].json) == (200, shown)
+
+
+def test_invalid_item_is_shown_as_stored_with_its_errors(results: dict[str, Result]):
+    broken = results["show broken"].json
+    assert broken["amount"] == {"N": "0.001"}
+    assert (broken["currency"], broken["recurring"], broken["settledAt"]) == (5, "yes", {"BOOL": True})
+    assert list(broken["rejected"]) == ["amount", "currency", "merchant", "state", "settledAt", "recurring"]
+    assert broken["rejected"]["state"] == "is missing"
+
+
+def test_page_has_the_fields_of_the_model(results: dict[str, Result]):
+    assert results["page"].status == 200
+    assert '"label": "Settled at", "required": false, "kind": "timestamp"' in results["page"].text
+
+
+def test_wrong_declaration_stops_the_import_with_its_message(tmp_path: Path):
+    project = copy_with_payments(tmp_path)
+    model = project / "chalicelib" / "model.py"
+    model.write_text(model.read_text(encoding="utf-8").replace("Annotated[Decimal,", "Annotated[float,"))
+    imported = subprocess.run([sys.executable, "-c", "import app"], cwd=project, capture_output=True, text=True)
+    assert imported.stderr.splitlines()[-1] == (
+        "chalicelib.fields.DeclarationError: The field amount has the type float. DecimalNumber needs Decimal."
+    )
