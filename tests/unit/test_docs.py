@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from chalicelib import fields
 from chalicelib.counting import ledger
 from chalicelib.counting.ledger import Status
 
@@ -91,3 +93,12 @@ def test_links_of_documents_lead_somewhere(document: Path):
         target = document.parent / path if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_fields_in_the_documents_can_be_declared():
+    text = (PROJECT / "docs" / "views.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    namespace = {**vars(fields), "Decimal": Decimal, "__name__": "example"}
+    exec(f"class Order(NamedTuple):\n    order_id: str\n    placed_at: str\n{example}", namespace)
+    names = [(field.name, field.attribute, field.required) for field in fields.declared(namespace["Order"])]
+    assert names == [("amount", "Amount", True), ("currency", "Currency", True), ("paidAt", "PaidAt", False)]
