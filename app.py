@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, CloudWatchEvent, ConflictError, CORSConfig, DynamoDBEvent, Request, Response
 
 from chalicelib import client, dashboard, effects, hints, orders, reports, stream_lag, tables, timestamps, ulid
-from chalicelib.api import access, http, openapi, totals, trend
+from chalicelib.api import access, http, openapi, top_list, totals, trend
 from chalicelib.counting import committer, entry_item, ledger, stream, transactions
 from chalicelib.jobs import audit as audits
 from chalicelib.jobs import backfill as backfills
@@ -128,7 +128,8 @@ def cancel_order(order_id: str) -> Response:
 @app.route("/totals/{product}", methods=["GET"], **READ)
 def show_total(product: str) -> dict[str, Any]:
     """Show one product's total."""
-    return totals.to_json(get_total_or_404(http.decode_segment(product)))
+    name = http.decode_segment(product)
+    return totals.to_json(http.counted(get_total(name), name))
 
 
 @app.route("/totals", methods=["GET"], **READ)
@@ -138,10 +139,8 @@ def list_totals() -> Response | dict[str, Any]:
     if isinstance(query, orders.FieldErrors):
         return http.bad_request(query)
     lag = stream_lag.to_json(get_item(tables.STATE, stream_lag.KEY))
-    if query.top is not None:
-        return {**totals.top_to_json(scan_all(tables.TOTALS), query.top), "freshness": lag}
-    page = scan_page(effects.Scan(tables.TOTALS, query.start, query.limit, consistent=False))
-    return {**totals.page_to_json(page), "freshness": lag}
+    listed = {**read(totals.read(query, time.time())), "freshness": lag}
+    return listed if query.trend_of is None else {**listed, "trend": find_trend(query.trend_of, query.days)}
 
 
 @app.route("/totals/{product}/trend", methods=["GET"], **READ)
@@ -151,17 +150,19 @@ def show_trend(product: str) -> Response | dict[str, Any]:
     if isinstance(count, orders.FieldErrors):
         return http.bad_request(count)
     name = http.decode_segment(product)
-    get_total_or_404(name)
+    return http.counted(find_trend(name, count), name)
+
+
+def get_total(product: str) -> orders.Item | None:
+    """Return the item of a product's total, or None if there is none."""
+    return get_item(tables.TOTALS, {"product": {"S": product}}) if orders.can_be_key(product) else None
+
+
+def find_trend(product: str, count: int) -> dict[str, Any] | None:
+    """Return a product's trend, or None if nothing has been counted for it."""
     days = trend.days_until(timestamps.from_epoch(int(time.time()))[:10], count)
-    return trend.to_json(name, days, query_days(name, days))
-
-
-def get_total_or_404(product: str) -> orders.Item:
-    """Return the item of a product's total. Raises NotFoundError, a 404, if there is none."""
-    item = get_item(tables.TOTALS, {"product": {"S": product}}) if orders.can_be_key(product) else None
-    if item is None:
-        raise http.total_not_found(product)
-    return item
+    items = query_days(product, days) if orders.can_be_key(product) else []
+    return trend.to_json(product, days, items) if items or get_total(product) else None
 
 
 # --- About ---------------------------------------------------------------------------------------
@@ -242,6 +243,12 @@ def daily_audit(event: CloudWatchEvent) -> None:
     emit(reports.of_audit(work, run_job(work, event.context)))
 
 
+@app.schedule("rate(5 minutes)", name="refresh_top_lists", description="Refreshes lists that somebody reads.")
+def refresh_top_lists(event: CloudWatchEvent) -> None:
+    """Refresh the largest totals if somebody has asked for them and the table is too large for a request to scan."""
+    run_steps(top_list.refresh_if_wanted(totals.TOP, time.time()), deadline(event.context))
+
+
 def run_job(work: Job, context: Any) -> int:
     """Run a job until it is done or its time is over; return how many requests it made to DynamoDB."""
     before = requests_made.requests
@@ -259,17 +266,17 @@ class OutOfTime(Exception):
     """The invocation ends before its work does. What is committed stays, and the rest is delivered again."""
 
 
-def run_steps(steps: effects.Steps[None], end: float, leave_after: float = math.inf) -> None:
+def run_steps(steps: effects.Steps[Any], end: float, leave_after: float = math.inf) -> Any:
     """Perform the effects that a generator yields until it ends, or at a checkpoint after `leave_after`.
 
-    Raises OutOfTime at `end`. Both times are those of time.monotonic().
+    Return the generator's result, if any. Raises OutOfTime at `end`. Both times are those of time.monotonic().
     """
     effect = next(steps, None)
     while effect is not None and not (isinstance(effect, effects.Checkpoint) and time.monotonic() > leave_after):
         try:
             effect = steps.send(perform(effect, end))
-        except StopIteration:
-            return
+        except StopIteration as end_of_steps:
+            return end_of_steps.value
 
 
 def perform(effect: effects.Effect, end: float) -> Any:
@@ -413,18 +420,9 @@ def delete_order(key: orders.Item) -> bool:
 
 
 @outage_as_503()
-def scan_page(effect: effects.Scan) -> effects.Page:
-    """Read a page of a table."""
-    return scan(effect)
-
-
-def scan_all(table: str) -> Iterator[orders.Item]:
-    """Yield all items of a table."""
-    start: effects.Key | None = ()
-    while start is not None:
-        page = scan_page(effects.Scan(table, start or None, totals.SCAN_ITEMS, consistent=False))
-        yield from page.items
-        start = page.last
+def read(steps: effects.Steps[dict[str, Any]]) -> dict[str, Any]:
+    """Perform the effects of a route; return their result."""
+    return cast(dict[str, Any], run_steps(steps, math.inf))
 
 
 @outage_as_503()

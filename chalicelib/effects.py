@@ -53,7 +53,12 @@ class Scan(NamedTuple):
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Return the parameters of DynamoDB's Scan; `name` is the table's physical name."""
-        parameters: dict[str, Any] = {"TableName": name, "Limit": self.limit, "ConsistentRead": self.consistent}
+        parameters: dict[str, Any] = {
+            "TableName": name,
+            "Limit": self.limit,
+            "ConsistentRead": self.consistent,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
         if self.start is not None:
             parameters["ExclusiveStartKey"] = key(self.table, self.start)
         if self.segments > 1:
@@ -66,6 +71,7 @@ class Page(NamedTuple):
 
     items: Sequence[Item]
     last: Key | None  # The key after which the next page starts; None at the end of the table.
+    units: float = 0.0  # The read units that it took.
 
 
 class Actions(Protocol):
@@ -126,7 +132,8 @@ class RequestCounter:
 def page(table: str, response: Mapping[str, Any]) -> Page:
     """Return the page in DynamoDB's response to a Scan."""
     last = response.get("LastEvaluatedKey")
-    return Page(response["Items"], None if last is None else key_of(table, last))
+    units = response.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
+    return Page(response["Items"], None if last is None else key_of(table, last), units)
 
 
 def key(table: str, values: Key) -> dict[str, Any]:

@@ -13,7 +13,7 @@ LEDGER = "LedgerTable"
 TOTALS = "AggregateTable"
 TREND = "TrendTable"
 STATE = "StateTable"
-"""The app's own small state: the stream's lag."""
+"""The app's own small state: the stream's lag and the lists of the largest totals."""
 
 LEDGER_TTL = "expiresAt"
 """The ledger's TTL attribute, in epoch seconds. Only tombstones have it."""

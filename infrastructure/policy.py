@@ -24,7 +24,7 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
         tables.LEDGER: ("GetItem",),
         tables.TOTALS: ("GetItem", "Scan"),
         tables.TREND: ("Query",),
-        tables.STATE: ("GetItem",),
+        tables.STATE: ("BatchGetItem", "GetItem", "UpdateItem"),
     },
     "Aggregate": {
         tables.LEDGER: ("BatchGetItem", "PutItem"),
@@ -44,6 +44,7 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
         VIEW_TABLES: READS,
         tables.STATE: ("BatchGetItem",),
     },
+    "RefreshTopLists": {tables.TOTALS: ("Scan",), tables.STATE: ("BatchGetItem", "UpdateItem")},
 }
 """DynamoDB actions by function and table. A function may do nothing else with a table."""
 

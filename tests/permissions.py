@@ -11,7 +11,7 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
         "LedgerTable": {"GetItem": "GET /orders/{order_id}"},
         "AggregateTable": {"GetItem": "GET /totals/{product}", "Scan": "GET /totals"},
         "TrendTable": {"Query": "GET /totals/{product}/trend"},
-        "StateTable": {"GetItem": "GET /totals"},
+        "StateTable": {"GetItem": "GET /totals", "BatchGetItem": "GET /totals", "UpdateItem": "GET /totals"},
     },
     "Aggregate": {
         "LedgerTable": {"BatchGetItem": "stream: amended order", "PutItem": "stream: new order"},
@@ -46,6 +46,10 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
         "AggregateTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "TrendTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "StateTable": {"BatchGetItem": "daily_audit"},
+    },
+    "RefreshTopLists": {
+        "AggregateTable": {"Scan": "refresh_top_lists: wanted list"},
+        "StateTable": {"BatchGetItem": "refresh_top_lists", "UpdateItem": "refresh_top_lists: wanted list"},
     },
 }
 """A feature that fails without a permission, by function, table and action. The emulator checks each of these calls."""

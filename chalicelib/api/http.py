@@ -1,12 +1,14 @@
 """HTTP requests and responses: what the routes share."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote
 
 from chalice.app import BadRequestError, ChaliceViewError, NotFoundError, Request, Response
 
 from chalicelib import orders
+
+Found = TypeVar("Found")
 
 OUTAGE = "The database is out of reach or too busy. Try again in a second."
 
@@ -60,6 +62,8 @@ def order_not_found(key: orders.Item) -> NotFoundError:
     return NotFoundError(f"There is no order {key['OrderID']['S']}.")
 
 
-def total_not_found(product: str) -> NotFoundError:
-    """Return the error for a product without a total."""
-    return NotFoundError(f"Nothing has been counted for {product} yet.")
+def counted(found: Found | None, product: str) -> Found:
+    """Return what was found of a product. Raises NotFoundError, a 404, if it is None."""
+    if found is None:
+        raise NotFoundError(f"Nothing has been counted for {product} yet.")
+    return found

@@ -288,12 +288,24 @@ _SCHEMAS: dict[str, Schema] = {
                 "type": ["string", "null"],
                 "description": "The cursor of the next page. Null on the last page.",
             },
+            "asOf": {**_TIMESTAMP, "description": "With `top`: when the totals were read. All readers share one list."},
+            "complete": {
+                "type": "boolean",
+                "description": (
+                    "With `top`: whether all totals were read. If there are too many for a request, the first list is "
+                    "of a part of them, and a list of all follows within five minutes."
+                ),
+            },
+            "trend": {
+                "anyOf": [_ref("Trend"), {"type": "null"}],
+                "description": "With `trend`: the product's trend. Null if nothing has been counted for it yet.",
+            },
             "freshness": {
                 "anyOf": [_ref("Freshness"), {"type": "null"}],
                 "description": "Null before the first batch of changes, or if the report cannot be read.",
             },
         },
-        optional=["cursor"],  # A response to `top` has no cursor.
+        optional=["cursor", "asOf", "complete", "trend"],
     ),
     "Day": _object(
         {
@@ -497,9 +509,16 @@ _LIST_TOTALS: Schema = {
         ),
         _query_parameter(
             "top",
-            "Show this many of the largest totals, without pages. Equal quantities are ordered by product. "
+            "Show this many of the largest totals, without pages. Equal quantities are ordered by product. The list is "
+            "about a second old with few products, and older with many (`asOf`). "
             "Cannot be combined with `limit` or `cursor`.",
             _whole_number(totals.TOP_MAX),
+        ),
+        _query_parameter("trend", "With `top`: add the trend of the product with this name.", {"type": "string"}),
+        _query_parameter(
+            "days",
+            f"With `trend`: the number of days, up to today; {trend.DAYS_DEFAULT} if omitted.",
+            _whole_number(trend.DAYS_MAX),
         ),
     ],
     "responses": _responses({"200": _json("The totals.", _ref("Totals"))}, {"400": "BadTotalsQuery"}),

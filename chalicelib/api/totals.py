@@ -1,18 +1,18 @@
 """Totals in the API: AggregateTable's items as JSON, pages with cursors, and the largest totals."""
 
-import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from chalicelib import cursors, orders, views
-from chalicelib.api import query_string
-from chalicelib.effects import Key, Page
+from chalicelib import cursors, orders, tables, timestamps, views
+from chalicelib.api import query_string, top_list, trend
+from chalicelib.api.top_list import TopView
+from chalicelib.effects import Key, Scan, Steps
 from chalicelib.orders import FieldErrors, Item
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
-SCAN_ITEMS = 20_000  # More than fit into the 1 MB of a Scan page, so that the size ends a page.
-TOP_MAX = 100
+TOP_MAX = top_list.ROWS_MAX
+TOP = TopView(tables.TOTALS, "totalQuantity", ("orderCount", "updatedAt"))
 _CURSOR_MAX_BYTES = 6 * 2048 + 2  # JSON of a partition key of up to 2048 bytes, with a \\u0000 for each.
 
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
@@ -34,6 +34,8 @@ class TotalsQuery(NamedTuple):
     limit: int  # The maximum number of totals in the page.
     start: Key | None  # The page starts after this key; None for the first page.
     top: int | None  # The number of largest totals; None for a page.
+    trend_of: str | None = None  # The product whose trend to add to the largest totals, ...
+    days: int = trend.DAYS_DEFAULT  # ... and its days.
 
 
 def parse_query(query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:
@@ -47,13 +49,29 @@ def parse_query(query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:
         errors["cursor"] = BAD_CURSOR
     if top is not None and ("limit" in query or "cursor" in query):
         errors["top"] = "cannot be combined with limit or cursor"
-    query_string.reject_unknown(query, ["limit", "cursor", "top"], errors)
-    return errors or TotalsQuery(limit, start, top)
+    if "trend" in query and top is None:
+        errors["trend"] = "needs top"
+    if "days" in query and "trend" not in query:
+        errors["days"] = "needs trend"
+    days = query_string.whole_number(query, "days", trend.DAYS_DEFAULT, trend.DAYS_MAX, errors)
+    query_string.reject_unknown(query, ["limit", "cursor", "top", "trend", "days"], errors)
+    return errors or TotalsQuery(limit, start, top, query.get("trend"), days)
 
 
-def page_to_json(page: Page) -> dict[str, Any]:
-    """Return a page as `{"totals", "cursor"}`; the cursor of the last page is None."""
-    return {"totals": [to_json(item) for item in page.items], "cursor": encode_cursor(page.last)}
+def read(query: TotalsQuery, now: float) -> Steps[dict[str, Any]]:
+    """Return `{"totals", "cursor"}` for a page, `{"totals", "asOf", "complete"}` for the largest totals.
+
+    `now` is in epoch seconds. The cursor of the last page is None.
+    """
+    if query.top is None:
+        page = yield Scan(tables.TOTALS, query.start, query.limit, consistent=False)
+        return {"totals": [to_json(item) for item in page.items], "cursor": encode_cursor(page.last)}
+    found = yield from top_list.read(TOP, now)
+    return {
+        "totals": [to_json(row) for row in found.rows[: query.top]],
+        "asOf": timestamps.from_epoch(int(found.as_of)),
+        "complete": found.complete,
+    }
 
 
 def encode_cursor(key: Key | None) -> str | None:
@@ -73,14 +91,3 @@ def _decode_cursor(cursor: str) -> Key | None:
         return (product,) if isinstance(product, str) and orders.can_be_key(product) else None
     except ValueError:  # The text is not a cursor, or the product is not valid Unicode.
         return None
-
-
-def top_to_json(items: Iterable[Item], top: int) -> dict[str, Any]:
-    """Return the `top` totals with the largest quantities as `{"totals"}`; ties are ordered by product.
-
-    Keep only that many in memory, so that `items` can be a generator over the whole table.
-    """
-    largest = heapq.nsmallest(
-        top, items, key=lambda item: (-views.read_amount(item, "totalQuantity"), item["product"]["S"])
-    )
-    return {"totals": [to_json(item) for item in largest]}

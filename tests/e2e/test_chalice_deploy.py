@@ -118,7 +118,9 @@ def test_stage_is_deployed_redeployed_moved_to_a_new_stream_and_deleted(checkout
     # Deploy.
     checkout.provision()
     checkout.chalice("deploy")
-    names = {f"{PREFIX}-{name}" for name in ("aggregate", "backfill", "audit", "daily_audit")} | {PREFIX}
+    names = {f"{PREFIX}-{name}" for name in ("aggregate", "backfill", "audit", "daily_audit", "refresh_top_lists")} | {
+        PREFIX
+    }
     assert checkout.functions() == names
     used = {f"dynamodb:{action}" for by_table in NEEDED_BY.values() for each in by_table.values() for action in each}
     others = {*PLATFORM, "logs:CreateLogGroup"} - {"sqs:SendMessage"}  # `chalice deploy` creates no queue.

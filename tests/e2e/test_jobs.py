@@ -283,12 +283,18 @@ def test_backfill_counts_a_failed_batch_and_audit_repairs_lost_cancellations(
 # --- On schedule ---------------------------------------------------------------------------------
 
 
-def test_daily_audit_is_scheduled_and_has_the_permissions_it_needs(shop: Stack, own_emulator: Emulator, unique: str):
-    rules = own_emulator.client("events").list_rules()["Rules"]
-    assert [rule["ScheduleExpression"] for rule in rules] == ["cron(17 3 * * ? *)"]
-    targets = own_emulator.client("events").list_targets_by_rule(Rule=rules[0]["Name"])["Targets"]
-    assert [target["Arn"].rpartition(":")[2] for target in targets] == [shop.functions["DailyAudit"]]
+def test_scheduled_functions_run_at_their_times(shop: Stack, own_emulator: Emulator):
+    events, found = own_emulator.client("events"), {}
+    for rule in events.list_rules()["Rules"]:
+        (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+        found[target["Arn"].rpartition(":")[2]] = rule["ScheduleExpression"]
+    assert found == {
+        shop.functions["DailyAudit"]: "cron(17 3 * * ? *)",
+        shop.functions["RefreshTopLists"]: "rate(5 minutes)",
+    }
 
+
+def test_daily_audit_has_the_permissions_it_needs(shop: Stack):
     shop.invoke("DailyAudit", {"version": "0", "source": "aws.events", "detail": {}, "detail-type": "", "account": "",
                                "region": "", "resources": [], "time": "", "id": ""})  # fmt: skip
     (line,) = [entry for entry in shop.log_entries("DailyAudit") if entry["message"].startswith("Audit")]

@@ -123,6 +123,8 @@ class App:
             "audit: uncounted order": self._audit_order,
             "audit: drifted counter": self._audit_counter,
             "daily_audit": lambda: self._invoke("DailyAudit", SCHEDULED_EVENT),
+            "refresh_top_lists": lambda: self._invoke("RefreshTopLists", SCHEDULED_EVENT),
+            "refresh_top_lists: wanted list": self._refresh_list,
         }
         self._counted_product = self._counted_order()
 
@@ -173,7 +175,19 @@ class App:
 
     def _list_totals(self) -> None:
         self._send("GET", "/totals")
+        self._forget_list()
         self._send("GET", "/totals?top=3")
+
+    def _forget_list(self) -> None:
+        for name in ("top/AggregateTable", "top/AggregateTable/claim", "top/AggregateTable/scheduled"):
+            self._dynamodb.delete_item(TableName="StateTable", Key={"name": {"S": name}})
+
+    def _refresh_list(self) -> None:
+        self._forget_list()
+        claim = {"name": {"S": "top/AggregateTable/claim"}, "replaces": {"N": "0"}, "claimedAt": {"N": "0"}}
+        self._dynamodb.put_item(TableName="StateTable", Item=claim)
+        self._invoke("RefreshTopLists", SCHEDULED_EVENT)
+        assert "Item" in self._dynamodb.get_item(TableName="StateTable", Key={"name": {"S": "top/AggregateTable"}})
 
     def _backfill(self) -> None:
         name = self._uncounted_order()
@@ -284,7 +298,13 @@ def test_features_cover_all_routes_and_functions(app: App, build: Path):
         for method in methods
     }
     assert {feature for feature in app.features if "/" in feature} == routes
-    function_of = {"stream": "Aggregate", "backfill": "Backfill", "audit": "Audit", "daily_audit": "DailyAudit"}
+    function_of = {
+        "stream": "Aggregate",
+        "backfill": "Backfill",
+        "audit": "Audit",
+        "daily_audit": "DailyAudit",
+        "refresh_top_lists": "RefreshTopLists",
+    }
     functions = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"}
     assert {function_of[feature.partition(":")[0]] for feature in app.features if "/" not in feature} == functions - {
         "APIHandler"

@@ -85,6 +85,8 @@ REQUESTS = [
     case("GET", "/totals", "/totals", 200),
     case("GET", "/totals?limit=1", "/totals", 200),
     case("GET", "/totals?top=1", "/totals", 200),
+    case("GET", "/totals?top=1&trend=Notebook&days=90", "/totals", 200),
+    case("GET", "/totals?top=1&trend=Notepad", "/totals", 200),
     case("GET", "/totals?limit=0&cursor=x&size=1", "/totals", 400),
     case("GET", "/totals?top=1&limit=1", "/totals", 400),
     case("GET", "/totals/Notebook", "/totals/{product}", 200),
@@ -154,6 +156,7 @@ FAILING: list[tuple[str, str, str]] = [
     ("PUT", "/orders/plain", "/orders/{orderId}"),
     ("DELETE", "/orders/plain", "/orders/{orderId}"),
     ("GET", "/totals", "/totals"),
+    ("GET", "/totals?top=1", "/totals"),
     ("GET", "/totals/Notebook", "/totals/{product}"),
     ("GET", "/totals/Notebook/trend", "/totals/{product}/trend"),
 ]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.api import totals
+from chalicelib.api import top_list, totals
 from chalicelib.api.totals import TotalsQuery
 from chalicelib.orders import FieldErrors
 
@@ -40,8 +40,7 @@ def test_malformed_total_is_shown_with_zeros_and_does_not_hide_the_others(
     malformed = {"product": {"S": "Ghost"}, **item}
     expected = {"product": "Ghost", "totalQuantity": quantity, "orderCount": count, "updatedAt": None}
     assert totals.to_json(malformed) == expected
-    largest = totals.top_to_json([total("Ink", 9), malformed], 2)
-    assert largest == {"totals": [totals.to_json(total("Ink", 9)), expected]}
+    assert top_list.largest(totals.TOP, [malformed, total("Ink", 9)])[0] == total("Ink", 9)
 
 
 def parse(**query: str) -> TotalsQuery | FieldErrors:
@@ -49,12 +48,12 @@ def parse(**query: str) -> TotalsQuery | FieldErrors:
 
 
 def test_default_is_the_first_page():
-    assert parse() == (50, None, None)
+    assert parse() == TotalsQuery(50, None, None)
 
 
 @pytest.mark.parametrize("limit", ["1", "100"])
 def test_limit_sets_the_page_size(limit: str):
-    assert parse(limit=limit) == (int(limit), None, None)
+    assert parse(limit=limit) == TotalsQuery(int(limit), None, None)
 
 
 @pytest.mark.parametrize("text", ["0", "101", "-1", "1.5", "", " 1", "1e1", "٣", "9" * 5000, "0" * 5000 + "1"])
@@ -67,7 +66,7 @@ def test_number_out_of_range_is_an_error(name: str, text: str):
 def test_cursor_decodes_to_its_key(product: str):
     cursor = totals.encode_cursor((product,))
     assert cursor
-    assert parse(cursor=cursor) == (50, (product,), None)
+    assert parse(cursor=cursor) == TotalsQuery(50, (product,), None)
 
 
 def test_last_page_has_no_cursor():
@@ -86,14 +85,17 @@ def test_cursor_from_elsewhere_is_an_error(cursor: str):
 
 
 def test_top_cannot_be_combined_with_pages():
-    assert parse(top="3") == (50, None, 3)
+    assert parse(top="3") == TotalsQuery(50, None, 3)
     assert parse(top="3", limit="5") == {"top": "cannot be combined with limit or cursor"}
 
 
 def test_unknown_parameter_is_an_error():
-    assert parse(size="3") == {"size": "is not a known parameter; the parameters are limit, cursor, top"}
+    assert parse(size="3") == {"size": "is not a known parameter; the parameters are limit, cursor, top, trend, days"}
 
 
-def test_largest_totals_are_ordered_by_quantity_then_product():
-    items = [total("c", 5), total("b", 9), total("a", 5), total("d", 1)]
-    assert [each["product"] for each in totals.top_to_json(items, 3)["totals"]] == ["b", "a", "c"]
+def test_trend_of_a_product_comes_with_the_largest_totals_only():
+    assert parse(top="3", trend="Pen") == TotalsQuery(50, None, 3, "Pen", 7)
+    assert parse(top="3", trend="Pen", days="30") == TotalsQuery(50, None, 3, "Pen", 30)
+    assert parse(trend="Pen") == {"trend": "needs top"}
+    assert parse(top="3", days="30") == {"days": "needs trend"}
+    assert parse(top="3", trend="Pen", days="91") == {"days": "must be a whole number from 1 to 90"}
