@@ -1,4 +1,4 @@
-"""`make capacity`: calculate how many orders a shard and a product can handle, for the tables in docs/scale.md.
+"""`make capacity`: calculate what a shard, a product and a list can handle, for the tables in docs/scale.md.
 
 The app's own code packs batches into transactions, and a simulation runs them. `Timings` has the durations: some were
 measured with `make bench`, and the others are marked as assumed. Nothing is sent over the network.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from chalicelib.api import top_list
 from chalicelib.counting import ledger, transactions
 
 BATCH_ORDERS = 1_000  # The batch size in app.py.
@@ -111,8 +112,10 @@ def simulate(rate: float, products: int, timings: Timings, seconds: float = 120.
 # --- The tables ----------------------------------------------------------------------------------
 
 PRODUCTS = (1, 10, 100, 1_000)
-RATES = (1, 10, 100, 300, 500, 700, 1_000)
+RATES = (1, 100, 300, 500, 1_000)
 MEMORY_MB = (512, 1_769)
+TOTAL_BYTES = 100  # An item of AggregateTable whose product has 15 letters.
+SCHEDULE_SECONDS = 300  # Between two runs of `refresh_top_lists` in app.py.
 
 
 def packing() -> str:
@@ -146,13 +149,27 @@ def loads() -> str:
     return table(["orders/s", "products", "orders in a batch", "transactions/s", "totals behind"], rows)
 
 
+def lists() -> str:
+    """Return a table of how old a list of the largest totals gets while somebody looks at it all the time."""
+    rows = []
+    for products in (10, 100, 1_000, 10_000, 40_000, 1_000_000):
+        read_units = max(0.5, products * TOTAL_BYTES / 8192)
+        write_units = 2 if products <= 25 else 4  # Packed, 25 usual totals take 0.7 KB and 100 take 2.2 KB.
+        units = read_units + top_list.READ_UNITS_PER_WRITE_UNIT * write_units
+        pages = products * TOTAL_BYTES / 1_000_000
+        seconds = top_list.TopList([], 0, units, 0, True).interval_seconds
+        age = f"{seconds:.1f} s" if pages <= top_list.PAGES_MAX else f"{(seconds + SCHEDULE_SECONDS) / 60:.0f} min"
+        rows.append([f"{products:,}", f"{read_units:,.1f}", f"{write_units}", age])
+    return table(["products", "read units", "write units", "at most this old"], rows)
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table."""
     lines = [f"| {' | '.join(head)} |", f"|{'---:|' * len(head)}", *[f"| {' | '.join(row)} |" for row in rows]]
     return "\n".join(lines)
 
 
-TABLES = {"packing": packing, "shard": shard, "load": loads}
+TABLES = {"packing": packing, "shard": shard, "load": loads, "lists": lists}
 
 
 def main() -> int:

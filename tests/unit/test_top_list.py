@@ -174,6 +174,20 @@ def test_hundred_longest_products_fit_into_an_item():
     assert products(scanned(*(row(name, 500 - n) for n, name in enumerate(names))), ROWS_MAX) == names
 
 
+def test_hundred_usual_totals_take_three_write_units():
+    random = Random(0)
+    rows = [
+        row(f"{random.choice(WORDS)} {random.choice(WORDS)} {n}", random.randint(1, 99_999)) for n in range(ROWS_MAX)
+    ]
+    fake = FakeTables(rows=0)
+    fake._scan = lambda effect: effects.Page(rows, None, 1.0)  # type: ignore[method-assign]
+    fake.read()
+    assert 1000 < len(fake.state[VIEW.list_key]["packedRows"]["B"]) < 3000
+
+
+WORDS = ("Notebook", "Pen", "Ink", "Lamp", "Paper", "Stapler", "Folder", "Marker", "A4", "A5", "red", "blue", "large")
+
+
 def test_list_that_does_not_fit_loses_its_last_rows(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(top_list, "LIST_MAX_BYTES", 40_000)
     names = [incompressible(341, n) for n in range(ROWS_MAX)]
