@@ -1,10 +1,13 @@
 // The dashboard's script: it reads totals and trends from the API, draws them, and places orders. Text from the API
 // is inserted as text, never as markup.
 
-const REFRESH_MS = 1000;         // Between two requests for the totals.
-const TREND_REFRESH_MS = 5000;   // The trend is refreshed at once if the product's total changes.
+const REFRESH_MS = 3000;         // Between two requests. One request fetches everything that the page shows.
+const ACTIVE_REFRESH_MS = 1000;  // The same for ACTIVE_MS after the page is opened, clicked or typed in.
+const ACTIVE_MS = 30000;
+const LIGHT_MS = 1000;           // Between two updates of the status light.
 const MAX_RETRY_MS = 15000;      // Between two requests while they fail.
 const SLOW_MS = 5000;            // After this time without a response, the status light turns red.
+const LIST_AGE_SHOWN_MS = 5000;  // The page says how old the list of totals is if it is older than this.
 const FEW = 10, MANY = 100;      // Number of products to show.
 const MAX_PLACED = 5;            // Number of placed orders to show.
 
@@ -105,7 +108,7 @@ async function keepRefreshing() {
     setStatus("grey", "Waiting for an API key");
     await new Promise((resume) => { refreshNow = resume; });
   }
-  setInterval(() => { if (!document.hidden) showLight(); }, REFRESH_MS);
+  setInterval(() => { if (!document.hidden) showLight(); }, LIGHT_MS);
   for (;;) {
     if (document.hidden) await new Promise((resume) => document.addEventListener("visibilitychange", resume, {once: true}));
     const started = requestStarted = performance.now();
@@ -123,9 +126,11 @@ async function keepRefreshing() {
     }
     requestStarted = null;
     showLight();
+    if (!failures && shownTrend !== wantedTrend()) continue;
     // Send fewer requests to a slow API.
     const took = performance.now() - started;
-    await pause(Math.min(MAX_RETRY_MS, failures ? REFRESH_MS * 2 ** failures : Math.max(REFRESH_MS, 3 * took)));
+    const usual = isActive() ? ACTIVE_REFRESH_MS : REFRESH_MS;
+    await pause(Math.min(MAX_RETRY_MS, failures ? ACTIVE_REFRESH_MS * 2 ** failures : Math.max(usual, 3 * took)));
   }
 }
 
@@ -136,16 +141,30 @@ function pause(milliseconds) {
   });
 }
 
+let lastAction = performance.now();
+const isActive = () => performance.now() - lastAction < ACTIVE_MS;
+
+function noteAction() {
+  const wasActive = isActive();
+  lastAction = performance.now();
+  if (!wasActive) refreshNow();
+}
+
+for (const type of ["pointerdown", "keydown"]) addEventListener(type, noteAction);
+
 async function refresh() {
-  const requested = performance.now();
-  const {totals, freshness} = await call(`totals?top=${maxProducts}`);
+  const requested = performance.now(), product = selected, about = wantedTrend();
+  const {totals, asOf, complete, freshness, trend: received} = await call(`totals?top=${maxProducts}${about}`);
   latest.freshness = freshness;
   latest.totals = totals;
   for (const [started, reported] of waiting) if (reported <= requested) waiting.delete(started);
   showTotals(totals);
+  showListAge(Date.parse(asOf), complete);
   if (selected === null && totals.length) selected = totals[0].product;
   showSelection();
-  await refreshTrend(totals.find((total) => total.product === selected));
+  // The user may have selected something else meanwhile.
+  if (product !== null && about === wantedTrend()) receiveTrend(product, received ?? null);
+  shownTrend = about;
 }
 
 // --- The light -----------------------------------------------------------------------------------
@@ -254,6 +273,12 @@ function showTotals(totals) {
   showSuggestions(totals);
 }
 
+function showListAge(at, complete) {
+  const time = new Date(at).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"});
+  setText("list-age", complete === false ? "The largest of a part of the products. A list of all follows within five minutes."
+    : serverTime() - at > LIST_AGE_SHOWN_MS ? `As of ${time}` : "");
+}
+
 function makeRow({product, totalQuantity}) {
   const row = {
     total: totalQuantity,
@@ -311,8 +336,7 @@ function select(product) {
   selected = product;
   history.replaceState(null, "", `#product=${encodeURIComponent(product)}`);
   showSelection();
-  lastTrend = null;
-  refreshTrend().catch(() => refreshNow());
+  refreshNow();
   if ($("trend").getBoundingClientRect().top > innerHeight * .8) $("trend").scrollIntoView({block: "start"});
 }
 
@@ -328,38 +352,32 @@ addEventListener("hashchange", () => {
 // --- The trend -----------------------------------------------------------------------------------
 
 let trend = null;         // The response with the trend on the page, null without one.
-let lastTrend = null;     // The request for it and the time of the response: {about, at}.
+let shownTrend = "";      // The part of the last request that asked for a trend.
+let drawnTrend = "";      // The trend that is drawn, as text.
 let highlighted = null;   // The highlighted day or hour: {day, hour}, with hour null for the whole day.
 
 const selectedDays = () => Number($("days").querySelector(":checked").value);
 
-async function refreshTrend(total) {
-  if (selected === null) return;
-  const about = JSON.stringify([selected, selectedDays(), total?.totalQuantity, total?.orderCount]);
-  if (lastTrend && lastTrend.about === about && performance.now() - lastTrend.at < TREND_REFRESH_MS) return;
-  const product = selected, days = selectedDays();
-  try {
-    const response = await call(`totals/${encodeURIComponent(product)}/trend?days=${days}`);
-    if (product !== selected || days !== selectedDays()) return;   // The user has selected something else.
-    if (trend?.product !== product || trend.days.length !== days) highlighted = null;
-    trend = response;
-    setText("trend-problem", "");
-    showTrend();
-  } catch (error) {
-    if (error.status !== 404 && error.status !== 400) throw error;
-    if (product !== selected) return;
-    trend = null;
-    $("trend-title").textContent = product;
-    setText("trend-problem", error.message);
-    setText("trend-sum", "");
-  }
+const wantedTrend = () => selected === null ? "" : `&trend=${encodeURIComponent(selected)}&days=${selectedDays()}`;
+
+function receiveTrend(product, received) {
+  const text = JSON.stringify([product, received, new Date().toISOString().slice(0, 13)]);   // Each hour it has a new cell.
+  if (text === drawnTrend) return;
+  drawnTrend = text;
+  if (trend?.product !== product || trend?.days.length !== received?.days.length) highlighted = null;
+  trend = received;
   $("trend").hidden = false;
   $("chart-frame").hidden = trend === null;
-  if (trend) drawChart();
-  lastTrend = {about, at: performance.now()};
+  setText("trend-problem", trend ? "" : `Nothing has been counted for ${product} yet.`);
+  if (!trend) {
+    $("trend-title").textContent = product;
+    return setText("trend-sum", "");
+  }
+  showTrend();
+  drawChart();
 }
 
-$("days").onchange = () => { lastTrend = null; refreshTrend().catch(() => refreshNow()); };
+$("days").onchange = () => refreshNow();
 
 function showTrend() {
   $("trend-title").textContent = trend.product;
@@ -603,6 +621,7 @@ async function showPlacedOrder({orderId, ...order}) {
   const started = performance.now();
   const finish = (state, text) => {
     if (waiting.has(started)) waiting.set(started, performance.now() + REPORT_MS);
+    noteAction();
     orderStatus.dataset.state = state;
     orderStatus.textContent = text;
     refreshNow();

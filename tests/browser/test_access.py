@@ -4,6 +4,7 @@ The page is the app's own. The API is simulated here, with API Gateway's respons
 real one.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from chalicelib.api.access import Access, Settings
 FOLDER = Path(dashboard.__file__).parent
 URL = "http://orders.example/api/"
 KEY = "a-key-that-is-good"
-TOTALS = '{"totals": [{"product": "Ink", "totalQuantity": 5, "orderCount": 1, "updatedAt": null}], "freshness": null}'
+TOTALS = json.dumps(
+    {
+        "totals": [{"product": "Ink", "totalQuantity": 5, "orderCount": 1, "updatedAt": None}],
+        "freshness": None,
+        "asOf": "2026-11-23T18:13:05Z",
+        "complete": True,
+    }
+)
 
 
 class FakeGateway:

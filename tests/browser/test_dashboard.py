@@ -91,8 +91,51 @@ def test_page_refreshes_within_two_seconds(page: Page, local: Site, unique: str,
     expect(page.locator("#status")).not_to_have_text("Connecting …")
     quantity = top_quantity()
     order(local, unique, quantity)
+    while local.api.get("/totals?top=1").json["totals"][0]["product"] != unique:  # The list can be a second old.
+        time.sleep(0.02)
     page.clock.run_for(2000)
     expect(row(page, unique)).to_contain_text(f"{quantity:,}")
+
+
+def test_page_asks_every_second_after_an_action_and_every_three_seconds_otherwise(
+    monitored: MonitoredPage, local: Site, unique: str
+):
+    page, product = monitored.page, f"{unique} & more"
+    order(local, product, 1)
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    page.goto(f"{local.url}#product={quote(product)}")
+
+    def requests_in(seconds: int) -> int:
+        """Let the page's clock advance; return how many requests it sends. Each has to be for everything."""
+        before = len(monitored.requests)
+        for _ in range(2 * seconds):
+            page.clock.run_for(500)
+            wait_until(page, "requestStarted === null")
+        sent = monitored.requests[before:]
+        assert {urlsplit(url).query for url in sent} <= {f"top=10&trend={quote(product)}&days=7"}
+        assert {urlsplit(url).path for url in sent} == {"/totals"}
+        return len(sent)
+
+    wait_until(page, "requestStarted === null && latest.totals !== null")
+    assert 28 <= requests_in(30) <= 31
+    assert 9 <= requests_in(30) <= 11
+    page.locator("h1").click()
+    assert 28 <= requests_in(30) <= 31
+    assert 9 <= requests_in(30) <= 11
+
+
+def test_old_or_incomplete_list_is_shown_as_such(page: Page, local: Site):
+    age = page.locator("#list-age")
+    answer = {**local.api.get("/totals?top=10").json, "asOf": "2026-11-23T18:13:05Z"}
+    page.goto(local.url)
+    expect(page.locator("#status-text")).not_to_have_text("Connecting …")
+    expect(age).to_be_hidden()
+    page.route("**/totals?**", lambda route: route.fulfill(json=answer))
+    expect(age).to_have_text(re.compile(r"^As of \d\d:\d\d:05$"))
+    answer["complete"] = False
+    expect(age).to_contain_text("The largest of a part of the products.")
+    page.unroute_all(behavior="wait")
 
 
 def test_hidden_page_sends_no_requests(monitored: MonitoredPage, local: Site):

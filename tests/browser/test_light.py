@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -128,7 +129,8 @@ def shift_server_time(page: Page, site: Site, seconds: float) -> None:
 
     def respond(route: Route) -> None:
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-        route.fulfill(json=site.api.get("/totals?top=10").json, headers={"date": date})
+        query = urlsplit(route.request.url).query
+        route.fulfill(json=site.api.get(f"/totals?{query}").json, headers={"date": date})
 
     page.route("**/totals?**", respond)
 
