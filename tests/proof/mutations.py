@@ -296,11 +296,6 @@ def _(harness: Harness) -> Any:
     return replace_transition(ledger.MISSING, reverted=False)
 
 
-@mutation("a late TTL record does not restore what an audit reverted", "audit", seed=4)
-def _(harness: Harness) -> Any:
-    return replace_transition(ledger.EXPIRED, contributions=Rule("", lambda entry, _: entry.contributions))
-
-
 @mutation("an audit cancels an archived order", "audit")
 def _(harness: Harness) -> Any:
     return replace_transition(ledger.MISSING, spares=(Status.ABSENT,))
