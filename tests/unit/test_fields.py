@@ -145,7 +145,11 @@ def test_attribute_that_is_no_such_decimal_is_invalid_and_shown_as_stored(type_:
 
 
 @pytest.mark.parametrize("attribute", ANY_ATTRIBUTE, ids=repr)
-@pytest.mark.parametrize("type_", [Text(), WholeNumber(1, 5), CENTS, Timestamp(), Choice("a"), Boolean()], ids=repr)
+@pytest.mark.parametrize(
+    "type_",
+    [Text(), WholeNumber(1, 5), CENTS, Timestamp(), Choice("a"), Boolean()],
+    ids=lambda type_: type(type_).__name__,
+)
 def test_any_attribute_can_be_read_and_shown(type_: FieldType, attribute: dict[str, Any]):
     shown = json.dumps(type_.show(attribute))
     assert "Decimal" not in shown

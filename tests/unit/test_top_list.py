@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import effects, orders, tables
+from chalicelib import effects, fields, orders, tables
 from chalicelib.api import top_list, totals
 from chalicelib.api.top_list import CLAIM_SECONDS, PAGES_MAX, ROWS_MAX, TopList, TopView
 from chalicelib.effects import BatchGet, ConditionalUpdate, Scan, Sleep, Steps
@@ -170,7 +170,7 @@ def incompressible(characters: int, n: int) -> str:
 
 def test_hundred_longest_products_fit_into_an_item():
     names = [incompressible(341, n) for n in range(ROWS_MAX)]
-    assert all(orders.validate_product(name) is None and len(name.encode()) == 1023 for name in names)
+    assert all(fields.is_valid(orders.FIELDS[0].type, name) and len(name.encode()) == 1023 for name in names)
     assert products(scanned(*(row(name, 500 - n) for n, name in enumerate(names))), ROWS_MAX) == names
 
 
