@@ -49,7 +49,7 @@ if boto3.DEFAULT_SESSION is None:
 SESSION = cast(boto3.Session, boto3.DEFAULT_SESSION)
 REGION = os.environ.get("AWS_REGION") or SESSION.region_name  # boto3 itself reads only AWS_DEFAULT_REGION.
 # `chalice local` starts without a region. The hint asks for one at the first request.
-dynamodb = boto3.client("dynamodb", region_name=REGION or "us-east-1", config=client.CONFIG)
+dynamodb = boto3.client("dynamodb", region_name=REGION or "us-east-1", config=client.config(os.environ))
 if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
     hints.register(dynamodb.meta.events, REGION, SESSION.get_credentials, logger.error)
 
@@ -307,7 +307,10 @@ def batch_get(effect: effects.BatchGet, end: float) -> dict[effects.Key, orders.
         while request_items:
             sleep(random.uniform(0, committer.pause_seconds(tries)), end)
             requests_made.requests += 1
-            response = dynamodb.batch_get_item(RequestItems=request_items)
+            try:
+                response: Any = dynamodb.batch_get_item(RequestItems=request_items)
+            except ClientError as error:
+                response = client.nothing_read(error, request_items)
             items.update(effect.items(response))
             request_items = effect.unprocessed(response)
             tries += 1
@@ -327,22 +330,19 @@ def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
     try:
         dynamodb.transact_write_items(TransactItems=actions)
     except ClientError as error:
-        reasons = transactions.reasons(error.response)
-        if not reasons:
-            raise
-        return effects.Cancelled(reasons)
+        if reasons := transactions.reasons(error.response):
+            return effects.Cancelled(reasons)
+        raise
     return effects.Committed()
 
 
 def conditional_update(effect: effects.ConditionalUpdate) -> bool:
     """Update an item; return whether the condition held and no transaction was changing the item."""
     requests_made.requests += 1
+    errors = dynamodb.exceptions
     try:
         dynamodb.update_item(TableName=NAMES[effect.table], **effect.parameters)
-    except (
-        dynamodb.exceptions.ConditionalCheckFailedException,
-        dynamodb.exceptions.TransactionConflictException,
-    ):
+    except (errors.ConditionalCheckFailedException, errors.TransactionConflictException):
         return False
     return True
 

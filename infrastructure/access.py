@@ -24,11 +24,21 @@ ROUTE_NOT_FOUND = {
 
 Template = dict[str, Any]
 
-# Limits for all callers together. Without them the only limit is the account's, 10,000 requests per second for all of
-# its APIs (API Gateway quotas), so calls to this API could block every other one and run up a bill.
+# Limits for all callers of one method together. Without them the only limit is the account's, 10,000 requests per
+# second for all of its APIs (API Gateway quotas), so calls to this API could block every other one and run up a bill.
+THROTTLES = (
+    ("/*", "*", "Api", 500, "each method that has no limit of its own"),
+    ("/~1orders", "POST", "Order", 500, "POST /orders"),
+    ("/~1totals", "GET", "List", 100, "GET /totals"),
+)
+"""Resource path (`~1` stands for a slash), method, the parameters' prefix, requests per second, and what they limit."""
 API_PARAMETERS = {
-    "ApiRequestsPerSecond": ("1000", "Requests per second of all callers together; more get a 429"),
-    "ApiBurst": ("500", "Requests at once of all callers together"),
+    name: (str(rate), f"{text} of all callers together, {where}{more}")
+    for _path, _method, prefix, rate, where in THROTTLES
+    for name, text, more in (
+        (f"{prefix}RequestsPerSecond", "Requests per second", "; more get a 429"),
+        (f"{prefix}Burst", "Requests at once", ""),
+    )
 }
 KEY_PARAMETERS = {
     "KeyRequestsPerSecond": ("100", "Requests per second with one API key; more get a 429"),
@@ -40,7 +50,7 @@ KEY_PARAMETERS = {
 def add(template: Template, stage: str) -> None:
     """Add throttling, an API key, IAM policies and error responses to a packaged template, as its routes require."""
     api = template["Resources"][API]["Properties"]
-    api["MethodSettings"] = [method_settings()]
+    api["MethodSettings"] = method_settings()
     _add_parameters(template, API_PARAMETERS)
     schemes = api["DefinitionBody"].get("securityDefinitions", {})
     if KEY_SCHEME in schemes:
@@ -57,14 +67,17 @@ def add(template: Template, stage: str) -> None:
         api["GatewayResponses"] = responses
 
 
-def method_settings() -> dict[str, Any]:
-    """Return the method settings that throttle all routes together."""
-    return {
-        "ResourcePath": "/*",
-        "HttpMethod": "*",
-        "ThrottlingRateLimit": {"Ref": "ApiRequestsPerSecond"},
-        "ThrottlingBurstLimit": {"Ref": "ApiBurst"},
-    }
+def method_settings() -> list[dict[str, Any]]:
+    """Return the method settings that throttle the routes."""
+    return [
+        {
+            "ResourcePath": path,
+            "HttpMethod": method,
+            "ThrottlingRateLimit": {"Ref": f"{prefix}RequestsPerSecond"},
+            "ThrottlingBurstLimit": {"Ref": f"{prefix}Burst"},
+        }
+        for path, method, prefix, *_ in THROTTLES
+    ]
 
 
 def api_key(stage: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,11 @@ def package(
     arguments = ["--stage", stage, "--merge-template", str(merge.resolve()), str(folder.resolve())]
     _chalice(project, "package", *arguments)
     merge.unlink()
+    if compiled := compiled_files(folder / CODE):
+        raise PackageError(
+            f"The libraries contain compiled code ({compiled[0]}), which may not run on Lambda. "
+            "Use pure Python libraries in requirements.txt."
+        )
     packaged = read_template(folder / TEMPLATE)
     template.complete(packaged)
     access.add(packaged, stage)
@@ -83,6 +89,12 @@ def app_frames(output: str, project: Path) -> str:
         if line.lstrip().startswith((f'File "{project}/app.py"', f'File "{project}/chalicelib/'))
     ]
     return "\n".join(lines[own[-1] :]) if own else output.strip()
+
+
+def compiled_files(code: Path) -> list[str]:
+    """Return the files in a zip that run only on one processor and one version of Python."""
+    with zipfile.ZipFile(code) as files:
+        return [name for name in files.namelist() if name.endswith((".so", ".pyd"))]
 
 
 def read_template(template_file: Path) -> dict[str, Any]:

@@ -93,6 +93,11 @@ def resource(table: Table) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "TableName": table.name,
         **_shape(table),
+        # A runaway program cannot cost more than this. The parameters are in template.py.
+        "OnDemandThroughput": {
+            "MaxReadRequestUnits": {"Ref": "TableReadUnits"},
+            "MaxWriteRequestUnits": {"Ref": "TableWriteUnits"},
+        },
         "DeletionProtectionEnabled": table.protection.deletion_protection,
         "PointInTimeRecoverySpecification": _recovery(table),
     }

@@ -8,12 +8,13 @@ replaced. app.py itself declares batch size, starting position and routes. packa
 from collections.abc import Iterable
 from typing import Any
 
-from chalicelib import tables
+from chalicelib import client, tables
 from infrastructure import monitoring
-from infrastructure.tables import StreamView, Table, all_tables, protection, resource
+from infrastructure.tables import PLAIN_NAMES, StreamView, Table, all_tables, protection, resource
 
 STREAM_FUNCTION = "Aggregate"
 """The logical name of the stream handler's function. Chalice derives it from the handler's name."""
+API_FUNCTION = "APIHandler"
 STREAM_EVENT = "AggregateDynamodbEventSource"
 API = "RestAPI"
 ROLE = "DefaultRole"
@@ -26,26 +27,45 @@ DAY_SECONDS = 24 * 60 * 60
 
 # How the event source mapping retries. An order that cannot be counted never fails a batch. So a batch fails only
 # because of a temporary problem (throttling, a DynamoDB outage) or an unknown bug.
-RETRY_SETTINGS = {
+MAPPING = {
     # Retry for six hours, which outlasts a temporary problem. Then send the batch to the queue, well before the stream
     # drops its records after 24 hours, so that a bug cannot block all later orders. A backfill counts the batch.
     "MaximumRecordAgeInSeconds": DAY_SECONDS // 4,
-    "MaximumRetryAttempts": 1000,
+    "MaximumRetryAttempts": -1,  # No limit but the age: a failure that returns at once would use up any number.
     # With a bug, Lambda splits the batch down to the failing record, and only that record goes to the queue.
     "BisectBatchOnFunctionError": True,
     "ParallelizationFactor": {"Ref": "ParallelizationFactor"},
+    "MaximumBatchingWindowInSeconds": {"Ref": "BatchingWindowSeconds"},
+    "MetricsConfig": {"Metrics": ["EventCount"]},
 }
-PARAMETERS = {
-    # A higher value is just as exact. But with few products, parallel batches write the same counters, and conflicts
-    # cost more than the parallelism gains. docs/scale.md says when a higher value helps.
-    "ParallelizationFactor": {
-        "Type": "Number",
-        "Default": "1",
-        "MinValue": 1,
-        "MaxValue": 10,
-        "Description": "Number of batches of a shard that are counted in parallel",
+# API Gateway waits 29 seconds for a response. These let a route report an outage before that, even at its last request.
+API_VARIABLES = {client.TIMEOUT_VARIABLE: "2", client.TRIES_VARIABLE: "3"}
+RESERVE_CONCURRENCY = "ReserveConcurrency"
+
+
+def parameters(stage: str) -> dict[str, Any]:
+    """Return the template's parameters for the stream handler and the tables. docs/scale.md explains the defaults."""
+    in_use = stage not in PLAIN_NAMES
+    return {
+        name: {
+            "Type": "Number",
+            "Default": str(default),
+            "MinValue": smallest,
+            "MaxValue": largest,
+            "Description": text,
+        }
+        for name, default, smallest, largest, text in (
+            # A higher value is just as exact. But with few products, parallel batches write the same counters, and
+            # conflicts cost more than the parallelism gains.
+            ("ParallelizationFactor", 1, 1, 10, "Number of batches of a shard that are counted in parallel"),
+            ("BatchingWindowSeconds", int(in_use), 0, 300, "Seconds to gather orders for a batch; more is cheaper"),
+            ("StreamConcurrency", 0, 0, 10_000, "Executions to reserve for the stream handler; 0 reserves none"),
+            # What DynamoDB gives a new on-demand table.
+            ("TableWriteUnits", 4_000 if in_use else 1_000, 1, 10**6, "Most write units per second of each table"),
+            ("TableReadUnits", 12_000 if in_use else 3_000, 1, 10**6, "Most read units per second of each table"),
+        )
     }
-}
+
 
 # The maximum for an SQS queue: 14 days (SQS quotas).
 QUEUE_RETENTION_SECONDS = 14 * DAY_SECONDS
@@ -64,9 +84,13 @@ def additions(
     resources[STREAM_FUNCTION] = stream_function()
     resources |= monitoring.resources(stage, api_stage)
     resources[API] = api(stage)
+    resources[API_FUNCTION] = {"Properties": {"Environment": {"Variables": API_VARIABLES}}}
     return {
-        "Parameters": {**PARAMETERS, **monitoring.parameters()},
-        "Conditions": monitoring.conditions(),
+        "Parameters": {**parameters(stage), **monitoring.parameters()},
+        "Conditions": {
+            **monitoring.conditions(),
+            RESERVE_CONCURRENCY: {"Fn::Not": [{"Fn::Equals": [{"Ref": "StreamConcurrency"}, 0]}]},
+        },
         "Globals": {"Function": {"Environment": {"Variables": variables(stage, stage_tables)}}},
         "Resources": resources,
         "Outputs": {
@@ -95,10 +119,11 @@ def stream_function() -> dict[str, Any]:
     """Return the stream handler's event source: its stream, and what happens to batches that keep failing."""
     event = {
         "Stream": {"Fn::GetAtt": [tables.ORDERS, "StreamArn"]},
-        **RETRY_SETTINGS,
+        **MAPPING,
         "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}}},
     }
-    return {"Properties": {"Events": {STREAM_EVENT: {"Properties": event}}}}
+    reserved = {"Fn::If": [RESERVE_CONCURRENCY, {"Ref": "StreamConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    return {"Properties": {"Events": {STREAM_EVENT: {"Properties": event}}, "ReservedConcurrentExecutions": reserved}}
 
 
 def failure_queue(stage: str) -> dict[str, Any]:

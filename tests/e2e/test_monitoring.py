@@ -71,7 +71,7 @@ def test_alarms_watch_metrics_with_the_dimensions_that_the_app_logs(
 def test_dashboard_shows_metrics_with_the_dimensions_that_the_app_logs(
     emulator: Emulator, logged_metrics: dict[str, Any]
 ):
-    body = emulator.client("cloudwatch").get_dashboard(DashboardName="order-totals-local")["DashboardBody"]
+    body = emulator.client("cloudwatch").get_dashboard(DashboardName="order-totals-local-us-east-1")["DashboardBody"]
     widgets = json.loads(body)["widgets"]
     own = [line for widget in widgets for line in widget["properties"].get("metrics", []) if line[0] == NAMESPACE]
     assert own

@@ -11,13 +11,19 @@ import pytest
 
 from infrastructure.package import PackageError, package, read_template
 from tests.projects import copy_project
+from tests.sam import of_type, translated
 
 ORIGIN = "https://shop.example.com"
 
 
 @pytest.fixture(scope="module")
-def open_template(packaged_stage: Callable[[str], Path]) -> dict[str, Any]:
-    return read_template(packaged_stage("prod"))
+def open_file(packaged_stage: Callable[[str], Path]) -> Path:
+    return packaged_stage("prod")
+
+
+@pytest.fixture(scope="module")
+def open_template(open_file: Path) -> dict[str, Any]:
+    return read_template(open_file)
 
 
 def packaged(folder: Path, reads: str, writes: str) -> Path:
@@ -66,12 +72,22 @@ def test_stage_is_open_by_default(open_template: dict[str, Any]):
     assert not [route for route in required_schemes(open_template) if route[0] == "OPTIONS"]
 
 
-def test_api_is_always_throttled(open_template: dict[str, Any], protected: dict[str, Any]):
-    for template in (open_template, protected):
-        (settings,) = api(template)["MethodSettings"]
-        assert settings["ResourcePath"] == "/*"
-        assert settings["ThrottlingRateLimit"] == {"Ref": "ApiRequestsPerSecond"}
-        assert int(template["Parameters"]["ApiRequestsPerSecond"]["Default"]) > 0
+def test_each_method_is_throttled_and_lists_more_than_others(open_file: Path, protected_file: Path):
+    for file in (open_file, protected_file):
+        template = translated(file)
+        (stage,) = of_type(template, "AWS::ApiGateway::Stage").values()
+        rates = {
+            (each["HttpMethod"], each["ResourcePath"]): template["Parameters"][each["ThrottlingRateLimit"]["Ref"]]
+            for each in stage["MethodSettings"]
+        }
+        assert {route: int(rate["Default"]) for route, rate in rates.items()} == {
+            ("*", "/*"): 500,
+            ("POST", "/~1orders"): 500,
+            ("GET", "/~1totals"): 100,
+        }
+        paths = api(read_template(file))["DefinitionBody"]["paths"]
+        assert "post" in paths["/orders"]
+        assert "get" in paths["/totals"]
 
 
 def test_reads_and_writes_require_the_stage_settings_and_the_dashboard_requires_nothing(protected: dict[str, Any]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import tables
+from chalicelib import client, tables
 from infrastructure import template as template_module
 from infrastructure.chalice_config import ConfigError
 from infrastructure.package import PackageError, _chalice, main, package, read_template
@@ -80,13 +80,28 @@ def test_stream_handler_reads_the_orders_stream_with_the_apps_settings(event_sou
     assert event_source["Stream"] == {"Fn::GetAtt": ["OrdersTable", "StreamArn"]}
     assert event_source["BatchSize"] == 1000
     assert event_source["StartingPosition"] == "TRIM_HORIZON"
-    assert event_source["MaximumBatchingWindowInSeconds"] == 0
+    assert event_source["MaximumBatchingWindowInSeconds"] == {"Ref": "BatchingWindowSeconds"}
+    assert event_source["MetricsConfig"] == {"Metrics": ["EventCount"]}
+
+
+@pytest.mark.parametrize(("stage", "seconds"), [("local", "0"), ("dev", "0"), ("prod", "1"), ("some-customer", "1")])
+def test_stages_in_use_gather_orders_for_a_second(stage: str, seconds: str):
+    assert template_module.parameters(stage)["BatchingWindowSeconds"]["Default"] == seconds
+
+
+def test_tables_and_the_stream_handler_have_ceilings(deployed: dict[str, Any]):
+    for table in of_type(deployed, "AWS::DynamoDB::Table").values():
+        ceilings = {"MaxReadRequestUnits": "TableReadUnits", "MaxWriteRequestUnits": "TableWriteUnits"}
+        assert table["OnDemandThroughput"] == {name: {"Ref": parameter} for name, parameter in ceilings.items()}
+    reserved = of_type(deployed, "AWS::Lambda::Function")["Aggregate"]["ReservedConcurrentExecutions"]
+    assert reserved["Fn::If"] == ["ReserveConcurrency", {"Ref": "StreamConcurrency"}, {"Ref": "AWS::NoValue"}]
+    assert deployed["Parameters"]["StreamConcurrency"]["Default"] == "0"
 
 
 def test_failed_batch_goes_to_the_queue_before_its_stream_records_expire(
     template: dict[str, Any], event_source: dict[str, Any]
 ):
-    assert 0 < event_source["MaximumRetryAttempts"] <= 10_000
+    assert event_source["MaximumRetryAttempts"] == -1  # Only the age ends the retries.
     assert 60 <= event_source["MaximumRecordAgeInSeconds"] < 24 * 60 * 60
     destination = {"Type": "SQS", "Destination": {"Fn::GetAtt": ["FailureQueue", "Arn"]}}
     assert event_source["DestinationConfig"] == {"OnFailure": destination}
@@ -112,9 +127,30 @@ def test_every_functions_log_group_exists_first_and_expires(deployed: dict[str, 
         assert group["RetentionInDays"] > 0
 
 
-def test_functions_run_on_the_chosen_python(deployed: dict[str, Any]):
-    runtimes = {function["Runtime"] for function in of_type(deployed, "AWS::Lambda::Function").values()}
-    assert runtimes == {template_module.RUNTIME}
+def test_functions_run_on_the_chosen_python_and_processor(deployed: dict[str, Any]):
+    for function in of_type(deployed, "AWS::Lambda::Function").values():
+        assert (function["Runtime"], function["Architectures"]) == (template_module.RUNTIME, ["arm64"])
+
+
+def test_packaging_fails_if_a_library_is_compiled(project: Path, tmp_path: Path):
+    """It may fit neither the runtime's Python nor its processor, which differ from those that package."""
+    (project / "vendor").mkdir()
+    (project / "vendor" / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
+    with pytest.raises(PackageError, match=r"compiled code \(fast\.cpython-311-x86_64-linux-gnu\.so\)"):
+        package("dev", tmp_path / "build", project=project)
+
+
+def test_api_gives_up_a_hanging_request_before_api_gateway_does(deployed: dict[str, Any]):
+    """API Gateway waits 29 seconds. A route makes at most two requests in turn."""
+    functions = of_type(deployed, "AWS::Lambda::Function")
+    longest = {}
+    for name, function in functions.items():
+        config = client.config(function["Environment"]["Variables"])
+        tries = config.retries["total_max_attempts"]
+        backoff = sum(2**number for number in range(tries - 1))  # botocore's standard mode, at most.
+        longest[name] = tries * config.read_timeout + backoff
+    assert 2 * longest["APIHandler"] < 20
+    assert longest["Aggregate"] > longest["APIHandler"]
 
 
 def test_processes_package_one_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

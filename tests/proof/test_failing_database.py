@@ -1,13 +1,15 @@
 """The API while its DynamoDB requests fail: short outages are hidden by the SDK's retries, longer ones become a 503."""
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from chalice.test import Client
 
-from chalicelib import tables
+from chalicelib import client, effects, tables
 from localcloud.servers import PROJECT
 from tests.proof.faults import Fault, Request
 from tests.proof.harness import Harness
@@ -93,3 +95,18 @@ def test_an_order_is_a_503_if_only_its_ledger_entry_cannot_be_read(target: Targe
 
 def test_cancelling_an_unknown_order_is_a_404(target: Target):
     assert target("DELETE", "/orders/unknown", None, Fault.NONE).status_code == 404
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED_ALWAYS, Fault.ERRORS_ALWAYS])
+def test_reads_of_the_stream_handler_wait_out_throttling(harness: Harness, target: Target, fault: Fault):
+    remaining = [fault, fault]
+    harness.injector.choose = lambda request: remaining.pop() if remaining else Fault.NONE
+    read = effects.BatchGet(tables.ORDERS, [("existing",), ("unknown",)])
+    assert harness.shell.batch_get(read, math.inf).keys() == {("existing",)}
+    assert not remaining
+
+
+def test_read_that_lacks_a_permission_is_not_repeated():
+    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "BatchGetItem")
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        client.nothing_read(denied, {})
