@@ -12,14 +12,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from chalicelib.api.access import ORIGIN_VARIABLE, READ_VARIABLE, WRITE_VARIABLE
+from chalicelib.api.access import ORIGIN_VARIABLE, READ_VARIABLE, WRITE_VARIABLE, Access
 from infrastructure import access, chalice_config, policy, template
-from infrastructure.tables import StreamView
+from infrastructure.tables import StreamView, protection
 
 PROJECT = Path(__file__).resolve().parent.parent
 # Only the stage's environment_variables may set these. The shell's values are ignored.
@@ -41,7 +41,9 @@ def package(
     stream: StreamView = "NEW_AND_OLD_IMAGES",
 ) -> Path:
     """Package the app in `project` into `folder`, replacing its content. Return the path of the template."""
-    settings = chalice_config.stage_settings(chalice_config.load(project), stage)
+    config = chalice_config.load(project)
+    settings = chalice_config.stage_settings(config, stage)
+    require_access(stage, {**config.get("environment_variables", {}), **settings.get("environment_variables", {})})
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     merge = folder / "merge.json"
@@ -70,6 +72,15 @@ def package(
         raise PackageError(str(error)) from None
     (folder / TEMPLATE).write_text(json.dumps(packaged, indent=2) + "\n", encoding="utf-8")
     return folder / TEMPLATE
+
+
+def require_access(stage: str, variables: Mapping[str, str]) -> None:
+    """Raise PackageError unless a stage that may hold production data states who may call its API."""
+    if protection(stage).deletion_protection and not {READ_VARIABLE, WRITE_VARIABLE} <= variables.keys():
+        raise PackageError(
+            f"Stage {stage} does not state who may call its API. In .chalice/config.json, set {READ_VARIABLE} and "
+            f"{WRITE_VARIABLE} in the stage's environment_variables to {', '.join(Access)} (docs/access.md)."
+        )
 
 
 def package_current_source(stage: str, folder: Path) -> None:

@@ -6,10 +6,19 @@ import shutil
 from pathlib import Path
 
 from infrastructure import chalice_config
-from infrastructure.package import PROJECT
+from infrastructure.package import PROJECT, package
 
 # Everything that `make local` and `make package` read.
 SOURCE = ("app.py", "chalicelib", "infrastructure", "localcloud", "operations", ".chalice/config.json")
+
+
+OPEN = {"READ_ACCESS": "open", "WRITE_ACCESS": "open"}
+"""The environment variables of a stage whose API everyone may call."""
+
+
+def package_open(stage: str, folder: Path) -> Path:
+    """Package a stage whose API everyone may call, into a folder. Return the path of the template."""
+    return package(stage, folder / "build", project=copy_project(folder / "project", OPEN))
 
 
 def copy_source(folder: Path) -> Path:

@@ -143,7 +143,7 @@ def test_local_lock_is_enough_to_run_the_app_its_jobs_and_packaging(local_lock: 
         for job in ("backfill", "audit"):
             done = run(local_lock, "python", "-m", f"operations.{job}", "--stage", "local", "--aws-port", str(aws_port))
             assert done.returncode == 0, done.stdout
-    package = ("python", "-m", "infrastructure.package", "--stage", "prod", "--folder", str(tmp_path / "build"))
+    package = ("python", "-m", "infrastructure.package", "--stage", "dev", "--folder", str(tmp_path / "build"))
     assert run(local_lock, *package).returncode == 0
     assert run(local_lock, "python", "-m", "infrastructure.provision", "--help").returncode == 0
 

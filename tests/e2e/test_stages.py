@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from infrastructure.package import package, read_template
+from infrastructure.package import read_template
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
 from tests.e2e.http import Api
+from tests.projects import package_open
 
 STAGES = ("dev", "prod")
 
@@ -20,7 +21,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack
     with Emulator() as emulator:
         stacks = {}
         for stage in STAGES:
-            build: Path = package(stage, tmp_path_factory.mktemp(stage)).parent
+            build: Path = package_open(stage, tmp_path_factory.mktemp(stage)).parent
             stacks[stage] = deploy(emulator, build, name=f"order-totals-{stage}")
         yield stacks
 
@@ -52,7 +53,7 @@ def with_gateway_responses(stages: dict[str, Stack], tmp_path_factory: pytest.Te
     """Return the API of stage prod, with the template's gateway responses. The emulator ignores those in a template."""
     stack = stages["prod"]
     gateway = stack.emulator.client("apigateway")
-    api = read_template(package("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]
+    api = read_template(package_open("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]
     for kind, response in api["GatewayResponses"].items():
         gateway.put_gateway_response(
             restApiId=stack.resources["RestAPI"],

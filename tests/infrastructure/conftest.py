@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.package import package
-from tests.projects import copy_project
+from tests.projects import copy_project, package_open
 
 
 @pytest.fixture(scope="session")
 def packaged_stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a function from a stage to its packaged template, which has its code beside it. Do not edit the files."""
-    return cache(lambda stage: package(stage, tmp_path_factory.mktemp(stage)))
+    return cache(lambda stage: package_open(stage, tmp_path_factory.mktemp(stage)))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure.package import PackageError, package, read_template
+from infrastructure.package import PackageError, package, read_template, require_access
 from tests.projects import copy_project
 from tests.sam import of_type, translated
 
@@ -65,7 +65,7 @@ def required_schemes(template: dict[str, Any]) -> dict[tuple[str, str], Any]:
     }
 
 
-def test_stage_is_open_by_default(open_template: dict[str, Any]):
+def test_open_stage_requires_nothing(open_template: dict[str, Any]):
     assert set(map(tuple, required_schemes(open_template).values())) == {()}
     types = {each["Type"] for each in open_template["Resources"].values()}
     assert not types & {"AWS::ApiGateway::ApiKey", "AWS::ApiGateway::UsagePlan", "AWS::IAM::ManagedPolicy"}
@@ -165,11 +165,28 @@ def test_cfn_lint_reports_nothing(access: str, request: pytest.FixtureRequest):
 
 
 def test_unknown_access_setting_fails_packaging(tmp_path: Path):
-    project = copy_project(tmp_path / "project", {"READ_ACCESS": "private"})
+    project = copy_project(tmp_path / "project", {"READ_ACCESS": "private", "WRITE_ACCESS": "open"})
     with pytest.raises(PackageError, match=r"READ_ACCESS is 'private'\. Set it to one of: open, key, iam"):
         package("prod", tmp_path / "build", project=project)
 
 
 def test_access_settings_of_the_shell_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WRITE_ACCESS", "key")
-    assert required_schemes(read_template(package("prod", tmp_path / "build")))["POST", "/orders"] == []
+    assert required_schemes(read_template(package("dev", tmp_path / "build")))["POST", "/orders"] == []
+
+
+@pytest.mark.parametrize("stated", [{}, {"READ_ACCESS": "open"}, {"WRITE_ACCESS": "iam"}])
+def test_protected_stage_must_state_who_may_read_and_who_may_write(tmp_path: Path, stated: dict[str, str]):
+    project = copy_project(tmp_path / "project", stated)
+    with pytest.raises(PackageError, match=r"prod does not state .* READ_ACCESS and WRITE_ACCESS .* open, key, iam"):
+        package("prod", tmp_path / "build", project=project)
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("stage", ["local", "dev"])
+def test_local_and_dev_need_not_state_it(stage: str):
+    require_access(stage, {})
+
+
+def test_stage_can_be_opened_to_everyone():
+    require_access("prod", {"READ_ACCESS": "open", "WRITE_ACCESS": "open"})

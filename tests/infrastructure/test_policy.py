@@ -10,6 +10,7 @@ import pytest
 from chalicelib import tables
 from infrastructure import policy
 from infrastructure.package import PackageError, package, read_template
+from tests.projects import package_open
 from tests.sam import of_type, translated
 
 GRANTED = {
@@ -67,7 +68,7 @@ def test_roles_allow_nothing_on_all_resources(packaged: Path):
 
 
 def test_packaging_again_writes_the_same_template(packaged: Path, tmp_path: Path):
-    assert package("prod", tmp_path / "again").read_bytes() == packaged.read_bytes()
+    assert package_open("prod", tmp_path).read_bytes() == packaged.read_bytes()
 
 
 def test_tracing_can_be_enabled_for_a_stage(project: Path, tmp_path: Path):
