@@ -147,8 +147,9 @@ def test_malformed_counter_sets_apart_only_its_own_orders(client, dynamodb, capl
     assert count == 2
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 10
     assert client.http.get("/orders/b").json_body["counted"] is False
-    repaired = client.lambda_.invoke("audit", {"repair": True, "gracePeriodSeconds": 1}).payload
-    assert repaired["verdict"] == "clean"
+    repair = {"repair": True, "gracePeriodSeconds": 1}
+    # The first audit repairs the counter, and the second one counts the orders that it had stopped.
+    assert [client.lambda_.invoke("audit", repair).payload["verdict"] for _ in range(2)] == ["drifted", "clean"]
     assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 10
 
 
