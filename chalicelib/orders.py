@@ -215,8 +215,12 @@ def _reader(field: Field) -> Callable[[Item], Any]:
     """Return a function that returns a field's value in an item. It is faster than `field.read`."""
     if field is PLACED_AT:
         return _read_placed_at
-    attribute, read = field.attribute, field.type.read
-    return (lambda item: read(item.get(attribute, _NO_VALUE))) if field.required else field.read
+    if not field.required:
+        return field.read
+    attribute, kind, read, check = field.attribute, field.type.attribute_type, field.type.read, field.type.check
+    if type(field.type).read is FieldType.read:
+        return lambda item: check(item.get(attribute, _NO_VALUE).get(kind))
+    return lambda item: read(item.get(attribute, _NO_VALUE))
 
 
 def _read_placed_at(item: Item) -> str | None:
