@@ -1,6 +1,7 @@
 """The types of fields, and declarations of an order."""
 
 import base64
+import contextlib
 import json
 from decimal import Decimal
 from typing import Annotated, Any, NamedTuple
@@ -129,6 +130,7 @@ def test_hand_written_number_is_read_in_every_notation(type_: FieldType, digits:
     assert type_.show({"N": digits}) == value
 
 
+ALL_TYPES = [Text(), WholeNumber(-5, 5), CENTS, LONG, ATOMS, NO_PLACES, Timestamp(), Choice("a"), Boolean()]
 ANY_ATTRIBUTE: list[dict[str, Any]] = [
     {"N": "0.001"}, {"N": "1E+125"}, {"N": "-1E-130"}, {"N": "9" * 38}, {"N": "NaN"}, {"N": "x"}, {"S": "5.00"},
     {"S": ""}, {"B": b"\xff"}, {"BOOL": True}, {"NULL": True}, {"L": [{"B": b"\xff"}]}, {"M": {}}, {"NS": ["5"]}, {},
@@ -145,11 +147,7 @@ def test_attribute_that_is_no_such_decimal_is_invalid_and_shown_as_stored(type_:
 
 
 @pytest.mark.parametrize("attribute", ANY_ATTRIBUTE, ids=repr)
-@pytest.mark.parametrize(
-    "type_",
-    [Text(), WholeNumber(1, 5), CENTS, Timestamp(), Choice("a"), Boolean()],
-    ids=lambda type_: type(type_).__name__,
-)
+@pytest.mark.parametrize("type_", ALL_TYPES, ids=lambda type_: type(type_).__name__)
 def test_any_attribute_can_be_read_and_shown(type_: FieldType, attribute: dict[str, Any]):
     shown = json.dumps(type_.show(attribute))
     assert "Decimal" not in shown
@@ -158,6 +156,24 @@ def test_any_attribute_can_be_read_and_shown(type_: FieldType, attribute: dict[s
     except InvalidValueError:
         return
     assert type_.show(attribute) != attribute, "a valid value is not shown in DynamoDB's JSON"
+
+
+# Every number that DynamoDB stores: up to 38 digits, from 1E-130 to 9.9E+125.
+DIGITS = st.integers(-2000, 2000) | st.integers(-(10**38) + 1, 10**38 - 1)
+STORED_NUMBERS = st.tuples(DIGITS, st.integers(-3, 3) | st.integers(-130, 88)).map("{0[0]}E{0[1]}".format)
+
+
+@given(STORED_NUMBERS)
+def test_every_stored_number_can_be_read_and_shown(digits: str):
+    for type_ in ALL_TYPES:
+        shown = type_.show({"N": digits})
+        assert json.loads(json.dumps(shown), parse_float=not_exact) == shown
+        with contextlib.suppress(InvalidValueError):
+            assert Decimal(type_.read({"N": digits})) == Decimal(digits) == Decimal(shown)
+
+
+def not_exact(digits: str) -> None:
+    raise AssertionError(f"{digits} would be read as a float")
 
 
 @given(st.integers(-(10**28) + 1, 10**28 - 1), st.integers(0, 28), st.booleans())
