@@ -35,7 +35,7 @@ LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 LICENSE_CHECKED_BY_HAND := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local check test bench soak package provision backfill audit scale load capacity lock dependencies clean
+.PHONY: help local check test bench soak package provision backfill audit replay scale load capacity lock dependencies clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,10 @@ audit: $(READY) ## Check a stage's totals against its orders; REPAIR=yes repairs
 	@exec $(BIN)/python -m operations.audit --stage '$(or $(STAGE),$(error Which stage? make audit STAGE=prod))' \
 	  --aws-port '$(AWS_PORT)' $(if $(STACK),--stack '$(STACK)') \
 	  $(if $(REPAIR),$(if $(filter yes,$(REPAIR)),--repair,$(error The only value is REPAIR=yes)))
+
+replay: $(READY) ## Count the batches that Lambda gave up and kept, once their cause is fixed (STAGE=prod)
+	@exec $(BIN)/python -m operations.replay --stage '$(or $(STAGE),$(error Which stage? make replay STAGE=prod))' \
+	  --aws-port '$(AWS_PORT)' $(if $(STACK),--stack '$(STACK)')
 
 scale: $(READY_FOR_TESTS) ## Measure backfill and audit with 10,000 and 100,000 orders (some minutes)
 	@exec $(BIN)/python -m benchmarks.scale

@@ -1,1 +1,1 @@
-"""The app's AWS resources besides its functions and routes: tables, failure queue, alarms, access, permissions."""
+"""The app's AWS resources besides its functions and routes: tables, bucket, alarms, access, permissions."""

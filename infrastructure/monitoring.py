@@ -53,9 +53,9 @@ class Metrics:
         """Return an API Gateway metric. It selects the API by name, so every stage's API needs its own name."""
         return Metric("AWS/ApiGateway", name, {"ApiName": stage_name(self._stage), "Stage": self._api_stage})
 
-    def queue(self, name: str) -> Metric:
-        """Return an SQS metric of the failure queue."""
-        return Metric("AWS/SQS", name, {"QueueName": {"Fn::GetAtt": ["FailureQueue", "QueueName"]}})
+    def mapping(self, name: str) -> Metric:
+        """Return a Lambda metric of the event source mapping, by the logical name that SAM gives it."""
+        return Metric("AWS/Lambda", name, {"EventSourceMappingUUID": {"Ref": "AggregateAggregateDynamodbEventSource"}})
 
     def table(self, name: str, table: str) -> Metric:
         """Return a DynamoDB metric of a table, given its logical name."""
@@ -74,6 +74,8 @@ class Alarm(NamedTuple):
     period_seconds: int = FIVE_MINUTES
     missing: str = "notBreaching"
     """CloudWatch's TreatMissingData. By default periods without data count as good."""
+    silent_while: Metric | None = None
+    """If set, the alarm goes off instead while `metric` is 0 or has no data although this one is above 0."""
 
 
 def alarms(metrics: Metrics) -> dict[str, Alarm]:
@@ -104,17 +106,32 @@ def alarms(metrics: Metrics) -> dict[str, Alarm]:
             "Lambda throttles the stream handler because the account's concurrency is used up. Totals fall behind.",
             **lasting,
         ),
-        "FailureQueueNotEmpty": Alarm(
-            metrics.queue("ApproximateNumberOfMessagesVisible"),
-            "Maximum",
+        "StreamSilent": Alarm(
+            metrics.function("Invocations", "Aggregate"),
+            "Sum",
             0,
-            "Lambda gave up a batch of stream records. Its orders are not in the totals until a backfill.",
+            "Orders are written, but the stream handler has not been invoked for 15 minutes.",
+            periods=3,
+            out_of=3,
+            silent_while=metrics.table("ConsumedWriteCapacityUnits", tables.ORDERS),
+        ),
+        "BatchesGivenUp": Alarm(
+            metrics.mapping("OnFailureDestinationDeliveredEventCount"),
+            "Sum",
+            0,
+            "Lambda gave up a batch of stream records and kept it. Its orders are not in the totals until a replay.",
+        ),
+        "RecordsDropped": Alarm(
+            metrics.mapping("DroppedEventCount"),
+            "Sum",
+            0,
+            "Lambda dropped stream records without keeping them. Their orders are not in the totals until a repair.",
         ),
         "FailureNotKept": Alarm(
             metrics.function("DestinationDeliveryFailures", "Aggregate"),
             "Sum",
             0,
-            "Lambda gave up a batch and could not send it to the failure queue. Run a backfill to count its orders.",
+            "Lambda gave up a batch and could not keep it. Its orders are not in the totals until a repair.",
         ),
         "OrdersRejected": Alarm(
             metrics.app("rejected"),
@@ -189,18 +206,12 @@ def resources(stage: str, api_stage: str) -> dict[str, Any]:
 def alarm_resource(stage: str, name: str, alarm: Alarm) -> dict[str, Any]:
     """Return an alarm as a CloudFormation resource (AWS::CloudWatch::Alarm)."""
     actions = {"Fn::If": [NOTIFY, [{"Ref": TOPIC_PARAMETER}], {"Ref": "AWS::NoValue"}]}
-    percentile = alarm.statistic.startswith("p")
     return {
         "Type": "AWS::CloudWatch::Alarm",
         "Properties": {
             "AlarmName": f"{stage_name(stage)}-{name}",
             "AlarmDescription": f"{alarm.description} See {RUNBOOK}: {name}.",
-            "Namespace": alarm.metric.namespace,
-            "MetricName": alarm.metric.name,
-            "Dimensions": [{"Name": key, "Value": value} for key, value in alarm.metric.dimensions.items()],
-            "ExtendedStatistic" if percentile else "Statistic": alarm.statistic,
-            **({"EvaluateLowSampleCountPercentile": "ignore"} if percentile else {}),
-            "Period": alarm.period_seconds,
+            **(_silence(alarm, alarm.silent_while) if alarm.silent_while else _statistic(alarm)),
             "DatapointsToAlarm": alarm.periods,
             "EvaluationPeriods": alarm.out_of,
             "ComparisonOperator": "GreaterThanThreshold",
@@ -209,6 +220,41 @@ def alarm_resource(stage: str, name: str, alarm: Alarm) -> dict[str, Any]:
             "AlarmActions": actions,
             "OKActions": actions,
         },
+    }
+
+
+def _statistic(alarm: Alarm) -> dict[str, Any]:
+    percentile = alarm.statistic.startswith("p")
+    return {
+        **_metric(alarm.metric),
+        "ExtendedStatistic" if percentile else "Statistic": alarm.statistic,
+        **({"EvaluateLowSampleCountPercentile": "ignore"} if percentile else {}),
+        "Period": alarm.period_seconds,
+    }
+
+
+def _silence(alarm: Alarm, active: Metric) -> dict[str, Any]:
+    """Return the metrics of an alarm that compares two: 1 while one is active and the other is silent, else 0."""
+    return {
+        "Metrics": [
+            {"Id": "silent", "Expression": "IF(FILL(active, 0) > 0 AND FILL(events, 0) == 0, 1, 0)"},
+            *(
+                {
+                    "Id": name,
+                    "MetricStat": {"Metric": _metric(metric), "Period": alarm.period_seconds, "Stat": alarm.statistic},
+                    "ReturnData": False,
+                }
+                for name, metric in (("active", active), ("events", alarm.metric))
+            ),
+        ]
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {
+        "Namespace": metric.namespace,
+        "MetricName": metric.name,
+        "Dimensions": [{"Name": key, "Value": value} for key, value in metric.dimensions.items()],
     }
 
 
@@ -259,7 +305,9 @@ def graphs(metrics: Metrics) -> list[Graph]:
                 ("errors", "Sum", metrics.function("Errors", "Aggregate")),
                 ("throttles", "Sum", metrics.function("Throttles", "Aggregate")),
                 ("conflicts", "Sum", metrics.app("conflicts")),
-                ("batches in the failure queue", "Maximum", metrics.queue("ApproximateNumberOfMessagesVisible")),
+                ("records kept", "Sum", metrics.mapping("OnFailureDestinationDeliveredEventCount")),
+                ("records dropped", "Sum", metrics.mapping("DroppedEventCount")),
+                ("invocations", "Sum", metrics.function("Invocations", "Aggregate")),
             ),
         ),
         Graph(

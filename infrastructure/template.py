@@ -1,8 +1,9 @@
 """Additions to the SAM template that Chalice writes, merged into it by `chalice package --merge-template`.
 
-They are the tables, the stream handler's event source and failure queue, the functions' environment variables, and the
-alarms and dashboard (monitoring.py). Chalice merges dictionaries deeply, and these values win; lists and scalars are
-replaced. app.py itself declares batch size, starting position and routes. package.py has the files and commands.
+They are the tables, the stream handler's event source, the bucket for failed batches, the functions' environment
+variables, and the alarms and dashboard (monitoring.py). Chalice merges dictionaries deeply, and these values win; lists
+and scalars are replaced. app.py itself declares batch size, starting position and routes. package.py has the files and
+commands.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ STREAM_EVENT = "AggregateDynamodbEventSource"
 API = "RestAPI"
 ROLE = "DefaultRole"
 """The logical name of the role that Chalice creates for all functions."""
-FAILURE_QUEUE = "FailureQueue"
+BUCKET = "FailedBatches"
 
 RUNTIME = "python3.13"
 
@@ -28,11 +29,11 @@ DAY_SECONDS = 24 * 60 * 60
 # How the event source mapping retries. An order that cannot be counted never fails a batch. So a batch fails only
 # because of a temporary problem (throttling, a DynamoDB outage) or an unknown bug.
 MAPPING = {
-    # Retry for six hours, which outlasts a temporary problem. Then send the batch to the queue, well before the stream
-    # drops its records after 24 hours, so that a bug cannot block all later orders. A backfill counts the batch.
+    # Retry for six hours, which outlasts a temporary problem. Then keep the batch in the bucket, well before the stream
+    # drops its records after 24 hours, so that a bug cannot block all later orders. `make replay` counts the batch.
     "MaximumRecordAgeInSeconds": DAY_SECONDS // 4,
     "MaximumRetryAttempts": -1,  # No limit but the age: a failure that returns at once would use up any number.
-    # With a bug, Lambda splits the batch down to the failing record, and only that record goes to the queue.
+    # With a bug, Lambda splits the batch down to the failing record, and only that record goes to the bucket.
     "BisectBatchOnFunctionError": True,
     "ParallelizationFactor": {"Ref": "ParallelizationFactor"},
     "MaximumBatchingWindowInSeconds": {"Ref": "BatchingWindowSeconds"},
@@ -67,8 +68,8 @@ def parameters(stage: str) -> dict[str, Any]:
     }
 
 
-# The maximum for an SQS queue: 14 days (SQS quotas).
-QUEUE_RETENTION_SECONDS = 14 * DAY_SECONDS
+KEPT_BATCH_DAYS = 14
+"""How long the bucket keeps a failed batch. Tombstones live longer, so replaying a kept batch revives no order."""
 
 
 def additions(
@@ -80,7 +81,7 @@ def additions(
     """Return the template to merge for a stage. `api_stage` is its `api_gateway_stage`."""
     stage_tables = all_tables(stage, stream)
     resources = {table.logical_name: resource(table) for table in stage_tables}
-    resources |= failure_queue(stage)
+    resources[BUCKET] = failed_batches(stage)
     resources[STREAM_FUNCTION] = stream_function()
     resources |= monitoring.resources(stage, api_stage)
     resources[API] = api(stage)
@@ -94,7 +95,7 @@ def additions(
         "Globals": {"Function": {"Environment": {"Variables": variables(stage, stage_tables)}}},
         "Resources": resources,
         "Outputs": {
-            "FailureQueueURL": {"Value": {"Ref": FAILURE_QUEUE}},
+            "FailedBatchesBucket": {"Value": {"Ref": BUCKET}},
             "OrdersStreamArn": {"Value": {"Fn::GetAtt": [tables.ORDERS, "StreamArn"]}},
         },
     }
@@ -120,27 +121,39 @@ def stream_function() -> dict[str, Any]:
     event = {
         "Stream": {"Fn::GetAtt": [tables.ORDERS, "StreamArn"]},
         **MAPPING,
-        "DestinationConfig": {"OnFailure": {"Type": "SQS", "Destination": {"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}}},
+        "DestinationConfig": {"OnFailure": {"Type": "S3", "Destination": {"Fn::GetAtt": [BUCKET, "Arn"]}}},
     }
     reserved = {"Fn::If": [RESERVE_CONCURRENCY, {"Ref": "StreamConcurrency"}, {"Ref": "AWS::NoValue"}]}
     return {"Properties": {"Events": {STREAM_EVENT: {"Properties": event}}, "ReservedConcurrentExecutions": reserved}}
 
 
-def failure_queue(stage: str) -> dict[str, Any]:
-    """Return the queue for batches that Lambda gives up."""
+def failed_batches(stage: str) -> dict[str, Any]:
+    """Return the bucket for batches that Lambda gives up. To S3, unlike SQS and SNS, Lambda sends the records too."""
     deletion_policy = "Retain" if protection(stage).outlives_stack else "Delete"
-    queue = {
-        "Type": "AWS::SQS::Queue",
+    return {
+        "Type": "AWS::S3::Bucket",
         "DeletionPolicy": deletion_policy,
         "UpdateReplacePolicy": deletion_policy,
-        "Properties": {"MessageRetentionPeriod": QUEUE_RETENTION_SECONDS, "SqsManagedSseEnabled": True},
+        "Properties": {
+            "PublicAccessBlockConfiguration": {
+                "BlockPublicAcls": True,
+                "BlockPublicPolicy": True,
+                "IgnorePublicAcls": True,
+                "RestrictPublicBuckets": True,
+            },
+            "LifecycleConfiguration": {
+                "Rules": [{"Id": "Expire", "Status": "Enabled", "ExpirationInDays": KEPT_BATCH_DAYS}]
+            },
+        },
     }
-    return {FAILURE_QUEUE: queue}
 
 
 def destination_statements() -> list[dict[str, Any]]:
-    """Return what the stream handler's role needs, so that Lambda can send to the queue."""
-    return [{"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": [{"Fn::GetAtt": [FAILURE_QUEUE, "Arn"]}]}]
+    """Return what the stream handler's role needs, so that Lambda can write to the bucket."""
+    return [
+        {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [{"Fn::GetAtt": [BUCKET, "Arn"]}]},
+        {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [{"Fn::Sub": f"${{{BUCKET}.Arn}}/*"}]},
+    ]
 
 
 def complete(packaged: dict[str, Any]) -> None:

@@ -152,6 +152,7 @@ def deploy(
     template = read_template(build / TEMPLATE)
     if change:
         change(template)
+    _remove_metric_math(template)
     _point_to_code(template, _upload(emulator, (build / CODE).read_bytes()))
     # By URL, because a template in the request itself is limited to 51,200 bytes (CloudFormation quotas).
     url = f"{emulator.endpoint_url}/{BUCKET}/{_upload(emulator, json.dumps(template).encode())}"
@@ -186,6 +187,14 @@ def _point_to_code(template: Template, key: str) -> None:
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": key}
+
+
+def _remove_metric_math(template: Template) -> None:
+    """Let each alarm that compares metrics watch only the last of them, because ministack 1.5.33 has no metric math."""
+    for resource in template["Resources"].values():
+        if metrics := resource["Properties"].pop("Metrics", None):
+            watched = metrics[-1]["MetricStat"]
+            resource["Properties"] |= {**watched["Metric"], "Period": watched["Period"], "Statistic": watched["Stat"]}
 
 
 def _wait(emulator: Emulator, name: str) -> None:

@@ -69,7 +69,7 @@ class Stage:
         settings = chalice_config.stage_settings(chalice_config.load(PROJECT), name)
         self._prefix = f"{settings['app_name']}-{name}"
         self._stack = stack
-        self._make_client = make_client
+        self.client = make_client
         with explained_errors():
             self._lambda = make_client("lambda")
 
@@ -77,7 +77,8 @@ class Stage:
         """Return the function of a job. Raise StageError if it is not deployed."""
         stack = self._stack or self._prefix
         candidates = [] if self._stack else [f"{self._prefix}-{job}"]
-        candidates += [name for name in [self._name_in_stack(stack, job)] if name]
+        logical_name = "".join(word.capitalize() for word in job.split("_"))  # Chalice's rule for logical names.
+        candidates += [name for name in [self._name_in_stack(stack, logical_name)] if name]
         for name in candidates:
             try:
                 with explained_errors():
@@ -95,21 +96,31 @@ class Stage:
         """Return roughly how many items a table has, or 0 if unknown. DynamoDB updates the count every six hours."""
         name = function.variables.get(tables.variable(table), table)
         try:
-            description = self._make_client("dynamodb").describe_table(TableName=name)
+            description = self.client("dynamodb").describe_table(TableName=name)
         except ClientError:  # Only the progress bar needs the count.
             return 0
         count: int = description["Table"].get("ItemCount", 0)
         return count
 
-    def _name_in_stack(self, stack: str, job: str) -> str | None:
-        """Return the name that a stack gave to the function of a job, or None if it has none."""
-        logical = "".join(word.capitalize() for word in job.split("_"))  # Chalice's rule for logical names.
-        cloudformation = self._make_client("cloudformation")
+    def resource(self, logical_name: str) -> str:
+        """Return the name of another resource in the stack. Raise StageError if it is not deployed."""
+        stack = self._stack or self._prefix
+        name = self._name_in_stack(stack, logical_name)
+        if name is None:
+            raise StageError(
+                f"The stack {stack} has no {logical_name}. Only make package deploys it, not chalice deploy."
+            )
+        return name
+
+    def _name_in_stack(self, stack: str, logical_name: str) -> str | None:
+        """Return the name that a stack gave to a resource, or None if it has none."""
         try:
             with explained_errors():
-                found = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId=logical)
+                found = self.client("cloudformation").describe_stack_resource(
+                    StackName=stack, LogicalResourceId=logical_name
+                )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError":  # No such stack, or no such function in it.
+            if error.response["Error"]["Code"] == "ValidationError":  # No such stack, or no such resource in it.
                 return None
             raise
         name: str = found["StackResourceDetail"]["PhysicalResourceId"]
@@ -124,13 +135,19 @@ class Function:
         self.variables = variables
         self._client = client
 
-    def invoke(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, request: Mapping[str, Any]) -> Any:
         """Invoke the function and return its result. Raise StageError with the function's error if it fails."""
+        payload = json.dumps(request, ensure_ascii=False, separators=(",", ":"))  # Lambda accepts at most 6 MB.
         with explained_errors():
-            response = self._client.invoke(FunctionName=self.name, Payload=json.dumps(request))
+            response = self._client.invoke(FunctionName=self.name, Payload=payload.encode())
         result = json.loads(response["Payload"].read() or b"null")
         if "FunctionError" in response:
             raise StageError(f"{self.name} failed: {result.get('errorType', '')}: {result.get('errorMessage', '')}")
+        return result
+
+    def invoke(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Invoke a job's function and return its result. Raise StageError if it fails or is no job of this app."""
+        result = self.call(request)
         if not isinstance(result, dict):
             raise StageError(f"{self.name} returned {result!r}. Check that it is a job of this app.")
         return result

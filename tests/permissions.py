@@ -65,6 +65,7 @@ PLATFORM: dict[str, str] = {
     "logs:CreateLogStream": "Lambda writes a function's log with its role",
     "logs:PutLogEvents": "Lambda writes a function's log with its role",
     # Lambda Developer Guide, "Retaining discarded batch records for a DynamoDB data source in Lambda".
-    "sqs:SendMessage": "Lambda sends failed batches to the queue with the role of the stream handler",
+    "s3:PutObject": "Lambda keeps failed batches with the role of the stream handler",
+    "s3:ListBucket": "Lambda keeps failed batches with the role of the stream handler",
 }
 """Actions that AWS itself uses with a role. ministack 1.5.33 does the same without checking policies."""

@@ -28,8 +28,9 @@ from chalicelib import orders, timestamps, views
 from chalicelib.orders import Item
 from chalicelib.views import Contributions, CounterKey
 
-TOMBSTONE_SECONDS = 7 * 24 * 60 * 60
-"""How long a tombstone stays to outlast older records. A stream keeps its own for 24 hours (Developer Guide)."""
+TOMBSTONE_SECONDS = 28 * 24 * 60 * 60
+"""How long a tombstone stays to outlast older records. A stream keeps its own for 24 hours (Developer Guide), and
+`make replay` delivers kept ones until they are 21 days old."""
 
 
 class Status(StrEnum):
@@ -106,7 +107,7 @@ NONE = Rule("none", lambda entry, _: _of_unknown_views(entry))
 RESTORED = Rule("`reverted`, or unchanged", lambda entry, _: entry.reverted or entry.contributions)
 # A tombstone with contributions to unknown views does not expire: a version with the view would need them.
 NEVER = Rule("no", lambda contributions, now: None)
-IN_A_WEEK = Rule("yes", lambda contributions, now: None if contributions else now + TOMBSTONE_SECONDS)
+IN_FOUR_WEEKS = Rule("yes", lambda contributions, now: None if contributions else now + TOMBSTONE_SECONDS)
 
 
 class Transition(NamedTuple):
@@ -123,11 +124,11 @@ class Transition(NamedTuple):
 TRANSITIONS = {
     "the order is valid": Transition(Status.COUNTED, ORDERS),
     "the order is invalid": Transition(Status.REJECTED, NONE),
-    "a person or program removed it": Transition(Status.CANCELLED, NONE, IN_A_WEEK),
+    "a person or program removed it": Transition(Status.CANCELLED, NONE, IN_FOUR_WEEKS),
     "DynamoDB's TTL removed it": Transition(Status.ARCHIVED, RESTORED),
     # TTL may have removed the order of an unreadable entry. It is cancelled only if it counted for nothing.
     "it is missing, without a record": Transition(
-        Status.CANCELLED, NONE, IN_A_WEEK, True,
+        Status.CANCELLED, NONE, IN_FOUR_WEEKS, True,
         spares=(Status.ABSENT, Status.ARCHIVED, Status.UNREADABLE), unless_stored=(Status.CANCELLED, Status.REJECTED),
     ),
 }  # fmt: skip

@@ -14,8 +14,9 @@ from infrastructure.local_stage import root_environment
 from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT, clean_environment
 from localcloud.stack import Stack, deploy
-from operations import audit, backfill
-from tests.streams import item
+from operations import audit, backfill, replay
+from tests.proof.harness import EmulatorClient
+from tests.streams import TTL, item
 
 Eventually = Callable[..., Any]
 
@@ -243,41 +244,133 @@ def test_constantly_changing_counter_is_proven_while_the_stream_is_paused(
 # --- After an outage -----------------------------------------------------------------------------
 
 
-def test_backfill_counts_a_failed_batch_and_audit_repairs_lost_cancellations(
-    own_emulator: Emulator, shop: Stack, unique: str, eventually: Eventually
-):
-    """Recover from a batch in the failure queue whose records are no longer in the stream."""
-    functions, queue = own_emulator.client("lambda"), own_emulator.client("sqs")
+class Outage:
+    """A bug in the stream handler that makes Lambda give up a batch."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._functions, self._queues = stack.emulator.client("lambda"), stack.emulator.client("sqs")
+        self._mapping = stack.stream_mapping
+        self._working = self._functions.get_function_configuration(FunctionName=stack.functions["Aggregate"])
+
+    def begin(self) -> None:
+        """Break the handler, and hold the next changes back, so that they are one batch."""
+        variables = {**self._working["Environment"]["Variables"], "AGGREGATE_TABLE": "no-such-table"}
+        self._set_variables(variables)
+        # The emulator cannot write to the bucket, but reports to a queue. It gives up only by age, and accepts one
+        # second; Lambda's minimum is a minute.
+        self._queue = self._queues.create_queue(QueueName="given-up")["QueueUrl"]
+        queue = self._queues.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])["Attributes"]
+        destination = {"OnFailure": {"Destination": queue["QueueArn"]}}
+        self._update_mapping(MaximumRecordAgeInSeconds=1, DestinationConfig=destination)
+        set_stream_enabled(self._stack, False)
+
+    def deliver(self) -> None:
+        """Deliver the changes."""
+        set_stream_enabled(self._stack, True)
+
+    def has_given_up(self) -> bool:
+        return bool(self._queues.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"))
+
+    def end(self) -> None:
+        """Fix the handler."""
+        self._set_variables(self._working["Environment"]["Variables"])
+        self._update_mapping(
+            MaximumRecordAgeInSeconds=self._mapping["MaximumRecordAgeInSeconds"],
+            DestinationConfig=self._mapping["DestinationConfig"],
+        )
+        self._queues.delete_queue(QueueUrl=self._queue)
+
+    def _set_variables(self, variables: dict[str, str]) -> None:
+        function = self._stack.functions["Aggregate"]
+        self._functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+
+    def _update_mapping(self, **settings: Any) -> None:
+        self._functions.update_event_source_mapping(UUID=self._mapping["UUID"], **settings)
+
+
+def lose_a_batch(shop: Stack, unique: str, eventually: Eventually) -> None:
+    """Let Lambda give up a batch that places, amends and removes an order each, and fix the bug."""
     put(shop, item(f"{unique}-gone", unique, 5), item(f"{unique}-amended", unique, 5))
     assert eventually(lambda: total(shop, unique), (10, 2)) == (10, 2)
-
-    working = functions.get_function_configuration(FunctionName=shop.functions["Aggregate"])["Environment"]
-    broken = {"Variables": {**working["Variables"], "AGGREGATE_TABLE": "no-such-table"}}
-    functions.update_function_configuration(FunctionName=shop.functions["Aggregate"], Environment=broken)
-    # The package sets six hours. The emulator accepts one second; Lambda's minimum is a minute.
-    functions.update_event_source_mapping(UUID=shop.stream_mapping["UUID"], MaximumRecordAgeInSeconds=1)
-    set_stream_enabled(shop, False)  # So that the following changes are one batch.
+    outage = Outage(shop)
+    outage.begin()
     put(shop, item(f"{unique}-lost", unique, 7), item(f"{unique}-amended", unique, 6))
     remove(shop, f"{unique}-gone")
-    set_stream_enabled(shop, True)
-
-    def given_up() -> bool:
-        messages = queue.receive_message(QueueUrl=shop.outputs["FailureQueueURL"], MaxNumberOfMessages=10)
-        return bool(messages.get("Messages"))
-
-    assert eventually(given_up, True, seconds=40) is True
-    functions.update_function_configuration(FunctionName=shop.functions["Aggregate"], Environment=working)
-    functions.update_event_source_mapping(UUID=shop.stream_mapping["UUID"], MaximumRecordAgeInSeconds=6 * 60 * 60)
+    outage.deliver()
+    assert eventually(outage.has_given_up, True, seconds=40) is True
+    outage.end()
     put(shop, item(f"{unique}-next", f"{unique}-other", 1))  # The shard continues with the next order.
     assert eventually(lambda: total(shop, f"{unique}-other"), (1, 1), seconds=40) == (1, 1)
     assert total(shop, unique) == (10, 2)
 
+
+def test_backfill_counts_a_failed_batch_and_audit_repairs_lost_cancellations(
+    shop: Stack, unique: str, eventually: Eventually
+):
+    """Recover from a batch that was given up and not kept."""
+    lose_a_batch(shop, unique, eventually)
     assert run_job(backfill.main, shop) == 0
     assert total(shop, unique) == (18, 3), "everything except the cancellation, because its order no longer exists"
     assert run_job(audit.main, shop, "--grace-period", "5") == 1
     assert run_job(audit.main, shop, "--grace-period", "5", "--repair") == 0
     assert total(shop, unique) == (13, 2)
     assert run_job(audit.main, shop) == 0
+
+
+def test_replay_counts_a_batch_that_was_given_up_and_archives_the_order_that_expired_in_it(
+    shop: Stack, unique: str, eventually: Eventually, capsys: pytest.CaptureFixture[str]
+):
+    """Without the records, the archived order would look cancelled.
+
+    The emulator writes nothing to the bucket. So this test writes what Lambda does (Lambda Developer Guide, "Retaining
+    discarded records for a DynamoDB event source"), with the records in the emulator's own stream.
+    """
+    lose_a_batch(shop, unique, eventually)
+    records = stream_records(shop, f"{unique}-lost", f"{unique}-amended", f"{unique}-gone")
+    records[-1]["userIdentity"] = TTL  # The emulator has no TTL. So `remove` stands for it.
+    assert [each["eventName"] for each in records] == ["INSERT", "INSERT", "INSERT", "MODIFY", "REMOVE"]
+    keep(shop, records[2:])
+
+    assert run_job(replay.main, shop) == 0
+    assert "Counted 1 batches with 3 records; 0 left." in capsys.readouterr().out
+    assert total(shop, unique) == (18, 3), "an archived order still counts"
+    assert status(shop, f"{unique}-gone") == "archived"
+    assert run_job(audit.main, shop, "--grace-period", "5") == 0
+
+    keep(shop, records)
+    assert run_job(replay.main, shop) == 0
+    assert "Counted 1 batches with 5 records; 0 left." in capsys.readouterr().out
+    assert total(shop, unique) == (18, 3), "a second replay changes nothing"
+    assert run_job(replay.main, shop) == 0
+    assert "Counted 0 batches" in capsys.readouterr().out
+
+
+def stream_records(stack: Stack, *order_ids: str) -> list[dict[str, Any]]:
+    """Return the records of these orders in the stream, as Lambda delivers them."""
+    client = EmulatorClient(stack.emulator.port)
+    arn = stack.outputs["OrdersStreamArn"]
+    (shard,) = client.stream("DescribeStream", StreamArn=arn)["StreamDescription"]["Shards"]
+    position = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+    iterator = client.stream("GetShardIterator", **position)["ShardIterator"]
+    found = client.stream("GetRecords", ShardIterator=iterator)["Records"]
+    return [{**each, "eventSourceARN": arn} for each in found if each["dynamodb"]["Keys"]["OrderID"]["S"] in order_ids]
+
+
+def keep(stack: Stack, records: list[dict[str, Any]]) -> None:
+    """Write a batch to the bucket, as Lambda does."""
+    stack.emulator.client("s3").put_object(
+        Bucket=stack.outputs["FailedBatchesBucket"],
+        Key=f"aws/lambda/{stack.stream_mapping['UUID']}/shard/2026/11/24/{len(records)}",
+        Body=json.dumps({"version": "1.0", "payload": json.dumps({"Records": records})}).encode(),
+    )
+
+
+def status(stack: Stack, order_id: str) -> str:
+    """Return the status of an order in the ledger."""
+    table, key = stack.tables["LedgerTable"], {"OrderID": {"S": order_id}}
+    text: str = stack.emulator.client("dynamodb").get_item(TableName=table, Key=key)["Item"]["status"]["S"]
+    return text
 
 
 # --- On schedule ---------------------------------------------------------------------------------

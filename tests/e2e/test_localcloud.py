@@ -123,27 +123,6 @@ def test_policy_is_enforced_and_a_second_deployment_replaces_it(own_emulator: Em
     assert deploy(own_emulator, build).invoke("Backfill")["done"] is True
 
 
-def test_failed_batch_goes_to_the_queue_and_a_backfill_counts_it(
-    own_emulator: Emulator, build: Path, unique: str, eventually: Callable[..., Any]
-):
-    def without_ledger(template: dict[str, Any]) -> None:
-        template["Globals"]["Function"]["Environment"]["Variables"]["LEDGER_TABLE"] = "NoTable"
-        event = template["Resources"]["Aggregate"]["Properties"]["Events"]["AggregateDynamodbEventSource"]
-        event["Properties"]["MaximumRecordAgeInSeconds"] = 1  # The emulator gives up only by age.
-
-    stack = deploy(own_emulator, build, change=without_ledger)
-    item = {"OrderID": {"S": unique}, "Product": {"S": unique}, "Quantity": {"N": "5"}}
-    own_emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=item)
-    queue = stack.resources["FailureQueue"]
-    given_up = own_emulator.client("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
-    assert '"batchSize": 1' in given_up[0]["Body"]
-
-    repaired = deploy(own_emulator, build)
-    assert Api(repaired.api_url).get(f"/totals/{unique}").status == 404
-    repaired.invoke("Backfill")
-    assert Api(repaired.api_url).get(f"/totals/{unique}").json["totalQuantity"] == 5
-
-
 def test_paths_of_other_services_are_unchanged(own_emulator: Emulator):
     storage = own_emulator.client("s3")
     storage.create_bucket(Bucket="paths")

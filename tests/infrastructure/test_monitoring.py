@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from infrastructure import monitoring
 from infrastructure.package import PROJECT
 from infrastructure.template import additions
+from tests.sam import of_type, translated
 
 TEMPLATE = additions("prod")
 ALARMS = {
@@ -22,19 +25,47 @@ WIDGETS: list[dict[str, Any]] = json.loads(
 )["widgets"]
 
 
+def metric(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Return the metric of an alarm; of two that it compares, the one that must not be silent."""
+    by_id = {each["Id"]: each for each in alarm.get("Metrics", [])}
+    return by_id["events"]["MetricStat"]["Metric"] if by_id else alarm
+
+
 def test_alarms_watch_every_failure_metric():
-    assert {(each["Namespace"], each["MetricName"]) for each in ALARMS.values()} == {
+    assert {(metric(each)["Namespace"], metric(each)["MetricName"]) for each in ALARMS.values()} == {
         ("AWS/Lambda", "IteratorAge"),
         ("AWS/Lambda", "Errors"),
         ("AWS/Lambda", "Throttles"),
+        ("AWS/Lambda", "Invocations"),
+        ("AWS/Lambda", "OnFailureDestinationDeliveredEventCount"),
+        ("AWS/Lambda", "DroppedEventCount"),
         ("AWS/Lambda", "DestinationDeliveryFailures"),
-        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("AWS/ApiGateway", "5XXError"),
         ("AWS/ApiGateway", "Latency"),
         ("OrderTotals", "rejected"),
         ("OrderTotals", "setApart"),
         ("OrderTotals", "DriftedProducts"),
     }
+
+
+def test_alarm_goes_off_if_orders_are_written_but_the_stream_handler_is_not_invoked():
+    alarm = ALARMS["StreamSilentAlarm"]
+    result, active, events = alarm["Metrics"]
+    assert result["Expression"] == "IF(FILL(active, 0) > 0 AND FILL(events, 0) == 0, 1, 0)"
+    assert (active["Id"], events["Id"]) == ("active", "events")
+    assert [each.get("ReturnData", True) for each in alarm["Metrics"]] == [True, False, False]
+    assert active["MetricStat"]["Metric"]["MetricName"] == "ConsumedWriteCapacityUnits"
+    assert active["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "TableName", "Value": {"Ref": "OrdersTable"}}]
+    assert events["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "Aggregate"}}]
+    assert {each["MetricStat"]["Stat"] for each in (active, events)} == {"Sum"}
+
+
+def test_alarms_of_the_mapping_name_the_resource_that_sam_makes(packaged_stage: Callable[[str], Path]):
+    mappings = of_type(translated(packaged_stage("prod")), "AWS::Lambda::EventSourceMapping")
+    for name in ("BatchesGivenUpAlarm", "RecordsDroppedAlarm"):
+        (dimension,) = ALARMS[name]["Dimensions"]
+        assert dimension["Name"] == "EventSourceMappingUUID"
+        assert dimension["Value"]["Ref"] in mappings
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -70,7 +101,7 @@ def test_stages_in_one_account_share_no_names_and_no_metrics():
     for name, each in first.items():
         if each.get("Type") == "AWS::CloudWatch::Alarm":
             assert each["Properties"]["AlarmName"] != second[name]["Properties"]["AlarmName"]
-            by_stage = json.dumps(each["Properties"]["Dimensions"])
+            by_stage = json.dumps(metric(each["Properties"])["Dimensions"])
             assert '"Ref"' in by_stage or "Fn::GetAtt" in by_stage or "order-totals-dev" in by_stage
     for kind in ("DashboardName", "TableName", "AlarmName"):
         names = [
@@ -96,7 +127,7 @@ def test_dashboard_shows_every_alarm_and_its_metric():
     assert WIDGETS[0]["properties"]["alarms"] == [f"${{{name}.Arn}}" for name in ALARMS]
     drawn = {(line[0], line[1]) for widget in WIDGETS[1:] for line in widget["properties"]["metrics"]}
     not_drawn = {("AWS/Lambda", "DestinationDeliveryFailures")}
-    assert {(each["Namespace"], each["MetricName"]) for each in ALARMS.values()} - not_drawn <= drawn
+    assert {(metric(each)["Namespace"], metric(each)["MetricName"]) for each in ALARMS.values()} - not_drawn <= drawn
 
 
 def test_widgets_fit_the_grid_without_overlap():

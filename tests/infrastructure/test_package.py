@@ -98,21 +98,30 @@ def test_tables_and_the_stream_handler_have_ceilings(deployed: dict[str, Any]):
     assert deployed["Parameters"]["StreamConcurrency"]["Default"] == "0"
 
 
-def test_failed_batch_goes_to_the_queue_before_its_stream_records_expire(
-    template: dict[str, Any], event_source: dict[str, Any]
-):
-    assert event_source["MaximumRetryAttempts"] == -1  # Only the age ends the retries.
-    assert 60 <= event_source["MaximumRecordAgeInSeconds"] < 24 * 60 * 60
-    destination = {"Type": "SQS", "Destination": {"Fn::GetAtt": ["FailureQueue", "Arn"]}}
-    assert event_source["DestinationConfig"] == {"OnFailure": destination}
-    queue = template["Resources"]["FailureQueue"]["Properties"]
-    assert queue == {"MessageRetentionPeriod": 14 * 24 * 60 * 60, "SqsManagedSseEnabled": True}
+def test_failed_batch_is_kept_in_a_private_bucket_before_its_stream_records_expire(deployed: dict[str, Any]):
+    mapping = of_type(deployed, "AWS::Lambda::EventSourceMapping")["AggregateAggregateDynamodbEventSource"]
+    assert mapping["MaximumRetryAttempts"] == -1  # Only the age ends the retries.
+    assert 60 <= mapping["MaximumRecordAgeInSeconds"] < 24 * 60 * 60
+    assert mapping["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailedBatches", "Arn"]}}}
+    bucket = of_type(deployed, "AWS::S3::Bucket")["FailedBatches"]
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
 
 
-def test_role_of_the_stream_handler_may_send_only_to_the_failure_queue(deployed: dict[str, Any]):
-    (policy,) = of_type(deployed, "AWS::IAM::Role")["AggregateRole"]["Policies"]
-    sends = [each for each in policy["PolicyDocument"]["Statement"] if each["Action"] == ["sqs:SendMessage"]]
-    assert [each["Resource"] for each in sends] == [[{"Fn::GetAtt": ["FailureQueue", "Arn"]}]]
+def test_only_the_stream_handlers_role_may_write_to_the_bucket(deployed: dict[str, Any]):
+    for name, role in of_type(deployed, "AWS::IAM::Role").items():
+        (policy,) = role["Policies"]
+        granted = {
+            action: each["Resource"]
+            for each in policy["PolicyDocument"]["Statement"]
+            for action in each["Action"]
+            if action.startswith("s3:")
+        }
+        keeps = {
+            "s3:ListBucket": [{"Fn::GetAtt": ["FailedBatches", "Arn"]}],
+            "s3:PutObject": [{"Fn::Sub": "${FailedBatches.Arn}/*"}],
+        }
+        assert granted == (keeps if name == "AggregateRole" else {})
 
 
 def test_every_functions_log_group_exists_first_and_expires(deployed: dict[str, Any]):

@@ -108,14 +108,14 @@ class Schedule(RuleBasedStateMachine):
     def redeliver(self, data: Any) -> None:
         self.perform(data, self.old_batch)
 
-    @rule(what=st.sampled_from(["half an hour", "an hour", "a week", "replay"]))
+    @rule(what=st.sampled_from(["half an hour", "an hour", "a month", "replay"]))
     def time_passes(self, what: str) -> None:
         model = self.model
         if what == "replay":
             model.replay()
-        elif what == "a week":
+        elif what == "a month":
             if model.all_delivered:
-                model.let_a_week_pass()
+                model.let_a_month_pass()
                 model.expire_tombstones()
         else:
             model.clock.now += HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS

@@ -156,9 +156,9 @@ def test_every_entry_changes_as_the_rows_of_its_event_say(source: str, kind: str
         assert (None if after is before else after) == expected(before, source, kind), before
 
 
-def test_a_tombstone_is_kept_for_seven_days():
+def test_a_tombstone_is_kept_for_28_days():
     tombstone = apply(absent("o"), record(3, None))
-    assert tombstone.expires_at == STARTED + 3 + 7 * 24 * 60 * 60
+    assert tombstone.expires_at == STARTED + 3 + 28 * 24 * 60 * 60
 
 
 def test_a_rejected_order_has_its_problems():
