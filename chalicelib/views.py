@@ -1,88 +1,263 @@
-"""The materialized views: which counters an order adds to, and how much.
+"""The kinds of materialized views: what model.py declares with `@view`, and the rows that an order adds to.
 
-To add a view, edit only this file. A view is a pure function from a valid order to a counter and its increments.
-`@view` names the view's table and its key attributes. infrastructure/ creates the table from that, and
-counting/ledger.py keeps the counters exact.
+A view is a pure function from a valid order to rows. A row is an item of the view's table, a counter: its key, and the
+amounts that the order adds to it. counting/ledger.py keeps the counters exact.
 """
 
-from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from chalicelib.fields import Item
-from chalicelib.model import Order
+from chalicelib import amounts
+from chalicelib.amounts import Amount
+
+ROWS_MAX = 49
+"""How many rows an order may add to, over all views.
+
+An amendment changes the order's ledger entry, the old rows and the new ones in one transaction of 100 actions.
+"""
+
+KEY_MAX_BYTES = 1024
+"""DynamoDB's limit for a sort key (Developer Guide, "Quotas in Amazon DynamoDB"). That of a partition key is 2,048."""
+
+PLACES_MAX = 18
+"""How many decimal places an amount may have, so that 10 digits are left before its point."""
+
+RESERVED_ATTRIBUTES = frozenset({"revision", "expiresAt"})
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_DAY_SECONDS = 24 * 60 * 60
+_SMALL = 10 ** (amounts.DIGITS_MAX - PLACES_MAX)  # A whole number below it fits, whatever the decimal places.
 
 
 class CounterKey(NamedTuple):
-    """The key of a counter, which is one item of a view's table: the table's logical name and its key values."""
+    """The key of a counter: the logical name of its view's table, and its key values."""
 
     table: str
     key: tuple[str, ...]
 
 
-Increments = Mapping[str, int]
+Increments = Mapping[str, Amount]
 """Numbers to add to a counter, by attribute: `{"totalQuantity": 5, "orderCount": 1}`."""
 
 Contributions = Mapping[CounterKey, Increments]
 """The increments of one order, by counter."""
 
-ViewFunction = Callable[[Order], tuple[tuple[str, ...], Increments] | None]
-"""Returns a counter's key values and increments, or None if the view does not count the order."""
+
+class Row(NamedTuple):
+    """A row that an order adds to: its key values, and what is added."""
+
+    key: tuple[str, ...]
+    amounts: Increments
+
+
+ViewFunction = Callable[[Any], Row | Sequence[Row] | None]
+"""Returns the row of an order, several rows, or None for an order that the view does not count."""
+
+
+class Keep(NamedTuple):
+    """How long rows are kept: until `days` days after the day with which the key attribute `by` begins, in UTC.
+
+    A row then no longer changes, and DynamoDB's TTL deletes it a day later or after.
+    """
+
+    days: int
+    by: str
 
 
 class View(NamedTuple):
-    """A view: its table, the names of the table's key attributes, and its function."""
+    """A view."""
 
+    name: str  # That of its function; it is part of URLs.
     table: str
-    key: tuple[str, ...]
-    stamp: str | None  # The attribute that gets the time of the counter's last change, if the view has one.
+    key: tuple[str, ...]  # The names of the partition key, and of the sort key if there is one.
+    places: Mapping[str, int]  # The decimal places of each amount.
     function: ViewFunction
+    top: str | None  # The amount that the largest rows are listed by.
+    stamp: str | None  # The attribute that gets the time of a row's last change.
+    keep: Keep | None
+
+
+class DeclarationError(ValueError):
+    """A view is declared wrongly. The message says what to change."""
+
+
+class InvalidRowError(ValueError):
+    """A view returned a row that cannot be counted."""
 
 
 VIEWS: dict[str, View] = {}
 """All views by table. A table has only one view, because the ledger finds a contribution's view by the table."""
 
 
-def view(table: str, key: tuple[str, ...], stamp: str | None = None) -> Callable[[ViewFunction], ViewFunction]:
-    """Register a function as the view of `table`. The table's key attributes are `key`; all are strings."""
+def view(
+    table: str,
+    key: tuple[str, ...],
+    amounts: Sequence[str] | Mapping[str, int],
+    *,
+    top: str | None = None,
+    stamp: str | None = None,
+    keep: Keep | None = None,
+) -> Callable[[ViewFunction], ViewFunction]:
+    """Register a function as the view of `table`.
+
+    `key` names the partition key and perhaps the sort key; both are strings. `amounts` names what rows add to: whole
+    numbers, or a mapping with the decimal places of each, such as `{"revenue": 2, "payments": 0}`.
+    """
 
     def register(function: ViewFunction) -> ViewFunction:
-        if table in VIEWS:
-            raise ValueError(f"{table} already has a view. Give this one its own table.")
-        VIEWS[table] = View(table, key, stamp, function)
+        places = dict(amounts) if isinstance(amounts, Mapping) else dict.fromkeys(amounts, 0)
+        declared = View(function.__name__, table, key, places, function, top, stamp, keep)
+        for problem in _problems(declared):
+            raise DeclarationError(f"The view {declared.name}: {problem}.")
+        VIEWS[table] = declared
         return function
 
     return register
 
 
-@view("AggregateTable", key=("product",), stamp="updatedAt")
-def totals(order: Order) -> tuple[tuple[str, ...], Increments]:
-    """Count a product's quantity and its orders."""
-    return (order.product,), {"totalQuantity": order.quantity, "orderCount": 1}
+def _problems(view: View) -> Iterable[str]:
+    """Yield what is wrong with a declaration."""
+    names = [*view.key, *view.places, *([view.stamp] if view.stamp else [])]
+    if view.table in VIEWS:
+        yield f"{view.table} already has a view; give this one its own table"
+    if any(view.name == other.name for other in VIEWS.values()):
+        yield "another view has this name; rename the function"
+    if not all(_NAME.fullmatch(name) for name in [view.name, view.table, *names]):
+        yield "its names have up to 64 letters, digits and underscores, and begin with a letter"
+    if len(set(names)) < len(names) or not RESERVED_ATTRIBUTES.isdisjoint(names):
+        yield f"key, amounts and stamp need different names, none of them {' or '.join(sorted(RESERVED_ATTRIBUTES))}"
+    if len(view.key) not in (1, 2):
+        yield "a key has one attribute, or two; join() makes one text of several values"
+    if not view.places or any(places not in range(PLACES_MAX + 1) for places in view.places.values()):
+        yield f"name at least one amount, each with 0 to {PLACES_MAX} decimal places"
+    if view.top is not None and view.top not in view.places:
+        yield f"top is {view.top}, which is not one of its amounts"
+    if view.keep and (view.keep.by not in view.key or view.keep.days < 1):
+        yield "keep needs 1 day or more, and one of the key attributes"
 
 
-@view("TrendTable", key=("product", "day"))
-def trend(order: Order) -> tuple[tuple[str, ...], Increments]:
-    """Count a product's quantity by day and by hour, in UTC."""
-    day, hour = order.placed_at[:10], order.placed_at[11:13]
-    return (order.product, day), {"total": order.quantity, f"h{hour}": order.quantity}
+def join(*values: str) -> str:
+    """Return one text that holds several values, for a key: `join("/home", "DE")` is `/home|DE`.
+
+    Different values never give the same text: a `|` in a value becomes `%7C`, and a `%` becomes `%25`.
+    """
+    return "|".join(value.replace("%", "%25").replace("|", "%7C") for value in values)
 
 
-def contributions(order: Order) -> Contributions:
-    """Return what a valid order contributes to the counters of all views."""
-    increments_by_counter = {}
-    for each in VIEWS.values():
-        contribution = each.function(order)
-        if contribution is not None:
-            key, increments = contribution
-            increments_by_counter[CounterKey(each.table, key)] = increments
-    return increments_by_counter
+# --- What an order contributes -------------------------------------------------------------------
 
 
-def read_amount(item: Item, attribute: str) -> int:
+class Counted(NamedTuple):
+    """What an order contributes to the counters of all views, and what is wrong with the views that failed."""
+
+    contributions: Contributions
+    problems: Mapping[str, str]  # By view.
+
+
+def contributions(order: Any) -> Counted:
+    """Return what a valid order contributes.
+
+    A view that raises, or returns a row that cannot be counted, contributes nothing. It does not stop the others.
+    """
+    found: dict[CounterKey, Increments] = {}
+    problems: dict[str, str] = {}
+    for view in VIEWS.values():
+        try:
+            rows = _rows(view, order)
+            if len(found) + len(rows) > ROWS_MAX:
+                raise InvalidRowError(f"adds {len(rows)} rows; an order may have {ROWS_MAX} over all views")
+            found.update(rows)
+        except InvalidRowError as error:
+            problems[view.name] = str(error)
+        except Exception as error:
+            # Only the type: the same order must always give the same text, and a message can contain anything.
+            problems[view.name] = f"raises {type(error).__name__}"
+    return Counted(found, problems)
+
+
+def _rows(view: View, order: Any) -> dict[CounterKey, Increments]:
+    """Return the rows of one view. Rows with the same key are added up. Raises InvalidRowError."""
+    returned = view.function(order)
+    if type(returned) is Row:  # The most frequent case, without a loop.
+        _check(view, returned)
+        return {CounterKey(view.table, returned.key): returned.amounts}
+    rows: dict[CounterKey, Increments] = {}
+    for row in () if returned is None else returned:
+        _check(view, row)
+        counter = CounterKey(view.table, row.key)
+        rows[counter] = add(rows[counter], row.amounts) if counter in rows else row.amounts
+    return rows
+
+
+def _check(view: View, row: Any) -> None:
+    """Raise InvalidRowError unless a row has the key and the amounts that its view declares."""
+    if type(row) is not Row or type(row.key) is not tuple or len(row.key) != len(view.key):
+        raise InvalidRowError(f"returns something other than Row(({', '.join(view.key)},), {{...}})")
+    key, increments = row
+    for part in key:
+        if type(part) is not str or not (0 < len(part) <= KEY_MAX_BYTES and (part.isascii() or _fits_key(part))):
+            raise InvalidRowError(f"returns a key with a value that is not a text of 1 to {KEY_MAX_BYTES} UTF-8 bytes")
+    places = view.places
+    for name, amount in increments.items():
+        if name not in places:
+            raise InvalidRowError(f"adds to {name}, which is not one of its amounts")
+        if (type(amount) is not int or not -_SMALL < amount < _SMALL) and not amounts.fits(amount, places[name]):
+            digits = f"{amounts.DIGITS_MAX} digits, of which {places[name]} are decimal places"
+            raise InvalidRowError(f"adds to {name} something other than a number of at most {digits}")
+    if view.keep and _last_day(key[view.key.index(view.keep.by)]) is None:
+        raise InvalidRowError(f"returns a {view.keep.by} that does not begin with a date such as 2026-11-23")
+
+
+def _fits_key(part: str) -> bool:
+    try:
+        return len(part.encode()) <= KEY_MAX_BYTES
+    except UnicodeEncodeError:  # Half of a surrogate pair.
+        return False
+
+
+def add(left: Increments, right: Increments) -> Increments:
+    """Return the sums of two rows' amounts."""
+    return {name: amounts.add(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
+
+
+# --- Rows that expire ----------------------------------------------------------------------------
+
+
+def frozen_at(counter: CounterKey) -> int | None:
+    """Return the time in epoch seconds from which a counter no longer changes; None if it never ends."""
+    view = VIEWS.get(counter.table)
+    if view is None or view.keep is None:
+        return None
+    day = _last_day(counter.key[view.key.index(view.keep.by)])
+    return None if day is None else day + (view.keep.days + 1) * _DAY_SECONDS
+
+
+def unfrozen(contributions: Contributions, now: int) -> Contributions:
+    """Return the contributions without those to counters that no longer change at `now`, in epoch seconds."""
+    if not any(view.keep for view in VIEWS.values()):
+        return contributions
+    ends = {counter: frozen_at(counter) for counter in contributions}
+    return {counter: increments for counter, increments in contributions.items() if (ends[counter] or now + 1) > now}
+
+
+@lru_cache(maxsize=1000)
+def _last_day(text: str) -> int | None:
+    """Return the day with which a text begins, in epoch seconds at its start, or None."""
+    try:
+        return (date.fromisoformat(text[:10]) - date(1970, 1, 1)) // timedelta(seconds=1)
+    except ValueError:
+        return None
+
+
+# --- Counters as items ---------------------------------------------------------------------------
+
+
+def read_amount(item: Mapping[str, Any], attribute: str, places: int = 0) -> Amount:
     """Return the number in an attribute of a counter's item.
 
-    Return 0 if it is absent or not a number, so that the other totals can still be read. Something other than this app
-    must have written it. An audit finds it, and with repair corrects it.
+    Return 0 if it is absent or not such a number, so that the other totals can still be read. Something other than this
+    app must have written it. An audit finds it, and with repair corrects it.
     """
-    return int(Decimal(item.get(attribute, {}).get("N", "0")))
+    return amounts.parse(item.get(attribute, {}).get("N", "0"), places) or 0

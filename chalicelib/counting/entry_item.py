@@ -1,13 +1,15 @@
 """Ledger entries as items of LedgerTable."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, TypeVar
 
-from chalicelib import timestamps, views
+from chalicelib import amounts, timestamps, views
 from chalicelib.counting.ledger import LEDGER_ENTRY, Entry, Status, absent
 from chalicelib.orders import Item
-from chalicelib.views import Contributions, CounterKey
+from chalicelib.views import Contributions, CounterKey, Increments
 
 FORMAT = 1
 """The form of the items. A version of the app reads all forms up to its own; an entry of a higher one is unreadable."""
@@ -41,8 +43,11 @@ def to_item(entry: Entry) -> dict[str, Any]:
     return item
 
 
-# Compact, and with names as people write them.
-_to_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+# Compact, with names as people write them, and with decimal amounts as text: a JSON number could become a float.
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, separators=(",", ":"), default=amounts.to_text
+).encode
+_DECIMAL = re.compile(r"-?[0-9]+\.?[0-9]*")
 
 
 def _contributions_to_json(contributions: Contributions) -> str:
@@ -51,7 +56,7 @@ def _contributions_to_json(contributions: Contributions) -> str:
     One string takes less CPU than DynamoDB's lists and maps, since botocore serializes each of their values by itself:
     15 more for an order.
     """
-    return _to_json([(counter.table, counter.key, amounts) for counter, amounts in contributions.items()])
+    return _to_json([(counter.table, counter.key, increments) for counter, increments in contributions.items()])
 
 
 class _UnreadableError(ValueError):
@@ -62,24 +67,35 @@ def _contributions_from_json(text: str, attribute: str) -> Contributions:
     """Return the contributions in a stored text. Raises _UnreadableError for a text of another form."""
     try:
         listed = json.loads(text)
-        contributions = {CounterKey(table, tuple(key)): amounts for table, key, amounts in listed}
-        of_one_form = all(map(_is_contribution, contributions.items(), listed))
+        contributions = {CounterKey(table, tuple(key)): _increments(each) for table, key, each in listed}
+        of_one_form = all(map(_is_contribution, contributions, listed))
         if of_one_form and type(listed) is list and len(contributions) == len(listed):
             return contributions
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         pass
     raise _UnreadableError(f"{attribute} is not a list of contributions")
 
 
-def _is_contribution(contribution: tuple[CounterKey, Any], listed: Any) -> bool:
-    (table, key), amounts = contribution
+def _increments(stored: Mapping[str, Any]) -> Increments:
+    """Return stored amounts: whole numbers, and texts of decimal ones. Raises ValueError for anything else."""
+    if all(type(amount) is int for amount in stored.values()):
+        return stored
+    return {name: amount if type(amount) is int else _decimal(amount) for name, amount in stored.items()}
+
+
+def _decimal(text: Any) -> Decimal:
+    if type(text) is not str or not _DECIMAL.fullmatch(text):
+        raise ValueError(f"{text!r} is not an amount")
+    return Decimal(text)
+
+
+def _is_contribution(counter: CounterKey, listed: Any) -> bool:
+    table, key = counter
     return (
         type(table) is str
         and type(listed[1]) is list
         and all(type(value) is str for value in key)
         and (table not in views.VIEWS or len(key) == len(views.VIEWS[table].key))
-        and type(amounts) is dict
-        and all(type(amount) is int for amount in amounts.values())
     )
 
 
