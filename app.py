@@ -195,7 +195,7 @@ def aggregate(event: DynamoDBEvent) -> None:
     if not records:  # Lambda sends no empty batch; `make local` sends one to start the function.
         return
     batch = stream.read(records)
-    work = committer.for_stream(batch.records_by_order)
+    work = committer.for_stream(batch.records_by_order, int(time.time()))
     counted = False
     try:
         run_steps(work.steps(), deadline(event.context))

@@ -31,6 +31,11 @@ def to_text(amount: Amount) -> str:
     return str(amount) if type(amount) is int else f"{amount:f}"
 
 
+def to_json(amount: Amount) -> int | str:
+    """Return a whole amount as it is, and a decimal one as text."""
+    return amount if isinstance(amount, int) else to_text(amount)
+
+
 def parse(text: str, places: int) -> Amount | None:
     """Return the amount in a number's text, or None for another text and for more decimal places than `places`.
 
@@ -46,11 +51,9 @@ def parse(text: str, places: int) -> Amount | None:
 
 def fits(amount: object, places: int) -> bool:
     """Return whether a view may add this: no float, at most `places` decimal places and DIGITS_MAX digits."""
-    if type(amount) is int:
-        return abs(amount) < 10 ** (DIGITS_MAX - places)
-    if type(amount) is not Decimal or not places or not amount.is_finite():
+    if type(amount) is not int and (type(amount) is not Decimal or not places or parse(str(amount), places) is None):
         return False
-    return parse(str(amount), places) is not None and abs(amount) < 10 ** (DIGITS_MAX - places)
+    return bool(abs(amount) < 10 ** (DIGITS_MAX - places))
 
 
 def scaled(amount: Amount) -> int:

@@ -23,7 +23,9 @@ class Order(NamedTuple):
     placed_at: str
 
 
-@view("AggregateTable", key=("product",), amounts=("totalQuantity", "orderCount"), top="totalQuantity", stamp="updatedAt")
+@view(
+    "AggregateTable", key=("product",), amounts=("totalQuantity", "orderCount"), top="totalQuantity", stamp="updatedAt"
+)
 def totals(order: Order) -> Row:
     """Count a product's quantity and its orders."""
     return Row((order.product,), {"totalQuantity": order.quantity, "orderCount": 1})

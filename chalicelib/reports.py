@@ -42,13 +42,14 @@ def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: floa
 
     `ages` are those of its records in seconds; counting it took `seconds`.
     """
-    rejected, set_apart = work.counts.rejected, work.set_apart
+    rejected, set_apart, failed = work.counts.rejected, work.set_apart, work.counts.view_problems
     counts = {
         "records": batch.size,
         "applied": work.counts.applied,
         "alreadyCounted": work.counts.unchanged,
         "rejected": len(rejected),
         "setApart": len(set_apart) + len(batch.malformed),
+        "viewProblems": len(failed),
         "transactions": work.counts.transactions,
         "conflicts": work.counts.conflicts,
     }
@@ -56,6 +57,7 @@ def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: floa
     lines = [
         *(Line("warning", "Order rejected", {"orderId": id, "problems": rejected[id]}) for id in rejected),
         *(Line("error", "Order set apart", {"orderId": id, "reason": set_apart[id]}) for id in set_apart),
+        *(Line("error", "View failed", {"orderId": id, "problems": failed[id]}) for id in failed),
         *(Line("error", "Record set apart", record._asdict()) for record in batch.malformed),
         Line("info", "Batch", {**counts, "milliseconds": milliseconds, "lagSeconds": lag_seconds}),
     ]

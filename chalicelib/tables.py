@@ -16,8 +16,8 @@ TREND = "TrendTable"
 STATE = "StateTable"
 """The app's own small state: the stream's lag and the lists of the largest totals."""
 
-LEDGER_TTL = "expiresAt"
-"""The ledger's TTL attribute, in epoch seconds. Only tombstones have it."""
+TTL = "expiresAt"
+"""The TTL attribute of the ledger, and of views whose rows expire, in epoch seconds."""
 
 KEYS: dict[str, tuple[str, ...]] = {
     ORDERS: ("OrderID",),
@@ -26,6 +26,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     **{view.table: view.key for view in VIEWS.values()},
 }
 """The key attributes of each table, by the table's logical name."""
+
+
+def expiring() -> list[str]:
+    """Return the tables with items that expire."""
+    return [LEDGER, *(view.table for view in VIEWS.values() if view.keep)]
 
 
 def variable(table: str) -> str:

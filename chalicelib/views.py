@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import amounts
 from chalicelib.amounts import Amount
@@ -56,6 +56,9 @@ ViewFunction = Callable[[Any], Row | Sequence[Row] | None]
 """Returns the row of an order, several rows, or None for an order that the view does not count."""
 
 
+_Function = TypeVar("_Function", bound=ViewFunction)
+
+
 class Keep(NamedTuple):
     """How long rows are kept: until `days` days after the day with which the key attribute `by` begins, in UTC.
 
@@ -99,14 +102,14 @@ def view(
     top: str | None = None,
     stamp: str | None = None,
     keep: Keep | None = None,
-) -> Callable[[ViewFunction], ViewFunction]:
+) -> Callable[[_Function], _Function]:
     """Register a function as the view of `table`.
 
     `key` names the partition key and perhaps the sort key; both are strings. `amounts` names what rows add to: whole
     numbers, or a mapping with the decimal places of each, such as `{"revenue": 2, "payments": 0}`.
     """
 
-    def register(function: ViewFunction) -> ViewFunction:
+    def register(function: _Function) -> _Function:
         places = dict(amounts) if isinstance(amounts, Mapping) else dict.fromkeys(amounts, 0)
         declared = View(function.__name__, table, key, places, function, top, stamp, keep)
         for problem in _problems(declared):
@@ -184,6 +187,7 @@ def _rows(view: View, order: Any) -> dict[CounterKey, Increments]:
         _check(view, returned)
         return {CounterKey(view.table, returned.key): returned.amounts}
     rows: dict[CounterKey, Increments] = {}
+    row: Any
     for row in () if returned is None else returned:
         _check(view, row)
         counter = CounterKey(view.table, row.key)
@@ -234,12 +238,38 @@ def frozen_at(counter: CounterKey) -> int | None:
     return None if day is None else day + (view.keep.days + 1) * _DAY_SECONDS
 
 
+def any_expire() -> bool:
+    """Return whether a view has rows that expire."""
+    return any(view.keep for view in VIEWS.values())
+
+
+def is_frozen(counter: CounterKey, now: int) -> bool:
+    """Return whether a counter no longer changes at `now`, in epoch seconds."""
+    end = frozen_at(counter)
+    return end is not None and end <= now
+
+
 def unfrozen(contributions: Contributions, now: int) -> Contributions:
     """Return the contributions without those to counters that no longer change at `now`, in epoch seconds."""
-    if not any(view.keep for view in VIEWS.values()):
-        return contributions
-    ends = {counter: frozen_at(counter) for counter in contributions}
-    return {counter: increments for counter, increments in contributions.items() if (ends[counter] or now + 1) > now}
+    return {counter: increments for counter, increments in contributions.items() if not is_frozen(counter, now)}
+
+
+def deleted_at(counter: CounterKey) -> int | None:
+    """Return the time in epoch seconds after which TTL deletes a counter: a day after its end, None if it has none."""
+    end = frozen_at(counter)
+    return None if end is None else end + _DAY_SECONDS
+
+
+def all_deleted_at(contributions: Contributions, otherwise: int) -> int | None:
+    """Return the time at which the last of these counters is deleted, or None if a view has no end.
+
+    Without any counter, it is as long after `otherwise` as any row is kept. All are epoch seconds.
+    """
+    keeps = [view.keep.days if view.keep else None for view in VIEWS.values()]
+    ends = [deleted_at(counter) for counter in contributions]
+    if None in keeps or None in ends:
+        return None
+    return max((end for end in ends if end), default=otherwise + max(days or 0 for days in keeps) * _DAY_SECONDS)
 
 
 @lru_cache(maxsize=1000)

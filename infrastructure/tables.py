@@ -63,7 +63,7 @@ def all_tables(stage: str, stream: StreamView = "NEW_AND_OLD_IMAGES") -> list[Ta
             name=table_name(logical_name, stage),
             key=key,
             stream=stream if logical_name == tables.ORDERS else None,
-            ttl=tables.LEDGER_TTL if logical_name == tables.LEDGER else None,
+            ttl=tables.TTL if logical_name in tables.expiring() else None,
             protection=protection(stage, logical_name),
         )
         for logical_name, key in tables.KEYS.items()

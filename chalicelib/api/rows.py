@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from chalicelib import amounts, orders, views
-from chalicelib.api import cursors, query_string, top_list
+from chalicelib import amounts, cursors, orders, views
+from chalicelib.api import query_string, top_list
 from chalicelib.api.top_list import TopView
 from chalicelib.effects import Key, Page
 from chalicelib.orders import FieldErrors, Item
@@ -12,6 +12,7 @@ from chalicelib.views import View
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
+_CURSOR_MAX_BYTES = 20_000
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
 
 
@@ -96,7 +97,17 @@ def parse_partition_query(view: View, key: str, query: Mapping[str, str] | None)
 
 def _parse_page(view: View, query: Mapping[str, str], errors: FieldErrors) -> tuple[int, Key | None]:
     limit = query_string.whole_number(query, "limit", LIMIT_DEFAULT, LIMIT_MAX, errors)
-    start = cursors.decode_key(query["cursor"], view.table, len(view.key)) if "cursor" in query else None
+    start = _decode_cursor(view, query["cursor"]) if "cursor" in query else None
     if "cursor" in query and start is None:
         errors["cursor"] = BAD_CURSOR
     return limit, start
+
+
+def _decode_cursor(view: View, text: str) -> Key | None:
+    """Return the key in a cursor, or None if it is not one for this view. Someone may have written the row by hand."""
+    try:
+        value = cursors.decode(text, _CURSOR_MAX_BYTES)
+    except cursors.CursorError:
+        return None
+    is_key = isinstance(value, list) and len(value) == 1 + len(view.key) and value[0] == view.table
+    return tuple(value[1:]) if is_key and all(type(part) is str and orders.can_be_key(part) for part in value) else None

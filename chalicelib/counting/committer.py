@@ -41,6 +41,7 @@ class CommitCounts:
     conflicts: int = 0  # Transactions for which DynamoDB was too busy.
     reads: int = 0  # Requests.
     rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # The field errors of invalid orders.
+    view_problems: dict[str, Mapping[str, str]] = field(default_factory=dict)  # By order: views that failed, and why.
 
 
 class Committer:
@@ -54,17 +55,19 @@ class Committer:
         assumed_new: Sequence[str] = (),
         unread: Iterable[str] = (),
         rebuild: bool = False,
+        now: int = 0,
     ) -> None:
         """`plan(entry)` returns the next entry, the same object if nothing changes, or None if the entry is stale.
 
         The orders: `known` entries, `assumed_new` ids, and `unread` ids whose entries are read first. An unreadable
-        entry is planned only with `rebuild`.
+        entry is planned only with `rebuild`. Rows that have expired at `now`, in epoch seconds, are left alone.
         """
         self.counts = CommitCounts()
         self.stale: list[str] = []
         self.set_apart: dict[str, str] = {}  # The reason, by order.
         self._plan = plan
         self._rebuild = rebuild
+        self._now = now
         self._entries = {entry.order_id: entry for entry in known}
         self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
         self._assumed_new = set(assumed_new)
@@ -100,7 +103,7 @@ class Committer:
             if after is None:
                 self.stale.append(order_id)
                 continue
-            change = ledger.change(before, after)
+            change = ledger.change(before, after, self._now)
             if change is None:
                 self.counts.unchanged += 1
             else:
@@ -124,8 +127,10 @@ class Committer:
                 self.counts.unchanged += 1
                 continue
             self.counts.applied += 1
-            if change.after.status is Status.REJECTED:
-                self.counts.rejected[change.after.order_id] = change.after.problems
+            if change.after.problems:
+                rejected = change.after.status is Status.REJECTED
+                problems = self.counts.rejected if rejected else self.counts.view_problems
+                problems[change.after.order_id] = change.after.problems
 
     def _cancelled(self, transaction: Transaction, result: Cancelled) -> None:
         cancellation = transactions.cancellation(transaction, result.reasons)
@@ -167,10 +172,14 @@ class Committer:
             self._transactions.extend(transactions.split(transaction))
 
 
-def for_stream(records_by_order: Mapping[str, Sequence[ChangeRecord]]) -> Committer:
-    """Return the committer for a batch of stream records; those of one order come oldest first."""
+def for_stream(records_by_order: Mapping[str, Sequence[ChangeRecord]], now: int = 0) -> Committer:
+    """Return the committer for a batch of stream records; those of one order come oldest first.
+
+    `now` is in epoch seconds.
+    """
     return Committer(
         lambda entry: ledger.apply_all(entry, records_by_order[entry.order_id]),
         assumed_new=[order_id for order_id, records in records_by_order.items() if records[0].is_insert],
         unread=[order_id for order_id, records in records_by_order.items() if not records[0].is_insert],
+        now=now,
     )

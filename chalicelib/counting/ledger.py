@@ -25,8 +25,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chalicelib import orders, timestamps, views
+from chalicelib.amounts import subtract
 from chalicelib.orders import Item
-from chalicelib.views import Contributions, CounterKey
+from chalicelib.views import Contributions, CounterKey, Increments
 
 TOMBSTONE_SECONDS = 28 * 24 * 60 * 60
 """How long a tombstone stays to outlast older records. A stream keeps its own for 24 hours (Developer Guide), and
@@ -105,9 +106,10 @@ UNUSED = Rule("+1, or the time if higher", lambda revision, now: max(revision + 
 ORDERS = Rule("that order's", lambda entry, new: {**_of_unknown_views(entry), **new} if entry.contributions else new)
 NONE = Rule("none", lambda entry, _: _of_unknown_views(entry))
 RESTORED = Rule("`reverted`, or unchanged", lambda entry, _: entry.reverted or entry.contributions)
+NEVER = Rule("never", lambda contributions, change: None)
 # A tombstone with contributions to unknown views does not expire: a version with the view would need them.
-NEVER = Rule("no", lambda contributions, now: None)
-IN_FOUR_WEEKS = Rule("yes", lambda contributions, now: None if contributions else now + TOMBSTONE_SECONDS)
+IN_FOUR_WEEKS = Rule("in four weeks", lambda contributions, change: None if contributions else _in_four_weeks(change))
+WITH_ROWS = Rule("after its last row", lambda contributions, change: _after_last_row(contributions, change))
 
 
 class Transition(NamedTuple):
@@ -122,10 +124,10 @@ class Transition(NamedTuple):
 
 
 TRANSITIONS = {
-    "the order is valid": Transition(Status.COUNTED, ORDERS),
+    "the order is valid": Transition(Status.COUNTED, ORDERS, WITH_ROWS),
     "the order is invalid": Transition(Status.REJECTED, NONE),
     "a person or program removed it": Transition(Status.CANCELLED, NONE, IN_FOUR_WEEKS),
-    "DynamoDB's TTL removed it": Transition(Status.ARCHIVED, RESTORED),
+    "DynamoDB's TTL removed it": Transition(Status.ARCHIVED, RESTORED, WITH_ROWS),
     # TTL may have removed the order of an unreadable entry. It is cancelled only if it counted for nothing.
     "it is missing, without a record": Transition(
         Status.CANCELLED, NONE, IN_FOUR_WEEKS, True,
@@ -143,6 +145,7 @@ class Source(NamedTuple):
     ahead_of_stream: bool
     catches_up: bool  # Whether an entry that is ahead of the stream is written even if its content stays.
     first_seen: tuple[Rule, Rule, Rule]  # Of an entry in _SEEN, another one ahead of the stream, any other.
+    skips_expired: bool = False  # Whether an absent entry stays so if all rows of its order have expired.
 
 
 _SEEN = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
@@ -152,7 +155,7 @@ _SEEN = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
 SOURCES = {
     "INSERT": Source(NEW, NEXT, False, True, (NEW, NEW, NEW)),
     "MODIFY or REMOVE": Source(NEW, NEXT, False, True, (EARLIER, EARLIER, NEW)),
-    "reconciliation": Source(KEPT, NEXT, True, False, (KEPT, NEW, NEW)),
+    "reconciliation": Source(KEPT, NEXT, True, False, (KEPT, NEW, NEW), True),
     "reconciliation, unreadable entry": Source(KEPT, UNUSED, True, False, (KEPT, NEW, NEW)),
 }
 INSERT, LATER_RECORD, RECONCILIATION, REBUILD = SOURCES
@@ -189,14 +192,16 @@ def _next(entry: Entry, change: ChangeRecord, learned_from: str, removal: str) -
     if change.image is None:
         kind, new, problems = removal, nothing, nothing
     elif isinstance(order := orders.from_item(change.image, first_seen), orders.Order):
-        kind, new, problems = VALID, views.contributions(order), nothing
+        kind, (new, problems) = VALID, views.contributions(order)
     else:
         kind, new, problems = INVALID, nothing, order
     transition = TRANSITIONS[kind]
     if entry.status in transition.spares and entry.stored.get("status", {}).get("S") not in transition.unless_stored:
         return entry
     contributions = transition.contributions.choose(entry, new)
-    expires_at = transition.expires_at.choose(contributions, at)
+    expires_at = transition.expires_at.choose(contributions, change)
+    if source.skips_expired and entry.status is Status.ABSENT and expires_at and not views.unfrozen(contributions, at):
+        return entry
     if entry.status is transition.status and _content(entry) == (entry.status, contributions, problems):
         if not (source.catches_up and entry.ahead_of_stream):
             return entry
@@ -206,6 +211,20 @@ def _next(entry: Entry, change: ChangeRecord, learned_from: str, removal: str) -
     content = transition.status, first_seen, contributions, problems, expires_at
     reverted = entry.contributions if transition.reverted else {}
     return Entry(entry.order_id, revision, position, *content, source.ahead_of_stream, reverted)
+
+
+def _in_four_weeks(change: ChangeRecord) -> int:
+    return change.created_at + TOMBSTONE_SECONDS
+
+
+def _after_last_row(contributions: Contributions, change: ChangeRecord) -> int | None:
+    """Return when the last row is deleted, at least in four weeks; None if a row never is.
+
+    Without its own time, an order would be a new one once its entry is gone. So its entry stays as long as the order.
+    """
+    has_time = change.image is None or orders.PLACED_AT.attribute in change.image
+    end = views.all_deleted_at(contributions, change.created_at) if has_time else None
+    return None if end is None else max(end, _in_four_weeks(change))
 
 
 def _content(entry: Entry) -> tuple[Status, Contributions, Mapping[str, str]]:
@@ -225,17 +244,19 @@ class Change(NamedTuple):
 
     before: Entry
     after: Entry  # Its revision is one above that of `before`.
+    now: int = 0  # Epoch seconds.
 
     @property
     def deltas(self) -> Contributions:
         """Return the increments that keep the counters equal to the contributions (entry-matches-counters).
 
-        The contributions of an unreadable entry are not known. Its replacement leaves the counters as they are, and an
-        audit then compares them with the ledger.
+        Rows that have expired no longer change. The contributions of an unreadable entry are not known. Its replacement
+        leaves the counters as they are, and an audit then compares them with the ledger.
         """
         if self.before.status is Status.UNREADABLE:
             return {}
-        return deltas(self.before.contributions, self.after.contributions)
+        moved = deltas(self.before.contributions, self.after.contributions)
+        return views.unfrozen(moved, self.now) if views.any_expire() else moved
 
     @property
     def only_advances_position(self) -> bool:
@@ -243,25 +264,25 @@ class Change(NamedTuple):
         return self.before.ahead_of_stream and _content(self.before) == _content(self.after)
 
 
-def change(before: Entry, after: Entry) -> Change | None:
-    """Return the change from one entry to another, or None if they are the same object."""
+def change(before: Entry, after: Entry, now: int = 0) -> Change | None:
+    """Return the change from one entry to another, or None if they are the same object. `now` is in epoch seconds."""
     if after is before:
         return None
     revision = before.revision + 1
     if after.revision > revision and before.status is not Status.UNREADABLE:
         after = after._replace(revision=revision)  # Several records of a batch raised it; the entry is written once.
-    return Change(before, after)
+    return Change(before, after, now)
 
 
 def deltas(before: Contributions, after: Contributions) -> Contributions:
     """Return the increments of each counter that changes."""
     if not before:
         return after
-    moved: dict[CounterKey, dict[str, int]] = {}
+    moved: dict[CounterKey, Increments] = {}
     for counter in {**before, **after}:
         old, new = before.get(counter, {}), after.get(counter, {})
         if old != new:
-            moved[counter] = {name: new.get(name, 0) - old.get(name, 0) for name in {**old, **new}}
+            moved[counter] = {name: subtract(new.get(name, 0), old.get(name, 0)) for name in {**old, **new}}
     return moved
 
 
@@ -272,7 +293,8 @@ def order_status(entry: Entry, item: Item) -> dict[str, Any]:
     """Return whether the totals include an order's item.
 
     `{"counted": true}` or `{"counted": false}`; with `rejected`, the problems by field, if the item is not a valid
-    order, and with `ledgerProblem`, a sentence, if its ledger entry cannot be read.
+    order, with `ledgerProblem`, a sentence, if its ledger entry cannot be read, and with `viewProblems`, by view, if
+    views failed to count it.
     """
     if entry.unreadable:
         repair = "An audit with repair rebuilds it."
@@ -280,5 +302,8 @@ def order_status(entry: Entry, item: Item) -> dict[str, Any]:
     order = orders.from_item(item, entry.first_seen)
     if not isinstance(order, orders.Order):
         return {"counted": False, "rejected": order}
+    if entry.status is not Status.COUNTED:
+        return {"counted": False}
     counted = {counter: amounts for counter, amounts in entry.contributions.items() if counter.table in views.VIEWS}
-    return {"counted": entry.status is Status.COUNTED and counted == views.contributions(order)}
+    expected, problems = views.contributions(order)
+    return {"counted": counted == expected, **({"viewProblems": problems} if problems else {})}

@@ -6,12 +6,13 @@ Packing, the request, the reasons for which DynamoDB cancels it, and an audit's 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chalicelib import tables, timestamps
+from chalicelib import amounts, tables, timestamps, views
+from chalicelib.amounts import Amount
 from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Change, Status
 from chalicelib.effects import ConditionalUpdate
 from chalicelib.orders import Item
-from chalicelib.views import VIEWS, CounterKey, Increments
+from chalicelib.views import VIEWS, Contributions, CounterKey, Increments
 
 ACTIONS_MAX = 100
 """TransactWriteItems takes up to 100 actions, no two on one item, 4 MB together (API reference).
@@ -62,8 +63,8 @@ class Transaction(NamedTuple):
         ledger_name = names[tables.LEDGER]
         puts = [{"Put": _put(change, ledger_name)} for change in self.changes]
         updates = [
-            {"Update": {"TableName": names[counter.table], **_addition(counter, amounts, now)}}
-            for counter, amounts in self.increments.items()
+            {"Update": {"TableName": names[counter.table], **_addition(counter, added, now)}}
+            for counter, added in self.increments.items()
         ]
         return puts + updates
 
@@ -76,36 +77,51 @@ class Cancellation(NamedTuple):
     fatal: str | None  # Why DynamoDB will never accept it.
 
 
+BYTES_MAX = 3_500_000
+"""The limit for the entries of a transaction; 4 MB is DynamoDB's limit for all of it."""
+
+_SMALL_ENTRY_ROWS = 2  # A hundred entries with so few rows always stay below BYTES_MAX.
+
+
 def pack(changes: Iterable[Change]) -> list[Transaction]:
     """Pack changes into few transactions: those that change the same counters go together.
 
     n new orders of one product take ceil(n / (ACTIONS_MAX - counters of one order)) transactions.
     """
-    groups: dict[tuple[CounterKey, ...], list[tuple[Change, Mapping[CounterKey, Increments]]]] = {}
+    groups: dict[tuple[CounterKey, ...], list[tuple[Change, Contributions]]] = {}
     for change in changes:
         deltas = change.deltas
         groups.setdefault(tuple(deltas), []).append((change, deltas))
     transactions = []
     open_changes: list[Change] = []
-    open_increments: dict[CounterKey, dict[str, int]] = {}
+    open_increments: dict[CounterKey, Increments] = {}
+    open_bytes = 0
     for counters in sorted(groups):
         for change, deltas in groups[counters]:
             further = sum(counter not in open_increments for counter in counters)
-            if len(open_changes) + len(open_increments) + 1 + further > ACTIONS_MAX:
+            size = _bytes(change)
+            if len(open_changes) + len(open_increments) + 1 + further > ACTIONS_MAX or open_bytes + size > BYTES_MAX:
                 transactions.append(Transaction(open_changes, open_increments))
-                open_changes, open_increments = [], {}
+                open_changes, open_increments, open_bytes = [], {}, 0
             open_changes.append(change)
+            open_bytes += size
             _add(open_increments, deltas)
     if open_changes:
         transactions.append(Transaction(open_changes, open_increments))
     return transactions
 
 
-def _add(increments: dict[CounterKey, dict[str, int]], deltas: Mapping[CounterKey, Increments]) -> None:
-    for counter, amounts in deltas.items():
-        sums = increments.setdefault(counter, {})
-        for name, amount in amounts.items():
-            sums[name] = sums.get(name, 0) + amount
+def _bytes(change: Change) -> int:
+    """Return the size of an entry's contributions; 0 if they are few."""
+    if len(change.after.contributions) + len(change.after.reverted) <= _SMALL_ENTRY_ROWS:
+        return 0
+    item = entry_item.to_item(change.after)
+    return sum(len(item[name]["S"].encode()) for name in ("contributions", "reverted") if name in item)
+
+
+def _add(increments: dict[CounterKey, Increments], deltas: Contributions) -> None:
+    for counter, added in deltas.items():
+        increments[counter] = views.add(increments[counter], added) if counter in increments else added
 
 
 def split(transaction: Transaction) -> list[Transaction]:
@@ -138,8 +154,8 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
     return put
 
 
-def _addition(counter: CounterKey, amounts: Increments, now: str) -> dict[str, Any]:
-    additions = {REVISION: 1, **amounts}
+def _addition(counter: CounterKey, added: Increments, now: str) -> dict[str, Any]:
+    additions = {REVISION: 1, **added}
     return _update(counter, now, sets={}, adds={name: _number(amount) for name, amount in additions.items()})
 
 
@@ -149,7 +165,10 @@ def _update(counter: CounterKey, now: str, sets: Mapping[str, Any], adds: Mappin
     The values are in DynamoDB's form. `now` is a timestamp, for views that have a stamp.
     """
     view = VIEWS[counter.table]
-    sets = {**sets, view.stamp: {"S": now}} if view.stamp else sets
+    if view.stamp:
+        sets = {**sets, view.stamp: {"S": now}}
+    if view.keep:
+        sets = {**sets, tables.TTL: _number(views.deleted_at(counter) or 0)}
     values = {**sets, **adds}
     # Placeholders, because DynamoDB has some 570 reserved words, among them `total`, `day` and `hour`.
     places = {name: REVISION if name == REVISION else str(index) for index, name in enumerate(values)}
@@ -164,14 +183,14 @@ def _update(counter: CounterKey, now: str, sets: Mapping[str, Any], adds: Mappin
     }
 
 
-def correction(counter: CounterKey, revision: str, amounts: Increments, now: int) -> ConditionalUpdate:
+def correction(counter: CounterKey, revision: str, expected: Increments, now: int) -> ConditionalUpdate:
     """Return the request that sets a counter's amounts, if it still has this revision. `now` is in epoch seconds.
 
     It sets them, since adding to an attribute that is not a number fails. The revision is "" if the counter has none
     that is a number. `now` replaces one that is missing or cannot count up: the counter has not had it.
     """
     counts_up = revision.isdigit() and len(revision) <= _REVISION_MAX_DIGITS
-    new = {name: _number(amount) for name, amount in amounts.items()}
+    new = {name: _number(amount) for name, amount in expected.items()}
     new[REVISION] = _number(int(revision) + 1 if counts_up else now)
     update = _update(counter, timestamps.from_epoch(now), sets=new, adds={})
     condition, seen = ("#revision = :seen", {"N": revision}) if revision else (_NO_REVISION_NUMBER, {"S": "N"})
@@ -180,8 +199,8 @@ def correction(counter: CounterKey, revision: str, amounts: Increments, now: int
     return ConditionalUpdate(counter.table, update)
 
 
-def _number(value: int) -> dict[str, str]:
-    return {"N": str(value)}
+def _number(value: Amount) -> dict[str, str]:
+    return {"N": amounts.to_text(value)}
 
 
 # --- The reasons ---------------------------------------------------------------------------------

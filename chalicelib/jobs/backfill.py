@@ -164,4 +164,4 @@ def reconciliation(entries: Iterable[Entry], items: Mapping[str, Item], now: int
         item = items.get(entry.order_id)
         return entry if item is None and not repair else ledger.reconcile(entry, item, now)
 
-    return Committer(plan, known=looked_at.values(), rebuild=repair)
+    return Committer(plan, known=looked_at.values(), rebuild=repair, now=now)

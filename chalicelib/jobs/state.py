@@ -7,8 +7,10 @@ A job's state is a tree of dataclasses, named tuples, dicts, lists and plain val
 import base64
 import dataclasses
 import functools
+import re
 from array import array
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -24,8 +26,9 @@ class Range(NamedTuple):
     high: int
 
 
+_DECIMAL = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,40})?(E-?[0-9]{1,3})?")
 _WHOLE = Range(0, 2**53)  # The bounds of an int that has no others.
-Amount = Annotated[int, Range(-(10**140), 10**140)]
+Amount = Annotated[int | Decimal, Range(-(10**140), 10**140)]
 """An amount of a counter, or a sum of such. DynamoDB's numbers are below 10**126."""
 
 
@@ -39,6 +42,8 @@ def encode(value: Any) -> Any:
         return {key: encode(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [encode(each) for each in value]
+    if isinstance(value, Decimal):
+        return str(value)
     return base64.b64encode(value.tobytes()).decode() if isinstance(value, array) else value
 
 
@@ -52,7 +57,7 @@ def decode(kind: Any, value: Any) -> Any:
     if origin in (Union, UnionType):
         return _decode_union(arguments, value)
     if origin is Annotated:
-        return _decode_int(value, arguments[1])
+        return _decode_number(value, *arguments)
     if origin is dict:
         pairs = value.items() if isinstance(value, dict) else value
         return {_decode_key(arguments[0], key): decode(arguments[1], each) for key, each in pairs}
@@ -61,7 +66,7 @@ def decode(kind: Any, value: Any) -> Any:
     if origin is list:
         return [decode(arguments[0], each) for each in _checked(value, list)]
     if kind is int:
-        return _decode_int(value, _WHOLE)
+        return _decode_number(value, int, _WHOLE)
     if kind is array:
         return array("Q", base64.b64decode(_checked(value, str), validate=True))
     if kind is Any:
@@ -86,9 +91,12 @@ def _checked(value: Any, kind: type) -> Any:
     return value
 
 
-def _decode_int(value: Any, bounds: Range) -> int:
-    require(type(value) is int and bounds.low <= value <= bounds.high)
-    return int(value)
+def _decode_number(value: Any, kind: Any, bounds: Range) -> Any:
+    """Decode an int, or a decimal number in text if the kind allows it."""
+    if type(value) is str and kind is not int and _DECIMAL.fullmatch(value):
+        value = Decimal(value)
+    require(type(value) in (int, Decimal) and bounds.low <= value <= bounds.high)
+    return value
 
 
 def _decode_key(kind: Any, value: Any) -> Any:

@@ -14,7 +14,8 @@ DOCUMENTS = ("README.md", "docs/views.md")
 COUNT = """
 from chalicelib import orders, tables, views
 order = orders.Order("order-1", "Notebook", 5, "2026-11-02T10:00:00Z")
-print([(key, dict(amounts)) for (table, key), amounts in views.contributions(order).items() if table == "MonthTable"])
+counted = views.contributions(order).contributions
+print([(key, dict(amounts)) for (table, key), amounts in counted.items() if table == "MonthTable"])
 print(tables.KEYS["MonthTable"])
 """
 

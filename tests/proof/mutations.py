@@ -156,7 +156,7 @@ def _(harness: Harness) -> Any:
     def deltas(change: Change) -> views.Contributions:
         image = images.get(change.before.order_id)
         order = orders.from_item(image, change.before.first_seen or change.after.first_seen) if image else None
-        before = views.contributions(order) if isinstance(order, orders.Order) else {}
+        before = views.contributions(order).contributions if isinstance(order, orders.Order) else {}
         return ledger.deltas(before, change.after.contributions)
 
     return together(

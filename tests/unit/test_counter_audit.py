@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import effects, tables, views
+from chalicelib.amounts import Amount
 from chalicelib.counting import entry_item, ledger
 from chalicelib.effects import Scan
 from chalicelib.jobs import audit
@@ -218,8 +219,8 @@ def test_a_repair_sets_a_counter_to_the_sum_of_the_ledger(damage: Callable[[Orde
     assert found(audited(shop)) == NOTHING
 
 
-def sums_of_the_ledger(shop: OrdersAndStream) -> dict[Any, dict[str, int]]:
-    sums: dict[Any, dict[str, int]] = {}
+def sums_of_the_ledger(shop: OrdersAndStream) -> dict[Any, dict[str, Amount]]:
+    sums: dict[Any, dict[str, Amount]] = {}
     for (order_id,) in shop.dynamo.tables[tables.LEDGER]:
         for counter, amounts in shop.dynamo.entry(order_id).contributions.items():
             held = sums.setdefault((counter.table, counter.key), {})
@@ -598,10 +599,10 @@ def test_a_full_cursor_of_usual_counters_fits_into_an_item_of_dynamodb(table: st
         n += 1
         key = (f"Product {n}",) if table == tables.TOTALS else (f"Product {n}", "2026-11-23")
         names = ["totalQuantity", "orderCount"] if table == tables.TOTALS else [f"h{hour:02}" for hour in range(24)]
-        residual = dict.fromkeys(names, 0 if n % 2 else n % 97)
-        stored = {name: n * 1000 + amount for name, amount in residual.items()}
+        residual: dict[str, Amount] = dict.fromkeys(names, 0 if n % 2 else n % 97)
+        stored: dict[str, Amount] = {name: n * 1000 + amount for name, amount in residual.items()}
         wrong = {name: amount for name, amount in residual.items() if amount}
-        expected = dict.fromkeys(names, n * 1000)
+        expected: dict[str, Amount] = dict.fromkeys(names, n * 1000)
         tracked = counter_audit.TrackedCounter(f"{n * 7}", expected, stored, f"{n * 7}", wrong)
         state.tracked[CounterKey(table, key)] = tracked
         size += counter_audit._bytes(CounterKey(table, key), tracked)

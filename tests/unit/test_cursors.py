@@ -220,7 +220,7 @@ WRONG: dict[str, tuple[str, Path, Any]] = {
     "an amount that is a text": (
         "audit",
         ("state", "counters", "tracked"),
-        [[["AggregateTable", ["x"]], {**TRACKED, "stored": {"orderCount": "5"}}]],
+        [[["AggregateTable", ["x"]], {**TRACKED, "stored": {"orderCount": "five"}}]],
     ),
     "a tracked counter that lacks something": (
         "audit",

@@ -29,7 +29,7 @@ def yes_or_no(value: bool) -> str:
 def transitions_table() -> str:
     """Return TRANSITIONS as a Markdown table."""
     return markdown_table(
-        ("change", "next status", "contributions", "tombstone", "fills `reverted`", "leaves alone"),
+        ("change", "next status", "contributions", "expires", "fills `reverted`", "leaves alone"),
         *(
             (
                 kind,
@@ -58,6 +58,7 @@ def sources_table() -> str:
             f"first seen: {seen}",
             "other, ahead of stream",
             "other",
+            "skips expired rows",
         ),
         *(
             (
@@ -67,6 +68,7 @@ def sources_table() -> str:
                 yes_or_no(row.ahead_of_stream),
                 yes_or_no(row.catches_up),
                 *(rule.text for rule in row.first_seen),
+                yes_or_no(row.skips_expired),
             )
             for source, row in ledger.SOURCES.items()
         ),

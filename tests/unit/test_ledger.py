@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import orders, timestamps, views
+from chalicelib.amounts import Amount
 from chalicelib.counting import entry_item, ledger, stream
 from chalicelib.counting.ledger import (
     TRANSITIONS,
@@ -104,7 +105,7 @@ def expected(entry: Entry, source: str, kind: str) -> Entry | None:
         first_seen = entry.first_seen or first_seen
     status, contributions, problems, expires_at, reverted = {
         ledger.VALID: (
-            Status.COUNTED, dict(views.contributions(orders.Order("o", "Pen", 2, first_seen))), {}, None, {},
+            Status.COUNTED, *views.contributions(orders.Order("o", "Pen", 2, first_seen)), None, {},
         ),
         ledger.INVALID: (
             Status.REJECTED, {}, {"quantity": "must be a whole number from 1 to 1000000000"}, None, {},
@@ -278,9 +279,9 @@ def assert_every_delivery_has_the_same_result(table_stream: Stream) -> None:
     assert expected is None or expected[0] == expected_counters(table_stream)
 
 
-def sums_of_contributions(dynamo: FakeDynamoDB) -> dict[Any, dict[str, int]]:
+def sums_of_contributions(dynamo: FakeDynamoDB) -> dict[Any, dict[str, Amount]]:
     """Return the counters that the ledger's entries add up to."""
-    sums: dict[Any, dict[str, int]] = {}
+    sums: dict[Any, dict[str, Amount]] = {}
     for (order_id,) in dynamo.tables["LedgerTable"]:
         for counter, amounts in dynamo.entry(order_id).contributions.items():
             total = sums.setdefault((counter.table, counter.key), {})
@@ -289,7 +290,7 @@ def sums_of_contributions(dynamo: FakeDynamoDB) -> dict[Any, dict[str, int]]:
     return sums
 
 
-def expected_counters(table_stream: Stream) -> dict[Any, dict[str, int]]:
+def expected_counters(table_stream: Stream) -> dict[Any, dict[str, Amount]]:
     """Return the counters without using the ledger: the sums over all orders that exist or were archived."""
     images: dict[str, Any] = {}
     inserted_at: dict[str, str] = {}
@@ -301,13 +302,13 @@ def expected_counters(table_stream: Stream) -> dict[Any, dict[str, int]]:
             images[order_id] = change["NewImage"]
         elif each.get("userIdentity") != TTL:
             images.pop(order_id, None)
-    counters: dict[Any, dict[str, int]] = {}
+    counters: dict[Any, dict[str, Amount]] = {}
     for order_id, image in images.items():
         product, quantity = image["Product"].get("S"), int(image["Quantity"].get("N", "0"))
         if not product or quantity < 1:
             continue
         order = orders.Order(order_id, product, quantity, inserted_at[order_id])
-        for counter, amounts in views.contributions(order).items():
+        for counter, amounts in views.contributions(order).contributions.items():
             total = counters.setdefault((counter.table, counter.key), {})
             for name, amount in amounts.items():
                 total[name] = total.get(name, 0) + amount

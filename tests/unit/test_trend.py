@@ -14,7 +14,8 @@ DAYS = ["2026-11-22", "2026-11-23"]
 
 def test_order_counts_in_the_hour_it_was_placed_in():
     order = Order("order-1", "Pen", 5, "2026-11-23T09:59:59Z")
-    assert views.contributions(order)[CounterKey("TrendTable", ("Pen", "2026-11-23"))] == {"total": 5, "h09": 5}
+    counted = views.contributions(order).contributions
+    assert counted[CounterKey("TrendTable", ("Pen", "2026-11-23"))] == {"total": 5, "h09": 5}
 
 
 def test_transaction_holds_98_orders_of_one_product_and_hour():

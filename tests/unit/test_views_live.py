@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import tables, views
+from chalicelib import model, tables, views
 from chalicelib.jobs import audit, backfill
 from chalicelib.orders import Order
-from chalicelib.views import Increments, View
+from chalicelib.views import Row, View
 from tests.doubles import NAMES, run
 from tests.orders_and_stream import OrdersAndStream
 from tests.streams import item
@@ -88,8 +88,8 @@ def test_renaming_a_views_function_changes_nothing(system, add_trend):
     add_trend()
     backfilled(system)
 
-    def another_name(order: Order) -> tuple[tuple[str, ...], Increments] | None:
-        return TREND.function(order)
+    def another_name(order: Order) -> Row | None:
+        return model.trend(order)
 
     add_trend(TREND._replace(function=another_name))
     before = system.state()
@@ -102,8 +102,8 @@ def test_a_backfill_updates_a_view_whose_function_has_changed(system, add_trend)
     add_trend()
     backfilled(system)
 
-    def notebooks_only(order: Order) -> tuple[tuple[str, ...], Increments] | None:
-        return TREND.function(order) if order.product == "Notebook" else None
+    def notebooks_only(order: Order) -> Row | None:
+        return model.trend(order) if order.product == "Notebook" else None
 
     add_trend(TREND._replace(function=notebooks_only))
     assert audited(system)["orders"]["differing"] == 1

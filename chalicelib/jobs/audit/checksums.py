@@ -9,11 +9,11 @@ in one bucket cancel out with a probability of 1 to 2**61.
 import hashlib
 import zlib
 from array import array
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chalicelib import amounts
 from chalicelib.jobs.state import require
-from chalicelib.views import CounterKey
+from chalicelib.views import CounterKey, Increments
 
 BUCKETS = 2**14
 """131 KB of checksums, 175 KB in a cursor: it still fits into an item of DynamoDB, which has at most 400 KB."""
@@ -35,10 +35,10 @@ class BucketChecksums:
     def __post_init__(self) -> None:
         require(len(self.sums) == BUCKETS)
 
-    def add(self, counter: CounterKey, amounts: Mapping[str, int], sign: int = 1) -> None:
+    def add(self, counter: CounterKey, added: Increments, sign: int = 1) -> None:
         """Add amounts of a counter, or subtract them if the sign is -1."""
         name, at = _name(counter), bucket(counter)
-        change = sum(amount * _weight(name, attribute) for attribute, amount in amounts.items())
+        change = sum(amounts.scaled(amount) * _weight(name, attribute) for attribute, amount in added.items())
         self.sums[at] = (self.sums[at] + sign * change) % _PRIME
 
     def flagged(self, end: int) -> list[int]:

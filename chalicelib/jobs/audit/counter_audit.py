@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from chalicelib import effects, tables
+from chalicelib import amounts, effects, tables, views
 from chalicelib.counting import entry_item, transactions
 from chalicelib.counting.ledger import Entry, Status
 from chalicelib.counting.transactions import REVISION
@@ -46,8 +46,10 @@ PAUSE_SECONDS = 1  # Between passes: much longer than a transaction takes to bec
 
 _FIGURES = ("checked", "drifted", "repaired", "held", "unverified")
 
+_HORIZON_SECONDS = 2 * 24 * 60 * 60  # Rows that expire so soon may be gone before the audit ends.
+
 Amounts = dict[str, Amount]
-"""Amounts by attribute. An attribute `a` that is not a whole number is `{"a\\0its text": 1}`: it is always wrong."""
+"""Amounts by attribute. An attribute `a` that is not such a number is `{"a\\0its text": 1}`: it is always wrong."""
 
 
 @dataclass
@@ -63,7 +65,7 @@ class TrackedCounter:
     reported: bool = False  # As drift.
     to_repair: bool = False
 
-    def corrections(self) -> dict[str, int]:
+    def corrections(self) -> Amounts:
         """Return the amounts that the wrong attributes should have."""
         return {name: self.expected.get(name, 0) for name in (key.partition("\0")[0] for key in sorted(self.wrong))}
 
@@ -80,6 +82,7 @@ class CounterAudit(Findings):
     checksums: BucketChecksums = field(default_factory=BucketChecksums)  # 0 for the buckets of this and earlier rounds.
     end: int = 0  # The first pass of a round takes the flagged buckets below it. In any other pass it is 0.
     tracked: dict[CounterKey, TrackedCounter] = field(default_factory=dict)  # In this round.
+    horizon: Annotated[int, Range(0, 2**40)] = 0  # Rows that expire before it, in epoch seconds, are left out.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,6 +99,8 @@ class CounterAudit(Findings):
 
     def steps(self, may_correct: Callable[[CounterKey], bool]) -> Steps[None]:
         """Make pass after pass. `may_correct` returns whether a repair may correct a counter."""
+        if views.any_expire() and not self.horizon:
+            self.horizon = (yield Sleep()) + _HORIZON_SECONDS
         while not self.done:
             if self.table:
                 yield from self._read_page(self.table)
@@ -110,32 +115,34 @@ class CounterAudit(Findings):
         for item in page.items:
             if table == tables.LEDGER:
                 self._sum(entry_item.from_item(item["OrderID"]["S"], item))
-            else:
-                self._read_counter(CounterKey(table, effects.key_of(table, item)), *_parse(table, item))
+            elif self._lasts(counter := CounterKey(table, effects.key_of(table, item))):
+                self._read_counter(counter, *_parse(table, item))
         self._fit_memory()
         self.scan += self.turn_page(page)
 
-    def _read_counter(self, counter: CounterKey, revision: str, amounts: Amounts) -> None:
+    def _lasts(self, counter: CounterKey) -> bool:
+        return not self.horizon or not views.is_frozen(counter, self.horizon)
+
+    def _read_counter(self, counter: CounterKey, revision: str, stored: Amounts) -> None:
         is_check = self.scan > len(VIEWS)
         if self.number == 1:
             self.figures["checked"] += is_check
-            self.checksums.add(counter, {f"\0{revision}": -1} if is_check else {**amounts, f"\0{revision}": 1})
+            self.checksums.add(counter, {f"\0{revision}": -1} if is_check else {**stored, f"\0{revision}": 1})
         elif tracked := self._tracked(counter):
             if is_check:
-                tracked.checked_revision, tracked.stored = revision, amounts
+                tracked.checked_revision, tracked.stored = revision, stored
             else:
                 tracked.revision = revision
 
     def _sum(self, entry: Entry) -> None:
         self.unreadable += entry.status is Status.UNREADABLE
-        for counter, amounts in entry.contributions.items():
-            if counter.table not in VIEWS:
+        for counter, added in entry.contributions.items():
+            if counter.table not in VIEWS or not self._lasts(counter):
                 continue
             if self.number == 1:
-                self.checksums.add(counter, amounts, -1)
+                self.checksums.add(counter, added, -1)
             elif tracked := self._tracked(counter):
-                for name, amount in amounts.items():
-                    tracked.expected[name] = tracked.expected.get(name, 0) + amount
+                tracked.expected = dict(views.add(tracked.expected, added))
 
     def _tracked(self, counter: CounterKey) -> TrackedCounter | None:
         """Return the counter if this round tracks it. The first pass of a round begins to track counters."""
@@ -163,7 +170,7 @@ class CounterAudit(Findings):
     def _judge(self, counter: CounterKey, tracked: TrackedCounter, may_correct: Callable[[CounterKey], bool]) -> bool:
         """Decide what a pass has shown of a counter. Return whether to look again."""
         stored, expected = tracked.stored, tracked.expected
-        differences = {name: stored.get(name, 0) - expected.get(name, 0) for name in stored | expected}
+        differences = {name: amounts.subtract(stored.get(name, 0), expected.get(name, 0)) for name in stored | expected}
         wrong = {name: amount for name, amount in differences.items() if amount}
         tracked.looks += 1
         if tracked.revision != tracked.checked_revision:
@@ -191,10 +198,11 @@ class CounterAudit(Findings):
         stored: dict[str, int | str] = {}
         for wrong in sorted(tracked.wrong):  # A damaged attribute comes after its amount.
             name, _, text = wrong.partition("\0")
-            stored[name] = text or tracked.stored.get(name, 0)
+            stored[name] = text or amounts.to_json(tracked.stored.get(name, 0))
+        expected = {name: amounts.to_json(amount) for name, amount in tracked.corrections().items()}
         self.figures["checked"] += not tracked.stored  # It has no item, so the first pass has not counted it.
         key = {"table": counter.table, "product": product_of(counter), "key": list(counter.key)}
-        self.add("drifted", [counter], {**key, "stored": stored, "expected": tracked.corrections()})
+        self.add("drifted", [counter], {**key, "stored": stored, "expected": expected})
 
     def _repair(self) -> Steps[None]:
         """Repair what has drifted, then begin the next pass. It finds again what has moved and was not repaired."""
@@ -219,17 +227,20 @@ class CounterAudit(Findings):
 
 def _parse(table: str, item: Item) -> tuple[str, Amounts]:
     """Return the revision of a counter and its amounts."""
-    revision = ""
-    amounts: Amounts = {}
+    view, revision = VIEWS[table], ""
+    stored: Amounts = {}
     for name, value in item.items():
         text = value.get("N", "not a number")
+        amount = amounts.parse(text, view.places.get(name, 0))
         if name == REVISION and "N" in value:
             revision = text
-        elif text.lstrip("-").isdigit():
-            amounts[name] = int(text)
-        elif name not in (*VIEWS[table].key, VIEWS[table].stamp):
-            amounts[f"{name}\0{text}"] = 1
-    return revision, amounts
+        elif name == tables.TTL and view.keep:
+            continue
+        elif amount is not None:
+            stored[name] = amount
+        elif name not in (*view.key, view.stamp):
+            stored[f"{name}\0{text}"] = 1
+    return revision, stored
 
 
 def _bytes(counter: CounterKey, tracked: TrackedCounter) -> int:

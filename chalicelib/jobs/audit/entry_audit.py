@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 from chalicelib import stream_lag, tables
+from chalicelib.amounts import to_json
 from chalicelib.counting import entry_item, ledger
 from chalicelib.counting.ledger import Entry, Status
 from chalicelib.effects import Checkpoint, Scan, Sleep, Steps
@@ -206,7 +207,11 @@ def _to_json(mismatch: Mismatch) -> dict[str, Any]:
 
 def _entry_to_json(entry: Entry) -> dict[str, Any]:
     contributions = [
-        {"table": counter.table, "key": list(counter.key), "amounts": dict(amounts)}
-        for counter, amounts in entry.contributions.items()
+        {
+            "table": counter.table,
+            "key": list(counter.key),
+            "amounts": {name: to_json(amount) for name, amount in added.items()},
+        }
+        for counter, added in entry.contributions.items()
     ]
     return {"status": entry.status.value, "contributions": contributions}
