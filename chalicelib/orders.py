@@ -1,7 +1,7 @@
 """Orders: the validation rules, and conversion from and to JSON and OrdersTable items.
 
 The same rules apply to an order from the API and to an item that someone wrote to the table directly. They follow from
-the fields in model.py. views.py says what an order adds to the totals.
+the fields in model.py, which also says what an order adds to the totals.
 """
 
 import json

@@ -42,8 +42,8 @@ def view_example(document: str) -> str:
 
 
 def add_view(project: Path, example: str) -> None:
-    """Append a view to chalicelib/views.py, after two blank lines."""
-    with (project / "chalicelib" / "views.py").open("a", encoding="utf-8") as views:
+    """Append a view to chalicelib/model.py, after two blank lines."""
+    with (project / "chalicelib" / "model.py").open("a", encoding="utf-8") as views:
         views.write(f"\n\n{example}")
 
 

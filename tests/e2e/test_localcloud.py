@@ -287,16 +287,16 @@ def test_view_can_be_added_while_it_runs(tmp_path: Path, eventually: Callable[..
 def test_error_in_the_source_is_shown_without_library_frames(tmp_path: Path):
     project = copy_source(tmp_path / "project")
     with make_local(project) as run:
-        views = project / "chalicelib" / "views.py"
-        original = views.read_text()
-        views.write_text(f"{original}\n\nraise ValueError('no view')\n")
+        model = project / "chalicelib" / "model.py"
+        original = model.read_text()
+        model.write_text(f"{original}\n\nraise ValueError('no view')\n")
         run.wait_for_line("Fix it and save")
         output = run.output.partition("The source has changed.")[2]
         assert "ValueError: no view" in output
-        assert f'File "{views}"' in output
+        assert f'File "{model}"' in output
         assert "site-packages" not in output
         assert len(output.splitlines()) < 8
-        views.write_text(original)
+        model.write_text(original)
         run.wait_for_line("Starting chalice local")
 
 

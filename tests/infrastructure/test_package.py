@@ -188,14 +188,14 @@ def test_code_has_the_app_and_its_two_libraries_but_not_boto3(packaged: Path):
 
 
 def test_new_view_needs_no_other_edit(project: Path, tmp_path: Path):
-    views = project / "chalicelib" / "views.py"
+    model = project / "chalicelib" / "model.py"
     added = """
 
-@view("CustomerTable", key=("customer", "product"))
-def customers(order: Order) -> tuple[tuple[str, ...], Increments] | None:
-    return ("all", order.product), {"quantity": order.quantity}
+@view("CustomerTable", key=("customer", "product"), amounts=("quantity",), keep=Keep(90, "product"))
+def customers(order: Order) -> Row:
+    return Row(("all", order.product), {"quantity": order.quantity})
 """
-    views.write_text(views.read_text() + added)
+    model.write_text(model.read_text().replace("import Row", "import Keep, Row") + added)
     # In a new process, because this one has already imported this checkout's views.
     code = "import sys; from pathlib import Path; from infrastructure.package import package; "
     code += f"package('dev', Path({str(tmp_path / 'build')!r}), project=Path({str(project)!r}))"
@@ -204,7 +204,9 @@ def customers(order: Order) -> tuple[tuple[str, ...], Increments] | None:
         [sys.executable, "-P", "-c", code], check=True, env={"PYTHONPATH": import_path, "PATH": "/usr/bin:/bin"}
     )
     template = read_template(tmp_path / "build" / "sam.json")
-    assert template["Resources"]["CustomerTable"]["Properties"]["TableName"] == "CustomerTable"
+    table = template["Resources"]["CustomerTable"]["Properties"]
+    assert table["TableName"] == "CustomerTable"
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
     assert template["Globals"]["Function"]["Environment"]["Variables"]["CUSTOMER_TABLE"] == {"Ref": "CustomerTable"}
 
 

@@ -1,4 +1,4 @@
-"""The view that two documents show: it works as it is there, added to the end of chalicelib/views.py."""
+"""The view that two documents show: it works as it is there, added to the end of chalicelib/model.py."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ print(tables.KEYS["MonthTable"])
 def test_view_in_the_documents_passes_the_checks_and_counts(document: str, tmp_path: Path):
     project = copy_source(tmp_path)
     add_view(project, view_example(document))
-    views = project / "chalicelib" / "views.py"
+    views = project / "chalicelib" / "model.py"
     configuration = ["--no-cache", "--config", str(PROJECT / "pyproject.toml"), str(views)]
     for command in (["check"], ["format", "--check"]):
         checked = subprocess.run(
