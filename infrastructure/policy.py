@@ -35,13 +35,13 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Audit": {
         tables.ORDERS: READS,
         tables.LEDGER: (*READS, "PutItem"),
-        VIEW_TABLES: (*READS, "UpdateItem"),
+        VIEW_TABLES: ("Scan", "UpdateItem"),
         tables.STATE: ("BatchGetItem",),
     },
     "DailyAudit": {
         tables.ORDERS: READS,
         tables.LEDGER: READS,
-        VIEW_TABLES: READS,
+        VIEW_TABLES: ("Scan",),
         tables.STATE: ("BatchGetItem",),
     },
     "RefreshTopLists": {tables.TOTALS: ("Scan",), tables.STATE: ("BatchGetItem", "UpdateItem")},

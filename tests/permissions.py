@@ -28,23 +28,15 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
     "Audit": {
         "OrdersTable": {"BatchGetItem": "audit", "Scan": "audit"},
         "LedgerTable": {"BatchGetItem": "audit", "Scan": "audit", "PutItem": "audit: uncounted order"},
-        "AggregateTable": {
-            "BatchGetItem": "audit: drifted counter",
-            "Scan": "audit",
-            "UpdateItem": "audit: drifted counter",
-        },
-        "TrendTable": {
-            "BatchGetItem": "audit: drifted counter",
-            "Scan": "audit",
-            "UpdateItem": "audit: uncounted order",
-        },
+        "AggregateTable": {"Scan": "audit", "UpdateItem": "audit: drifted counter"},
+        "TrendTable": {"Scan": "audit", "UpdateItem": "audit: uncounted order"},
         "StateTable": {"BatchGetItem": "audit"},
     },
     "DailyAudit": {
         "OrdersTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "LedgerTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
-        "AggregateTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
-        "TrendTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
+        "AggregateTable": {"Scan": "daily_audit"},
+        "TrendTable": {"Scan": "daily_audit"},
         "StateTable": {"BatchGetItem": "daily_audit"},
     },
     "RefreshTopLists": {
