@@ -4,6 +4,7 @@ DynamoDB stores numbers of up to 38 digits exactly and adds them exactly (Develo
 does this module: Python's own `+` would round a Decimal to 28 digits.
 """
 
+from collections.abc import Mapping
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
 Amount = int | Decimal
@@ -19,6 +20,14 @@ _SCALE = 10**DIGITS_MAX
 def add(left: Amount, right: Amount) -> Amount:
     """Return the exact sum."""
     return left + right if type(left) is type(right) is int else _EXACT.add(left, right)
+
+
+def add_to(sums: dict[str, Amount], added: Mapping[str, Amount]) -> None:
+    """Add amounts to sums, by name."""
+    for name, amount in added.items():
+        present = sums.get(name, 0)
+        # Written out for whole numbers, because every order adds some.
+        sums[name] = present + amount if type(present) is type(amount) is int else add(present, amount)
 
 
 def subtract(left: Amount, right: Amount) -> Amount:

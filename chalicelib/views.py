@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import amounts
@@ -168,10 +169,12 @@ def contributions(order: Any) -> Counted:
     problems: dict[str, str] = {}
     for view in VIEWS.values():
         try:
-            rows = _rows(view, order)
-            if len(found) + len(rows) > ROWS_MAX:
-                raise InvalidRowError(f"adds {len(rows)} rows; an order may have {ROWS_MAX} over all views")
-            found.update(rows)
+            returned = view.function(order)
+            if type(returned) is Row and len(found) < ROWS_MAX:  # The most frequent case.
+                _check(view, returned)
+                found[CounterKey(view.table, returned.key)] = returned.amounts
+            elif returned is not None:
+                found.update(_rows(view, [returned] if type(returned) is Row else returned, ROWS_MAX - len(found)))
         except InvalidRowError as error:
             problems[view.name] = str(error)
         except Exception as error:
@@ -180,19 +183,15 @@ def contributions(order: Any) -> Counted:
     return Counted(found, problems)
 
 
-def _rows(view: View, order: Any) -> dict[CounterKey, Increments]:
+def _rows(view: View, returned: Iterable[Any], rows_max: int) -> dict[CounterKey, Increments]:
     """Return the rows of one view. Rows with the same key are added up. Raises InvalidRowError."""
-    returned = view.function(order)
-    if type(returned) is Row:  # The most frequent case, without a loop.
-        _check(view, returned)
-        return {CounterKey(view.table, returned.key): returned.amounts}
-    rows: dict[CounterKey, Increments] = {}
-    row: Any
-    for row in () if returned is None else returned:
+    rows: dict[CounterKey, dict[str, Amount]] = {}
+    for row in returned:
         _check(view, row)
-        counter = CounterKey(view.table, row.key)
-        rows[counter] = add(rows[counter], row.amounts) if counter in rows else row.amounts
-    return rows
+        amounts.add_to(rows.setdefault(CounterKey(view.table, row.key), {}), row.amounts)
+    if len(rows) > rows_max:
+        raise InvalidRowError(f"adds {len(rows)} rows; an order may have {ROWS_MAX} over all views")
+    return {**rows}
 
 
 def _check(view: View, row: Any) -> None:
@@ -221,11 +220,6 @@ def _fits_key(part: str) -> bool:
         return False
 
 
-def add(left: Increments, right: Increments) -> Increments:
-    """Return the sums of two rows' amounts."""
-    return {name: amounts.add(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}
-
-
 # --- Rows that expire ----------------------------------------------------------------------------
 
 
@@ -238,9 +232,12 @@ def frozen_at(counter: CounterKey) -> int | None:
     return None if day is None else day + (view.keep.days + 1) * _DAY_SECONDS
 
 
+_KEEP = attrgetter("keep")
+
+
 def any_expire() -> bool:
     """Return whether a view has rows that expire."""
-    return any(view.keep for view in VIEWS.values())
+    return any(map(_KEEP, VIEWS.values()))
 
 
 def is_frozen(counter: CounterKey, now: int) -> bool:
@@ -265,11 +262,11 @@ def all_deleted_at(contributions: Contributions, otherwise: int) -> int | None:
 
     Without any counter, it is as long after `otherwise` as any row is kept. All are epoch seconds.
     """
-    keeps = [view.keep.days if view.keep else None for view in VIEWS.values()]
-    ends = [deleted_at(counter) for counter in contributions]
-    if None in keeps or None in ends:
+    if not all(map(_KEEP, VIEWS.values())):
         return None
-    return max((end for end in ends if end), default=otherwise + max(days or 0 for days in keeps) * _DAY_SECONDS)
+    longest = max(view.keep.days for view in VIEWS.values() if view.keep)
+    ends = [deleted_at(counter) for counter in contributions]
+    return None if None in ends else max((end for end in ends if end), default=otherwise + longest * _DAY_SECONDS)
 
 
 @lru_cache(maxsize=1000)

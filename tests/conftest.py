@@ -57,13 +57,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def imported(file: Path) -> set[str]:
-    """Return the packages that a file imports at module level."""
+    """Return the packages that a file imports at module level, itself or with another file of the tests."""
     found: set[str] = set()
     for statement in ast.parse(file.read_bytes()).body:
         if isinstance(statement, ast.Import):
             found.update(alias.name.partition(".")[0] for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
-            found.add(statement.module.partition(".")[0])
+            package, *path = statement.module.split(".")
+            helper = HERE.joinpath(*path).with_suffix(".py")
+            found |= imported(helper) if package == HERE.name and helper.is_file() else {package}
     return found
 
 

@@ -222,9 +222,10 @@ def _after_last_row(contributions: Contributions, change: ChangeRecord) -> int |
 
     Without its own time, an order would be a new one once its entry is gone. So its entry stays as long as the order.
     """
-    has_time = change.image is None or orders.PLACED_AT.attribute in change.image
-    end = views.all_deleted_at(contributions, change.created_at) if has_time else None
-    return None if end is None else max(end, _in_four_weeks(change))
+    end = views.all_deleted_at(contributions, change.created_at)
+    if end is None or (change.image is not None and orders.PLACED_AT.attribute not in change.image):
+        return None
+    return max(end, _in_four_weeks(change))
 
 
 def _content(entry: Entry) -> tuple[Status, Contributions, Mapping[str, str]]:

@@ -94,7 +94,7 @@ def pack(changes: Iterable[Change]) -> list[Transaction]:
         groups.setdefault(tuple(deltas), []).append((change, deltas))
     transactions = []
     open_changes: list[Change] = []
-    open_increments: dict[CounterKey, Increments] = {}
+    open_increments: dict[CounterKey, dict[str, Amount]] = {}
     open_bytes = 0
     for counters in sorted(groups):
         for change, deltas in groups[counters]:
@@ -119,9 +119,9 @@ def _bytes(change: Change) -> int:
     return sum(len(item[name]["S"].encode()) for name in ("contributions", "reverted") if name in item)
 
 
-def _add(increments: dict[CounterKey, Increments], deltas: Contributions) -> None:
+def _add(increments: dict[CounterKey, dict[str, Amount]], deltas: Contributions) -> None:
     for counter, added in deltas.items():
-        increments[counter] = views.add(increments[counter], added) if counter in increments else added
+        amounts.add_to(increments.setdefault(counter, {}), added)
 
 
 def split(transaction: Transaction) -> list[Transaction]:

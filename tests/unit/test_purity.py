@@ -8,7 +8,7 @@ import pytest
 CORE = sorted(Path(__file__).parents[2].joinpath("chalicelib").glob("**/*.py"))
 ALLOWED_IMPORTS = {
     "array", "base64", "binascii", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum",
-    "functools", "heapq", "hashlib", "json", "re", "types", "typing", "urllib.parse", "zlib",
+    "functools", "heapq", "hashlib", "json", "operator", "re", "types", "typing", "urllib.parse", "zlib",
 }  # fmt: skip
 # Values and errors of the frameworks, which the modules next to app.py use. They do no I/O.
 FRAMEWORK_VALUES = {

@@ -142,7 +142,7 @@ class CounterAudit(Findings):
             if self.number == 1:
                 self.checksums.add(counter, added, -1)
             elif tracked := self._tracked(counter):
-                tracked.expected = dict(views.add(tracked.expected, added))
+                amounts.add_to(tracked.expected, added)
 
     def _tracked(self, counter: CounterKey) -> TrackedCounter | None:
         """Return the counter if this round tracks it. The first pass of a round begins to track counters."""
