@@ -28,7 +28,8 @@ from chalicelib.api import access, http, openapi, top_list, totals, trend
 from chalicelib.counting import committer, entry_item, ledger, stream, transactions
 from chalicelib.jobs import audit as audits
 from chalicelib.jobs import backfill as backfills
-from chalicelib.jobs.invocation import Job
+from chalicelib.jobs import daily_audit as daily_audits
+from chalicelib.jobs import invocation
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 app.register_middleware(http.end_json_with_newline, "http")
@@ -61,9 +62,6 @@ if ACCESS.origin:
 
 # curl sends application/x-www-form-urlencoded by default.
 BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
-# The time that an invocation reserves for the request in progress and its last log lines.
-RESERVE_SHARE = 0.1
-RESERVE_MAX_SECONDS = 5.0
 
 
 # --- Orders --------------------------------------------------------------------------------------
@@ -165,6 +163,18 @@ def find_trend(product: str, count: int) -> dict[str, Any] | None:
     return trend.to_json(product, days, items) if items or get_total(product) else None
 
 
+@app.route("/audit", methods=["GET"], **READ)
+def show_audit() -> dict[str, Any]:
+    """Show the verdict of the last audit."""
+    return read(daily_audits.to_json())
+
+
+@app.route("/audit", methods=["POST"], **WRITE)
+def request_audit() -> Response:
+    """Ask for an audit, which the schedule then starts."""
+    return Response(read(daily_audits.request(time.time())), status_code=202)
+
+
 # --- About ---------------------------------------------------------------------------------------
 
 FOLDER = Path(__file__).with_name("chalicelib") / "dashboard"
@@ -236,11 +246,13 @@ def audit(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
     return work.to_json(run_job(work, context))
 
 
-@app.schedule("cron(17 3 * * ? *)", name="daily_audit", description="Audits the totals, without changing anything.")
+@app.schedule("rate(15 minutes)", name="daily_audit", description="Audits the totals once a day or when asked to.")
 def daily_audit(event: CloudWatchEvent) -> None:
-    """Audit as far as one invocation gets, and log and measure the verdict."""
-    work = audits.request({})
-    emit(reports.of_audit(work, run_job(work, event.context)))
+    """Resume the running audit, or start one if it is due; log and measure its verdict. Repairs nothing."""
+    state, turn = run_steps(daily_audits.begin(time.time()), math.inf)
+    requests = run_job(turn.work, event.context) if turn else 0
+    is_over = turn and run_steps(daily_audits.end(turn, requests, time.time()), math.inf)
+    emit(reports.of_turn(state, turn, requests, is_over, time.time()))
 
 
 @app.schedule("rate(5 minutes)", name="refresh_top_lists", description="Refreshes lists that somebody reads.")
@@ -249,7 +261,7 @@ def refresh_top_lists(event: CloudWatchEvent) -> None:
     run_steps(top_list.refresh_if_wanted(totals.TOP, time.time()), deadline(event.context))
 
 
-def run_job(work: Job, context: Any) -> int:
+def run_job(work: invocation.Job, context: Any) -> int:
     """Run a job until it is done or its time is over; return how many requests it made to DynamoDB."""
     before = requests_made.requests
     try:
@@ -358,7 +370,7 @@ def sleep(seconds: float, end: float) -> None:
 def deadline(context: Any) -> float:
     """Return the time, of time.monotonic(), at which an invocation should end."""
     remaining_seconds: float = context.get_remaining_time_in_millis() / 1000
-    return time.monotonic() + remaining_seconds - min(RESERVE_MAX_SECONDS, RESERVE_SHARE * remaining_seconds)
+    return time.monotonic() + remaining_seconds - invocation.reserve_seconds(remaining_seconds)
 
 
 # --- DynamoDB: what the routes ask for -----------------------------------------------------------

@@ -144,3 +144,13 @@ def key(table: str, values: Key) -> dict[str, Any]:
 def key_of(table: str, item: Item) -> Key:
     """Return the key of an item."""
     return tuple(item[name]["S"] for name in tables.KEYS[table])
+
+
+def update_state(key: Key, attributes: Item, condition: str = "", more: Item | None = None) -> ConditionalUpdate:
+    """Return the update that sets attributes of an item in StateTable. `more` has further values of the condition."""
+    parameters: dict[str, Any] = {
+        "Key": {"name": {"S": key[0]}},
+        "UpdateExpression": f"SET {', '.join(f'{name} = :{name}' for name in attributes)}",
+        "ExpressionAttributeValues": {**{f":{name}": value for name, value in attributes.items()}, **(more or {})},
+    }
+    return ConditionalUpdate(tables.STATE, parameters | ({"ConditionExpression": condition} if condition else {}))

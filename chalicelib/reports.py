@@ -7,6 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.stream import Batch
+from chalicelib.jobs import daily_audit
 from chalicelib.jobs.audit import Audit, Verdict
 
 Level = Literal["info", "warning", "error"]
@@ -67,6 +68,19 @@ def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: floa
     return Report(lines, metrics)
 
 
+def of_turn(
+    state: daily_audit.State, turn: daily_audit.Turn | None, requests: int, is_over: bool, now: float
+) -> Report:
+    """Return what became of a turn of the daily audit, and how long ago one has finished. `now` is in epoch seconds."""
+    age = {"AuditAgeHours": Metric(0 if is_over else state.age_hours(now))}
+    if turn is None:
+        return Report([], age)
+    report = of_audit(turn.work, requests)
+    if is_over or turn.work.verdict is Verdict.DRIFTED:
+        return report._replace(metrics={**report.metrics, **age})
+    return Report([Line("info", "Audit goes on", turn.work.to_log(requests))], age)
+
+
 _AUDIT_LEVELS: Mapping[Verdict, Level] = {
     Verdict.CLEAN: "info",
     Verdict.DRIFTED: "error",
@@ -78,7 +92,7 @@ def of_audit(work: Audit, requests: int) -> Report:
     """Return the verdict of an audit. Its last invocation has made `requests` requests of DynamoDB."""
     line = Line(_AUDIT_LEVELS[work.verdict or Verdict.UNPROVEN], "Audit", work.to_log(requests))
     if work.verdict is None:  # Only the part so far is clean.
-        line = line._replace(message="Audit incomplete: make audit goes through everything")
+        line = line._replace(message="Audit incomplete: run make audit")
     return Report(
         [line],
         {

@@ -155,6 +155,14 @@ def alarms(metrics: Metrics) -> dict[str, Alarm]:
         "AuditFailed": Alarm(
             metrics.function("Errors", "DailyAudit"), "Sum", 0, "The daily audit failed, so the totals are unchecked."
         ),
+        "AuditOverdue": Alarm(
+            metrics.app("AuditAgeHours"),
+            "Maximum",
+            36,
+            "No audit has finished for 36 hours, or its schedule does not run, so the totals are unchecked.",
+            period_seconds=3600,
+            missing="breaching",
+        ),
         "ApiErrors": Alarm(
             metrics.api("5XXError"),
             "Average",
@@ -292,6 +300,7 @@ def graphs(metrics: Metrics) -> list[Graph]:
                 ("drifted products", "Maximum", metrics.app("DriftedProducts")),
                 ("unproven", "Maximum", metrics.app("AuditUnproven")),
                 ("incomplete", "Maximum", metrics.app("AuditIncomplete")),
+                ("hours since the last one", "Maximum", metrics.app("AuditAgeHours")),
             ),
             period_seconds=3600,
         ),

@@ -42,7 +42,7 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
         tables.ORDERS: READS,
         tables.LEDGER: READS,
         VIEW_TABLES: ("Scan",),
-        tables.STATE: ("BatchGetItem",),
+        tables.STATE: ("BatchGetItem", "UpdateItem"),
     },
     "RefreshTopLists": {tables.TOTALS: ("Scan",), tables.STATE: ("BatchGetItem", "UpdateItem")},
 }

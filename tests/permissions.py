@@ -37,7 +37,7 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
         "LedgerTable": {"BatchGetItem": "daily_audit", "Scan": "daily_audit"},
         "AggregateTable": {"Scan": "daily_audit"},
         "TrendTable": {"Scan": "daily_audit"},
-        "StateTable": {"BatchGetItem": "daily_audit"},
+        "StateTable": {"BatchGetItem": "daily_audit", "UpdateItem": "daily_audit"},
     },
     "RefreshTopLists": {
         "AggregateTable": {"Scan": "refresh_top_lists: wanted list"},

@@ -11,6 +11,7 @@ from chalicelib import orders, stream_lag
 from chalicelib.api import totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Access, Settings
 from chalicelib.fields import Field
+from chalicelib.jobs.audit import Verdict
 
 VERSION = "1.0.0"
 
@@ -43,6 +44,7 @@ def _open_document(base: str) -> dict[str, Any]:
         "tags": [
             {"name": "orders", "description": "Place, show, amend and cancel orders."},
             {"name": "totals", "description": "Totals and trends of the counted orders."},
+            {"name": "audit", "description": "Whether every total is the sum of its orders."},
             {"name": "about", "description": "The dashboard and this document."},
         ],
         "paths": {
@@ -56,6 +58,7 @@ def _open_document(base: str) -> dict[str, Any]:
             "/totals": {"get": _LIST_TOTALS},
             "/totals/{product}": {"parameters": [_PRODUCT_IN_PATH], "get": _SHOW_TOTAL},
             "/totals/{product}/trend": {"parameters": [_PRODUCT_IN_PATH], "get": _SHOW_TREND},
+            "/audit": {"get": _SHOW_AUDIT, "post": _REQUEST_AUDIT},
             "/": {"get": _SHOW_DASHBOARD},
             "/openapi.json": {"get": _SHOW_DESCRIPTION},
         },
@@ -135,6 +138,7 @@ def _object(properties: Mapping[str, Schema], optional: Sequence[str] = (), **mo
     }
 
 
+_FIGURES: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 _TIMESTAMP: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
 _AMOUNT: Schema = {"type": "integer", "minimum": 0}
 # The error in an example of an invalid order: the last required field has a wrong value.
@@ -306,6 +310,30 @@ _SCHEMAS: dict[str, Schema] = {
             },
         },
         optional=["cursor", "asOf", "complete", "trend"],
+    ),
+    "Audits": _object(
+        {
+            "last": {"anyOf": [_ref("Audit"), {"type": "null"}], "description": "Null before the first one is over."},
+            "runningSince": {"anyOf": [_TIMESTAMP, {"type": "null"}]},
+            "requestedAt": {"anyOf": [_TIMESTAMP, {"type": "null"}], "description": "Null if none is asked for."},
+        }
+    ),
+    "Audit": _object(
+        {
+            "finishedAt": _TIMESTAMP,
+            "done": {"type": "boolean", "description": "Whether it went through everything."},
+            "verdict": {
+                "enum": [*Verdict, None],
+                "description": (
+                    "`clean`: every order is in the ledger, and every counter is the sum of the ledger. `drifted`: "
+                    "something differs. `unproven`: no drift was found, but not everything could be verified."
+                ),
+            },
+            "driftedProducts": {"type": "integer", "minimum": 0},
+            "requests": {"type": "integer", "minimum": 0, "description": "Of DynamoDB."},
+            "orders": _FIGURES,
+            "counters": _FIGURES,
+        }
     ),
     "Day": _object(
         {
@@ -541,6 +569,21 @@ _SHOW_TREND: Schema = {
     "responses": _responses(
         {"200": _json("The trend.", _ref("Trend"))}, {"400": "BadTrendRequest", "404": "TotalNotFound"}
     ),
+}
+_SHOW_AUDIT: Schema = {
+    "operationId": "showAudit",
+    "tags": ["audit"],
+    "summary": "Show the last audit's verdict",
+    "responses": _responses(
+        {"200": _json("The last audit, and whether one is running or asked for.", _ref("Audits"))}, {}
+    ),
+}
+_REQUEST_AUDIT: Schema = {
+    "operationId": "requestAudit",
+    "tags": ["audit"],
+    "summary": "Ask for an audit",
+    "description": "It starts within 15 minutes, or when the running one is over. It repairs nothing.",
+    "responses": _responses({"202": _json("It is asked for.", _ref("Audits"))}, {}),
 }
 _SHOW_DASHBOARD: Schema = {
     "operationId": "showDashboard",

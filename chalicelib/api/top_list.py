@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from chalicelib import tables, views
-from chalicelib.effects import BatchGet, ConditionalUpdate, Key, Scan, Sleep, Steps
+from chalicelib.effects import BatchGet, ConditionalUpdate, Key, Scan, Sleep, Steps, update_state
 from chalicelib.orders import Item
 
 ROWS_MAX = 100
@@ -159,7 +159,7 @@ _TEXT_LENGTHS = range(1, _TEXT_MAX_CHARACTERS + 1)
 
 def _claim(key: Key, current: TopList, now: float, expires_after: float) -> ConditionalUpdate:
     """Return the request that claims to replace a list, unless somebody has and may still be at it."""
-    return _update(
+    return update_state(
         key,
         {"replaces": {"N": str(current.as_of)}, "claimedAt": {"N": f"{now:.3f}"}},
         "attribute_not_exists(replaces) OR replaces < :replaces OR claimedAt < :expired",
@@ -183,7 +183,7 @@ def _write(view: TopView, fresh: TopList) -> ConditionalUpdate:
         "pageCount": {"N": str(fresh.pages)},
         "isComplete": {"BOOL": fresh.complete},
     }
-    return _update(
+    return update_state(
         view.list_key, attributes, "NOT attribute_type(asOf, :number) OR asOf < :asOf", {":number": {"S": "N"}}
     )
 
@@ -201,15 +201,3 @@ def _from_item(item: Item | None) -> TopList:
         )
     except (KeyError, TypeError, ValueError, zlib.error):
         return NO_LIST
-
-
-def _update(key: Key, attributes: Item, condition: str, more: Item | None = None) -> ConditionalUpdate:
-    return ConditionalUpdate(
-        tables.STATE,
-        {
-            "Key": {"name": {"S": key[0]}},
-            "UpdateExpression": f"SET {', '.join(f'{name} = :{name}' for name in attributes)}",
-            "ConditionExpression": condition,
-            "ExpressionAttributeValues": {**{f":{name}": value for name, value in attributes.items()}, **(more or {})},
-        },
-    )

@@ -25,6 +25,16 @@ class Job(Protocol):
 SECONDS_MAX = 900
 """Lambda's longest timeout (Lambda quotas)."""
 
+# The time that an invocation reserves for the request in progress and its last log lines.
+RESERVE_SHARE = 0.1
+RESERVE_MAX_SECONDS = 5.0
+
+
+def reserve_seconds(remaining_seconds: float) -> float:
+    """Return how long before its end an invocation should stop."""
+    return min(RESERVE_MAX_SECONDS, RESERVE_SHARE * remaining_seconds)
+
+
 # The limit for the JSON in a cursor. Jobs make at most some 3 MB. Parsing takes up to 33 times the memory.
 _CURSOR_MAX_BYTES = 6_000_000
 

@@ -382,7 +382,7 @@ def test_scheduled_functions_run_at_their_times(shop: Stack, own_emulator: Emula
         (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
         found[target["Arn"].rpartition(":")[2]] = rule["ScheduleExpression"]
     assert found == {
-        shop.functions["DailyAudit"]: "cron(17 3 * * ? *)",
+        shop.functions["DailyAudit"]: "rate(15 minutes)",
         shop.functions["RefreshTopLists"]: "rate(5 minutes)",
     }
 

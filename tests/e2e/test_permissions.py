@@ -122,7 +122,9 @@ class App:
             "audit": lambda: self._run("Audit"),
             "audit: uncounted order": self._audit_order,
             "audit: drifted counter": self._audit_counter,
-            "daily_audit": lambda: self._invoke("DailyAudit", SCHEDULED_EVENT),
+            "GET /audit": lambda: self._send("GET", "/audit"),
+            "POST /audit": lambda: self._send("POST", "/audit"),
+            "daily_audit": self._audit_daily,
             "refresh_top_lists": lambda: self._invoke("RefreshTopLists", SCHEDULED_EVENT),
             "refresh_top_lists: wanted list": self._refresh_list,
         }
@@ -193,6 +195,11 @@ class App:
         name = self._uncounted_order()
         self._run("Backfill")
         assert self._total(name) == 5
+
+    def _audit_daily(self) -> None:
+        """Let the schedule start an audit, as if none had ever run."""
+        self._dynamodb.delete_item(TableName="StateTable", Key={"name": {"S": "audit/running"}})
+        self._invoke("DailyAudit", SCHEDULED_EVENT)
 
     def _audit_order(self) -> None:
         name = self._uncounted_order()

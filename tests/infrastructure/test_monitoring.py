@@ -45,6 +45,7 @@ def test_alarms_watch_every_failure_metric():
         ("OrderTotals", "rejected"),
         ("OrderTotals", "setApart"),
         ("OrderTotals", "DriftedProducts"),
+        ("OrderTotals", "AuditAgeHours"),
     }
 
 

@@ -4,8 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from chalicelib.jobs import invocation
 from tests.integration.error_responses import error_response
+from tests.integration.test_description import response, with_components
 from tests.streams import Stream, item
 
 
@@ -163,17 +166,42 @@ def one_second() -> Any:
     return audits_options()["gracePeriodSeconds"]._replace(default=1)
 
 
-def test_unfinished_daily_audit_is_reported(client, dynamodb, shell, caplog, capsys, monkeypatch):
+def test_unfinished_daily_audit_goes_on_with_the_next_invocation(client, dynamodb, shell, caplog, capsys, monkeypatch):
     count(dynamodb, client, item("a"))
-    monkeypatch.setattr(shell, "RESERVE_SHARE", 1)  # Leaves no time for the audit.
-    monkeypatch.setattr(shell, "RESERVE_MAX_SECONDS", 900)
+    monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)  # Leaves no time for the audit.
+    monkeypatch.setattr(invocation, "RESERVE_MAX_SECONDS", 900)
     caplog.clear()
     capsys.readouterr()
     run_daily_audit(client, shell)
     lines = [record for record in caplog.records if record.msg.startswith("Audit")]
-    assert [(line.levelname, line.verdict) for line in lines] == [("WARNING", None)]
+    assert [(line.levelname, line.msg, line.verdict) for line in lines] == [("INFO", "Audit goes on", None)]
     (metrics,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
-    assert (metrics["AuditIncomplete"], metrics["DriftedProducts"]) == ([1.0], [0.0])
+    assert "DriftedProducts" not in metrics
+    assert client.http.get("/audit").json_body["runningSince"]
+
+    monkeypatch.undo()
+    run_daily_audit(client, shell)
+    assert client.http.get("/audit").json_body["last"]["verdict"] == "clean"
+
+
+def test_audit_runs_once_a_day_and_when_asked(client, dynamodb, shell):
+    count(dynamodb, client, item("a"))
+    assert client.http.get("/audit").json_body == {"last": None, "runningSince": None, "requestedAt": None}
+    run_daily_audit(client, shell)
+    first = client.http.get("/audit").json_body
+    assert (first["last"]["verdict"], first["last"]["done"], first["last"]["orders"]["checked"]) == ("clean", True, 1)
+    schema = response("/audit", "GET", 200)["content"]["application/json"]["schema"]
+    Draft202012Validator(with_components(schema)).validate(first)
+
+    count(dynamodb, client, item("b"))
+    run_daily_audit(client, shell)
+    assert client.http.get("/audit").json_body == first, "it is not due"
+    asked = client.http.post("/audit", headers={"Content-Type": "application/json"})
+    assert asked.status_code == 202
+    assert asked.json_body["requestedAt"]
+    run_daily_audit(client, shell)
+    last = client.http.get("/audit").json_body
+    assert (last["last"]["orders"]["checked"], last["requestedAt"]) == (2, None)
 
 
 def test_repair_that_conflicts_with_a_transaction_is_retried(client, dynamodb):

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from chalicelib.jobs import invocation
 from tests.streams import Stream, item
 
 NAMES = [
@@ -119,8 +120,8 @@ def test_error_fails_the_batch_so_that_lambda_delivers_it_again(client, shell, d
 
 
 def test_invocation_without_time_left_fails_and_writes_nothing(client, shell, dynamodb, monkeypatch):
-    monkeypatch.setattr(shell, "RESERVE_SHARE", 1)
-    monkeypatch.setattr(shell, "RESERVE_MAX_SECONDS", 900)
+    monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)
+    monkeypatch.setattr(invocation, "RESERVE_MAX_SECONDS", 900)
     with pytest.raises(shell.OutOfTime):
         deliver(client, write_orders(dynamodb, item("o")).records)
     assert dynamodb.scan(TableName="LedgerTable")["Items"] == []

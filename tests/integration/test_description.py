@@ -98,6 +98,8 @@ REQUESTS = [
     case("GET", "/totals/Notebook/trend?days=91", "/totals/{product}/trend", 400),
     case("GET", "/totals/%FF/trend", "/totals/{product}/trend", 400),
     case("GET", "/totals/Notepad/trend", "/totals/{product}/trend", 404),
+    case("GET", "/audit", "/audit", 200),
+    case("POST", "/audit", "/audit", 202),
     case("GET", "/", "/", 200),
     case("GET", "/openapi.json", "/openapi.json", 200),
 ]
