@@ -353,7 +353,12 @@ def stream_records(stack: Stack, *order_ids: str) -> list[dict[str, Any]]:
     (shard,) = client.stream("DescribeStream", StreamArn=arn)["StreamDescription"]["Shards"]
     position = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
     iterator = client.stream("GetShardIterator", **position)["ShardIterator"]
-    found = client.stream("GetRecords", ShardIterator=iterator)["Records"]
+    found: list[dict[str, Any]] = []
+    while page := client.stream("GetRecords", ShardIterator=iterator):
+        found += page["Records"]
+        if not page["Records"]:  # The end of the stream so far.
+            break
+        iterator = page["NextShardIterator"]
     return [{**each, "eventSourceARN": arn} for each in found if each["dynamodb"]["Keys"]["OrderID"]["S"] in order_ids]
 
 
