@@ -10,13 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import cfnlint
 import pytest
 
 from infrastructure.package import PROJECT, package
 from tests.projects import copy_project
 from tests.sam import translated
-
-cfnlint = pytest.importorskip("cfnlint", reason="cfn-lint is not installed; make test installs it")
 
 POLICY = json.loads((PROJECT / "infrastructure" / "deployer-policy.json").read_text(encoding="utf-8"))
 ALLOWED = {action for statement in POLICY["Statement"] for action in statement["Action"]}

@@ -139,6 +139,14 @@ def test_response_is_described(client, orders_of_all_kinds, method, path, route,
         assert result.body.endswith(b"}\n")
 
 
+def test_verdict_of_an_audit_is_described(client):
+    client.lambda_.invoke("daily_audit", client.events.generate_cw_event("aws.events", "Scheduled Event", {}, []))
+    shown = client.http.get("/audit").json_body
+    assert shown["last"]["verdict"] == "clean"
+    described = response("/audit", "GET", 200)["content"]["application/json"]["schema"]
+    Draft202012Validator(with_components(described)).validate(shown)
+
+
 def test_every_described_response_has_a_test():
     seen = {(request.values[2], request.values[0], str(request.values[3])) for request in REQUESTS}
     described = {
