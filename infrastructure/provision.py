@@ -3,6 +3,7 @@
 `chalice deploy` creates no tables and needs the stream's ARN. This command creates missing tables, corrects the
 settings of existing ones, and writes table names and the ARN into the stage's environment_variables in
 .chalice/config.json. It is safe to run again: it changes only what differs, and never removes a protection.
+DescribeTable is eventually consistent: an outdated result can make a call fail, and the next run continues from there.
 """
 
 import argparse
