@@ -12,7 +12,7 @@ Amount = int | Decimal
 DIGITS_MAX = 28
 """The most digits of one amount, on both sides of its point. A sum of 10 billion of them has at most 38."""
 
-_EXACT = Context(prec=1000, traps=[Inexact, InvalidOperation])
+_EXACT = Context(prec=5000, traps=[Inexact, InvalidOperation])
 _STEPS = [Decimal(1).scaleb(-places) for places in range(DIGITS_MAX + 1)]
 _SCALE = 10**DIGITS_MAX
 
@@ -36,8 +36,8 @@ def subtract(left: Amount, right: Amount) -> Amount:
 
 
 def to_text(amount: Amount) -> str:
-    """Return an amount in plain notation: `-5`, `12.50`."""
-    return str(amount) if type(amount) is int else f"{amount:f}"
+    """Return an amount in plain notation: `-5`, `12.50`. Zero has no sign."""
+    return str(amount) if type(amount) is int else f"{_EXACT.plus(amount):f}"
 
 
 def to_json(amount: Amount) -> int | str:
@@ -56,6 +56,12 @@ def parse(text: str, places: int) -> Amount | None:
         return amount if places else whole
     except (InvalidOperation, Inexact, ValueError):
         return None
+
+
+def parse_all_places(text: str) -> Decimal | None:
+    """Return the number in a text without zeros at its end, or None for another text and for more than 28 places."""
+    amount = parse(text, DIGITS_MAX)
+    return None if amount is None else _EXACT.normalize(amount)
 
 
 def fits(amount: object, places: int) -> bool:

@@ -185,13 +185,19 @@ def contributions(order: Any) -> Counted:
 
 def _rows(view: View, returned: Iterable[Any], rows_max: int) -> dict[CounterKey, Increments]:
     """Return the rows of one view. Rows with the same key are added up. Raises InvalidRowError."""
-    rows: dict[CounterKey, dict[str, Amount]] = {}
+    rows: dict[CounterKey, Increments] = {}
     for row in returned:
         _check(view, row)
-        amounts.add_to(rows.setdefault(CounterKey(view.table, row.key), {}), row.amounts)
+        counter = CounterKey(view.table, row.key)
+        if counter in rows:
+            sums = dict(rows[counter])
+            amounts.add_to(sums, row.amounts)
+            row = Row(row.key, sums)
+            _check(view, row)  # The sum has to fit too.
+        rows[counter] = row.amounts
     if len(rows) > rows_max:
         raise InvalidRowError(f"adds {len(rows)} rows; an order may have {ROWS_MAX} over all views")
-    return {**rows}
+    return rows
 
 
 def _check(view: View, row: Any) -> None:
@@ -199,6 +205,8 @@ def _check(view: View, row: Any) -> None:
     if type(row) is not Row or type(row.key) is not tuple or len(row.key) != len(view.key):
         raise InvalidRowError(f"returns something other than Row(({', '.join(view.key)},), {{...}})")
     key, increments = row
+    if not isinstance(increments, dict):
+        raise InvalidRowError("returns a row whose amounts are not a dict")
     for part in key:
         if type(part) is not str or not (0 < len(part) <= KEY_MAX_BYTES and (part.isascii() or _fits_key(part))):
             raise InvalidRowError(f"returns a key with a value that is not a text of 1 to {KEY_MAX_BYTES} UTF-8 bytes")

@@ -9,6 +9,7 @@ import pickle
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 from chalicelib import effects, tables, timestamps
@@ -17,6 +18,8 @@ from chalicelib.counting.committer import Committer
 
 NAMES = {table: table for table in tables.KEYS}
 NOW = 1_795_000_000  # Epoch seconds.
+NO_AMOUNTS = ("revision", tables.TTL)
+_DYNAMODB = Context(prec=38, traps=[Inexact, InvalidOperation])  # Adds as DynamoDB does, which refuses a 39th digit.
 
 
 Tables = dict[str, dict[tuple[str, ...], dict[str, Any]]]
@@ -151,19 +154,19 @@ class FakeDynamoDB:
         for name, value in re.findall(r"(#\w+) = (:\w+)", sets):
             item[names[name]] = values[value]
         for name, value in re.findall(r"(#\w+) (:\w+)", adds):
-            old = int(item.get(names[name], {"N": "0"})["N"])
-            item[names[name]] = {"N": str(old + int(values[value]["N"]))}
+            item[names[name]] = {"N": _sum(item.get(names[name], {"N": "0"})["N"], values[value]["N"])}
 
     # --- What tests look at ----------------------------------------------------------------------
 
-    def counters(self) -> dict[tuple[str, tuple[str, ...]], dict[str, int]]:
-        """Return the increments that all counters have had, without zeros."""
+    def counters(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
+        """Return the increments that all counters have had, without zeros. A decimal one is a Decimal."""
         counters = {}
         for table in tables.KEYS:
             if table in (tables.ORDERS, tables.LEDGER, tables.STATE):
                 continue
             for key, item in self.tables[table].items():
-                amounts = {name: int(value["N"]) for name, value in item.items() if name != "revision" and "N" in value}
+                added = {name: value["N"] for name, value in item.items() if name not in NO_AMOUNTS and "N" in value}
+                amounts = {name: Decimal(number) if "." in number else int(number) for name, number in added.items()}
                 if any(amounts.values()):
                     counters[table, key] = {name: amount for name, amount in amounts.items() if amount}
         return counters
@@ -188,7 +191,7 @@ def commit(work: Committer, dynamo: FakeDynamoDB) -> Committer:
 
 def deliver(records: Sequence[dict[str, Any]], dynamo: FakeDynamoDB) -> Committer:
     """Commit a batch of stream records."""
-    return commit(committer.for_stream(stream.read(records).records_by_order), dynamo)
+    return commit(committer.for_stream(stream.read(records).records_by_order, dynamo.now), dynamo)
 
 
 def run(
@@ -245,6 +248,13 @@ def _can_add(item: dict[str, Any], update: dict[str, Any]) -> bool:
     added = re.findall(r"(#\w+) :\w+", update["UpdateExpression"].partition("ADD ")[2])
     attributes = [item.get(update["ExpressionAttributeNames"][name]) for name in added]
     return all(attribute is None or "N" in attribute for attribute in attributes)
+
+
+def _sum(left: str, right: str) -> str:
+    """Return the sum of two numbers in the form in which DynamoDB returns it: without zeros at the end."""
+    if left.lstrip("-").isdigit() and right.lstrip("-").isdigit():
+        return str(int(left) + int(right))
+    return f"{_DYNAMODB.normalize(_DYNAMODB.add(Decimal(left), Decimal(right))):f}"
 
 
 def _hash(key: tuple[str, ...]) -> int:

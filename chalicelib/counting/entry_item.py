@@ -47,7 +47,7 @@ def to_item(entry: Entry) -> dict[str, Any]:
 _to_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, separators=(",", ":"), default=amounts.to_text
 ).encode
-_DECIMAL = re.compile(r"-?[0-9]+\.?[0-9]*")
+_DECIMAL = re.compile(rf"-?[0-9]{{1,{amounts.DIGITS_MAX}}}(\.[0-9]{{1,{amounts.DIGITS_MAX}}})?")
 
 
 def _contributions_to_json(contributions: Contributions) -> str:

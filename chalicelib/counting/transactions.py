@@ -100,7 +100,8 @@ def pack(changes: Iterable[Change]) -> list[Transaction]:
         for change, deltas in groups[counters]:
             further = sum(counter not in open_increments for counter in counters)
             size = _bytes(change)
-            if len(open_changes) + len(open_increments) + 1 + further > ACTIONS_MAX or open_bytes + size > BYTES_MAX:
+            actions = len(open_changes) + len(open_increments) + 1 + further
+            if open_changes and (actions > ACTIONS_MAX or open_bytes + size > BYTES_MAX):
                 transactions.append(Transaction(open_changes, open_increments))
                 open_changes, open_increments, open_bytes = [], {}, 0
             open_changes.append(change)

@@ -26,7 +26,7 @@ class Range(NamedTuple):
     high: int
 
 
-_DECIMAL = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,40})?(E-?[0-9]{1,3})?")
+_DECIMAL = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,40})?")
 _WHOLE = Range(0, 2**53)  # The bounds of an int that has no others.
 Amount = Annotated[int | Decimal, Range(-(10**140), 10**140)]
 """An amount of a counter, or a sum of such. DynamoDB's numbers are below 10**126."""
@@ -43,7 +43,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [encode(each) for each in value]
     if isinstance(value, Decimal):
-        return str(value)
+        return f"{value:f}"
     return base64.b64encode(value.tobytes()).decode() if isinstance(value, array) else value
 
 

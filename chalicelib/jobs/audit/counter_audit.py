@@ -198,8 +198,8 @@ class CounterAudit(Findings):
         stored: dict[str, int | str] = {}
         for wrong in sorted(tracked.wrong):  # A damaged attribute comes after its amount.
             name, _, text = wrong.partition("\0")
-            stored[name] = text or amounts.to_json(tracked.stored.get(name, 0))
-        expected = {name: amounts.to_json(amount) for name, amount in tracked.corrections().items()}
+            stored[name] = text or _to_json(counter, name, tracked.stored.get(name, 0))
+        expected = {name: _to_json(counter, name, amount) for name, amount in tracked.corrections().items()}
         self.figures["checked"] += not tracked.stored  # It has no item, so the first pass has not counted it.
         key = {"table": counter.table, "product": product_of(counter), "key": list(counter.key)}
         self.add("drifted", [counter], {**key, "stored": stored, "expected": expected})
@@ -232,6 +232,8 @@ def _parse(table: str, item: Item) -> tuple[str, Amounts]:
     for name, value in item.items():
         text = value.get("N", "not a number")
         amount = amounts.parse(text, view.places.get(name, 0))
+        if amount is None and name in view.places:  # The view may have had more decimal places.
+            amount = amounts.parse_all_places(text)
         if name == REVISION and "N" in value:
             revision = text
         elif name == tables.TTL and view.keep:
@@ -241,6 +243,11 @@ def _parse(table: str, item: Item) -> tuple[str, Amounts]:
         elif name not in (*view.key, view.stamp):
             stored[f"{name}\0{text}"] = 1
     return revision, stored
+
+
+def _to_json(counter: CounterKey, name: str, amount: Amount) -> int | str:
+    """Return an amount for a finding: a decimal one as text, even if it is 0."""
+    return amounts.to_text(amount) if VIEWS[counter.table].places.get(name) else amounts.to_json(amount)
 
 
 def _bytes(counter: CounterKey, tracked: TrackedCounter) -> int:
