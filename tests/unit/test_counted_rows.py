@@ -11,10 +11,10 @@ import pytest
 from chalicelib import reports
 from chalicelib.counting import committer, entry_item, ledger, stream, transactions
 from chalicelib.counting.ledger import Change, Entry, Status
-from chalicelib.jobs import audit, backfill
+from chalicelib.jobs import audit, backfill, state
 from chalicelib.jobs.audit import Audit
 from chalicelib.orders import Order
-from chalicelib.views import CounterKey, Row
+from chalicelib.views import Contributions, CounterKey, Row
 from tests.doubles import NAMES, FakeDynamoDB, commit, deliver, run
 from tests.extra_views import changeable_views, declare, replace
 from tests.orders_and_stream import OrdersAndStream
@@ -123,7 +123,7 @@ def planned(*orders: dict[str, Any]) -> list[transactions.Transaction]:
 
 @pytest.mark.parametrize("price", ["0.10", "-0.01", "5", "0", LARGEST, f"-{LARGEST}"])
 def test_entry_with_decimals_returns_from_its_item_as_it_was(price: str):
-    contributions = {CounterKey(EXTRA, ("pen",)): {"revenue": Decimal(price), "lines": 1}}
+    contributions: Contributions = {CounterKey(EXTRA, ("pen",)): {"revenue": Decimal(price), "lines": 1}}
     entry = Entry("o", 1, "v", Status.COUNTED, NOW, contributions, reverted=contributions)
     stored = entry_item.to_item(entry)
     assert f'"revenue":"{price}"' in stored["contributions"]["S"]
@@ -201,11 +201,9 @@ def test_findings_about_orders_have_decimals_as_text():
 
 
 def test_cursor_keeps_a_tracked_decimal_exactly():
-    from chalicelib.jobs.state import decode, encode
-
     kept = {"a": Decimal(f"-{LARGEST}"), "b": Decimal("1E-18"), "c": Decimal("1E+30"), "d": 7}
-    kind = dict[str, audit.counter_audit.Amount]
-    assert decode(kind, json.loads(json.dumps(encode(kept)))) == kept
+    kind: Any = dict[str, state.Amount]
+    assert state.decode(kind, json.loads(json.dumps(state.encode(kept)))) == kept
 
 
 # --- Several rows ---------------------------------------------------------------------------------
