@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.projects import copy_source
+from tests.other_model import copy_with_model
 
 MODEL = '''
 """Payments."""
@@ -30,6 +30,4 @@ class Order(NamedTuple):
 
 def copy_with_payments(folder: Path) -> Path:
     """Copy the project into a folder with payments as its model, and return the folder."""
-    project = copy_source(folder)
-    (project / "chalicelib" / "model.py").write_text(MODEL.lstrip(), encoding="utf-8")
-    return project
+    return copy_with_model(folder, MODEL.lstrip())

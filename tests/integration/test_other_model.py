@@ -1,52 +1,23 @@
 """The app with another model: payments, with a field of each type. Only model.py and the views differ."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from infrastructure.package import PROJECT
+from tests.other_model import Result, play
 from tests.payments import copy_with_payments
+from tests.projects import add_view
 
-# Reads [method, path, body] from stdin, line by line, and prints [status, body] for each. "ITEM" stands for a write to
-# the table, and "COUNT" for the stream's delivery of an item.
-PLAYER = """
-import json, sys
-import boto3
-from chalice.test import Client
-from moto import mock_aws
-from chalicelib import views
-from infrastructure import tables
-from tests.streams import Stream
-views.VIEWS["AggregateTable"] = views.VIEWS["AggregateTable"]._replace(
-    function=lambda order: ((f"{order.merchant} {order.currency}",), {"orderCount": 1})
-)
-views.VIEWS["TrendTable"] = views.VIEWS["TrendTable"]._replace(function=lambda order: None)
-with mock_aws():
-    dynamodb = boto3.client("dynamodb")
-    for table in tables.all_tables("local"):
-        dynamodb.create_table(**tables.create_parameters(table))
-    import app
-    app.dynamodb = dynamodb
-    stream = Stream()
-    with Client(app.app, stage_name="local", project_dir=".") as client:
-        for method, path, body in map(json.loads, sys.stdin):
-            if method == "ITEM":
-                dynamodb.put_item(TableName="OrdersTable", Item=body)
-                result = [200, ""]
-            elif method == "COUNT":
-                item = dynamodb.get_item(TableName="OrdersTable", Key={"OrderID": {"S": path}})["Item"]
-                client.lambda_.invoke("aggregate", {"Records": [stream.put(item)]})
-                result = [200, json.dumps(item)]
-            else:
-                headers = {"Content-Type": "application/json"}
-                response = client.http.request(method, path, headers=headers, body=(body or "").encode())
-                result = [response.status_code, response.body.decode()]
-            print("RESULT " + json.dumps(result))
+# One view, whose table is the shipped model's.
+VIEW = """
+from chalicelib.views import Row, view
+
+@view("AggregateTable", key=("product",), amounts=("totalQuantity", "orderCount"), stamp="updatedAt")
+def totals(order):
+    return Row((f"{order.merchant} {order.currency}",), {"orderCount": 1})
 """
 
 FULL = """{"orderId": "p1", "amount": 12.5000, "currency": "EUR", "merchant": "Shop", "state": "paid",
@@ -101,34 +72,12 @@ STEPS: dict[str, tuple[str, str, Any]] = {
 }  # fmt: skip
 
 
-class Result(NamedTuple):
-    status: int
-    text: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text, parse_float=not_exact)
-
-
-def not_exact(digits: str) -> None:
-    raise AssertionError(f"{digits} is a JSON number with a decimal point, which most parsers read as a float")
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """Send all requests to the app with payments, in a process of its own. Return the responses by step."""
     project = copy_with_payments(tmp_path_factory.mktemp("payments"))
-    played = subprocess.run(
-        [sys.executable, "-c", PLAYER],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(project), str(PROJECT)))},
-        input="\n".join(map(json.dumps, STEPS.values())),
-        capture_output=True,
-        text=True,
-    )
-    assert played.returncode == 0, played.stderr
-    lines = [line.removeprefix("RESULT ") for line in played.stdout.splitlines() if line.startswith("RESULT ")]
-    return {step: Result(*json.loads(line)) for step, line in zip(STEPS, lines, strict=True)}
+    add_view(project, VIEW)
+    return play(project, STEPS)
 
 
 def without_time(order: dict[str, Any]) -> dict[str, Any]:
