@@ -145,6 +145,12 @@ def alarms(metrics: Metrics) -> dict[str, Alarm]:
             0,
             "Orders were set apart: their ledger entry, counter or stream record is damaged. All others are counted.",
         ),
+        "ViewProblems": Alarm(
+            metrics.app("viewProblems"),
+            "Sum",
+            0,
+            "A view failed for some orders. It does not count them; the other views do.",
+        ),
         "TotalsDrifted": Alarm(
             metrics.app("DriftedProducts"),
             "Maximum",
@@ -290,6 +296,7 @@ def graphs(metrics: Metrics) -> list[Graph]:
                 ("counted", "Sum", metrics.app("applied")),
                 ("rejected", "Sum", metrics.app("rejected")),
                 ("set apart", "Sum", metrics.app("setApart")),
+                ("failed views", "Sum", metrics.app("viewProblems")),
                 ("already counted", "Sum", metrics.app("alreadyCounted")),
             ),
         ),

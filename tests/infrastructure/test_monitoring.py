@@ -44,6 +44,7 @@ def test_alarms_watch_every_failure_metric():
         ("AWS/ApiGateway", "Latency"),
         ("OrderTotals", "rejected"),
         ("OrderTotals", "setApart"),
+        ("OrderTotals", "viewProblems"),
         ("OrderTotals", "DriftedProducts"),
         ("OrderTotals", "AuditAgeHours"),
     }
