@@ -228,6 +228,11 @@ def _read_placed_at(item: Item) -> str | None:
     return timestamps.parse(text) if text else None
 
 
+def has_placed_at(item: Item) -> bool:
+    """Return whether an item has a valid `PlacedAt` of its own."""
+    return _read_placed_at(item) is not None
+
+
 _NO_VALUE: Item = {}
 _PLACED_AT_INDEX = Order._fields.index("placed_at")
 _READERS = [_reader(field) for name in Order._fields for field in STORED_FIELDS if field.python_name == name]

@@ -223,7 +223,7 @@ def _after_last_row(contributions: Contributions, change: ChangeRecord) -> int |
     Without its own time, an order would be a new one once its entry is gone. So its entry stays as long as the order.
     """
     end = views.all_deleted_at(contributions, change.created_at)
-    if end is None or (change.image is not None and orders.PLACED_AT.attribute not in change.image):
+    if end is None or (change.image is not None and not orders.has_placed_at(change.image)):
         return None
     return max(end, _in_four_weeks(change))
 

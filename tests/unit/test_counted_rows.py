@@ -11,8 +11,9 @@ import pytest
 from chalicelib import reports
 from chalicelib.counting import committer, entry_item, ledger, stream, transactions
 from chalicelib.counting.ledger import Change, Entry, Status
-from chalicelib.jobs import audit, backfill, state
+from chalicelib.jobs import audit, backfill
 from chalicelib.jobs.audit import Audit
+from chalicelib.jobs.state import Amount, decode, encode
 from chalicelib.orders import Order
 from chalicelib.views import Contributions, CounterKey, Row
 from tests.doubles import NAMES, FakeDynamoDB, commit, deliver, run
@@ -202,8 +203,8 @@ def test_findings_about_orders_have_decimals_as_text():
 
 def test_cursor_keeps_a_tracked_decimal_exactly():
     kept = {"a": Decimal(f"-{LARGEST}"), "b": Decimal("1E-18"), "c": Decimal("1E+30"), "d": 7}
-    kind: Any = dict[str, state.Amount]
-    assert state.decode(kind, json.loads(json.dumps(state.encode(kept)))) == kept
+    kind: Any = dict[str, Amount]
+    assert decode(kind, json.loads(json.dumps(encode(kept)))) == kept
 
 
 # --- Several rows ---------------------------------------------------------------------------------

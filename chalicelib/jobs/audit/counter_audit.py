@@ -236,7 +236,7 @@ def _parse(table: str, item: Item) -> tuple[str, Amounts]:
             amount = amounts.parse_all_places(text)
         if name == REVISION and "N" in value:
             revision = text
-        elif name == tables.TTL and view.keep:
+        elif name == tables.TTL:  # A view that no longer expires may have had it.
             continue
         elif amount is not None:
             stored[name] = amount
