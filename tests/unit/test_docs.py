@@ -13,7 +13,7 @@ from chalicelib.counting.ledger import Status
 
 PROJECT = Path(__file__).parents[2]
 DESIGN = (PROJECT / "docs" / "design.md").read_text(encoding="utf-8")
-DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
+DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("examples/*/*.md")])
 
 
 def markdown_table(*rows: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-").lower() for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(PROJECT).as_posix())
 def test_links_of_documents_lead_somewhere(document: Path):
     for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
         path, _, anchor = link.partition("#")
