@@ -93,7 +93,10 @@ function setText(id, text) {
 
 // --- Refreshing ----------------------------------------------------------------------------------
 
-let selected = fromAddress();   // The product whose trend is shown.
+let place = fromAddress();      // What the page's address says: {view, key, query} or {product}.
+let views = null;               // The views with a tab of their own, from GET /views; null before its response.
+let selected = place.product;   // The product whose trend is shown.
+let refreshed = null;           // What the last successful refresh was for.
 let maxProducts = FEW;
 let failures = 0;
 let requestStarted = null;   // When the current request for the totals started, by performance.now(); null without one.
@@ -126,7 +129,7 @@ async function keepRefreshing() {
     }
     requestStarted = null;
     showLight();
-    if (!failures && shownTrend !== wantedTrend()) continue;
+    if (!failures && refreshed !== wanted()) continue;
     // Send fewer requests to a slow API.
     const took = performance.now() - started;
     const usual = isActive() ? ACTIVE_REFRESH_MS : REFRESH_MS;
@@ -152,19 +155,29 @@ function noteAction() {
 
 for (const type of ["pointerdown", "keydown"]) addEventListener(type, noteAction);
 
+const wanted = () => location.hash + wantedTrend();
+
 async function refresh() {
-  const requested = performance.now(), product = selected, about = wantedTrend();
+  const requested = performance.now(), about = wanted();
+  if (shownView() === null) await refreshTotals();
+  // Without the views, the totals can still be shown.
+  if (!views) await loadViews().catch((error) => { if (shownView() !== null) throw error; });
+  if (shownView()) await refreshView(shownView());
+  for (const [started, reported] of waiting) if (reported <= requested) waiting.delete(started);
+  refreshed = about;
+}
+
+async function refreshTotals() {
+  const product = selected, about = wantedTrend();
   const {totals, asOf, complete, freshness, trend: received} = await call(`totals?top=${maxProducts}${about}`);
   latest.freshness = freshness;
   latest.totals = totals;
-  for (const [started, reported] of waiting) if (reported <= requested) waiting.delete(started);
   showTotals(totals);
-  showListAge(Date.parse(asOf), complete);
+  showListAge("list-age", Date.parse(asOf), complete, "products");
   if (selected === null && totals.length) selected = totals[0].product;
   showSelection();
   // The user may have selected something else meanwhile.
-  if (product !== null && about === wantedTrend()) receiveTrend(product, received ?? null);
-  shownTrend = about;
+  if (about && about === wantedTrend()) receiveTrend(product, received ?? null);
 }
 
 // --- The light -----------------------------------------------------------------------------------
@@ -230,7 +243,7 @@ function showLight() {
   if (!lost && !latest.totals) return;   // The first request is not finished.
   const waitedSeconds = waiting.size ? (performance.now() - Math.min(...waiting.keys())) / 1000 : 0;
   const {state, colour, text, time} = light({...latest, totals: latest.totals ?? [], now: serverTime(), lost, waitedSeconds});
-  setStatus(colour, text.replace("{time}", () => localTime(time)), time && `${new Date(time).toISOString().slice(0, 19).replace("T", " ")} UTC`);
+  setStatus(colour, text.replace("{time}", () => localTime(time)), time && utcTime(time));
   // Screen readers read out a problem once, and its end. #alert is read out by itself.
   const announcement = colour === "amber" || colour === "red" ? state : "fine";
   if (announcement !== announced) $("status-news").textContent = state === "lost" ? "" : $("status-text").textContent;
@@ -241,6 +254,8 @@ function localTime(time) {
   const at = new Date(time), today = at.toDateString() === new Date(serverTime()).toDateString();
   return at.toLocaleString([], {hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(today ? {} : {day: "numeric", month: "short"})});
 }
+
+const utcTime = (time) => `${new Date(time).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
 function setStatus(colour, text, title) {
   $("status").dataset.light = colour;
@@ -273,9 +288,9 @@ function showTotals(totals) {
   showSuggestions(totals);
 }
 
-function showListAge(at, complete) {
+function showListAge(id, at, complete, what) {
   const time = new Date(at).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"});
-  setText("list-age", complete === false ? "The largest of a part of the products. A list of all follows within five minutes."
+  setText(id, complete === false ? `The largest of a part of the ${what}. A list of all follows within five minutes.`
     : serverTime() - at > LIST_AGE_SHOWN_MS ? `As of ${time}` : "");
 }
 
@@ -327,17 +342,28 @@ $("more").onclick = () => {
 
 // --- Selecting a product -------------------------------------------------------------------------
 
+// Addresses: #/totals, #/totals/PRODUCT, #/views/VIEW, #/views/VIEW/KEY?from=A&to=B and #/views/VIEW/KEY/SORT-KEY.
 function fromAddress() {
-  const encoded = location.hash.match(/^#product=(.+)/)?.[1];
-  try { return encoded ? decodeURIComponent(encoded) : null; } catch { return null; }
+  try {
+    const [path, query = ""] = location.hash.split("?");
+    const [, kind, name = null, ...key] = path.split("/").map(decodeURIComponent);
+    return kind === "views" ? {view: name, key: key.filter(Boolean), query, product: null} : {product: kind === "totals" ? name : null};
+  } catch { return {product: null}; }
 }
+
+const address = (...names) => `#/${names.map(encodeURIComponent).join("/")}`;
 
 function select(product) {
   selected = product;
-  history.replaceState(null, "", `#product=${encodeURIComponent(product)}`);
+  history.replaceState(null, "", address("totals", product));
+  place = fromAddress();
   showSelection();
   refreshNow();
-  if ($("trend").getBoundingClientRect().top > innerHeight * .8) $("trend").scrollIntoView({block: "start"});
+  bringIntoView($("trend"));
+}
+
+function bringIntoView(element) {
+  if (element.getBoundingClientRect().top > innerHeight * .8) element.scrollIntoView({block: "start"});
 }
 
 function showSelection() {
@@ -345,20 +371,191 @@ function showSelection() {
 }
 
 addEventListener("hashchange", () => {
-  const product = fromAddress();
-  if (product !== null) select(product);
+  place = fromAddress();
+  showTab();
+  if (place.product !== null) select(place.product);
+  else refreshNow();
 });
+
+// --- Tabs ----------------------------------------------------------------------------------------
+
+const {totals: totalsView, trend: trendView} = document.body.dataset;   // Their names, or empty if the model lacks them.
+
+// Return the view in the tab that is shown: null for the totals, undefined as long as the views are not known.
+function shownView() {
+  if (!views) return totalsView && !place.view ? null : undefined;
+  return views.find(({view}) => view === place.view) ?? (totalsView ? null : views[0]);
+}
+
+const labelOf = (name) => {   // totalQuantity is "Total quantity".
+  const words = name.replace(/_/g, " ").replace(/([a-z0-9])([A-Z])/g, "$1 $2").toLowerCase();
+  return words[0].toUpperCase() + words.slice(1);
+};
+
+async function loadViews() {
+  views = ((await call("views")).views ?? []).filter(({view}) => view !== totalsView);
+  const makeTab = (name, panel, ...target) => {
+    const tab = make("button", {id: `tab-${name}`, type: "button", role: "tab", textContent: labelOf(name)});
+    tab.setAttribute("aria-controls", panel);
+    tab.onclick = () => { location.hash = address(...target); };
+    return tab;
+  };
+  $("tabs").replaceChildren(...totalsView ? [makeTab(totalsView, "panel-totals", "totals")] : [],
+    ...views.map(({view}) => makeTab(view, "panel-view", "views", view)));
+  $("tabs").hidden = $("tabs").children.length < 2;
+  showTab();
+}
+
+function showTab() {
+  const view = shownView();
+  $("panel-totals").hidden = view !== null;
+  $("panel-view").hidden = !view;
+  for (const tab of $("tabs").children) {
+    tab.ariaSelected = String(tab.id === `tab-${view ? view.view : totalsView}`);
+    tab.tabIndex = tab.ariaSelected === "true" ? 0 : -1;
+    if (tab.tabIndex === 0) tab.scrollIntoView({block: "nearest"});
+  }
+  document.title = view ? `${labelOf(view.view)} · Order totals` : "Order totals";
+  if (view) showViewHead(view);
+}
+
+$("tabs").onkeydown = (event) => {
+  const tabs = [...$("tabs").children], last = tabs.length - 1, at = tabs.indexOf(event.target);
+  const to = {ArrowLeft: at ? at - 1 : last, ArrowRight: at < last ? at + 1 : 0, Home: 0, End: last}[event.key];
+  if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  tabs[to].focus();
+  tabs[to].click();
+};
+
+// --- A view's tab --------------------------------------------------------------------------------
+
+// A table of rows on the page: the request path of its rows, the rows by key, and the cursor of the next page.
+const newTable = (id) => ({id, path: null, rows: new Map(), cursor: null, hasMore: false, drawn: ""});
+const list = newTable("list"), detail = newTable("detail");
+let maxRows = FEW;   // Number of largest rows to show.
+
+const keyOf = (view, row) => view.key.map((name) => row[name]);
+const wantedKey = (view) => place.view === view.view ? place.key.slice(0, view.key.length) : [];
+const isPartition = (view) => wantedKey(view).length < view.key.length;
+
+function showViewHead(view) {
+  const key = wantedKey(view), path = address("views", view.view), range = new URLSearchParams(place.query);
+  $("panel-view").setAttribute("aria-labelledby", `tab-${view.view}`);
+  $("view-title").textContent = labelOf(view.view);
+  setText("view-note", [view.complete ? "" : "Older orders are missing until a backfill has run.",
+    view.keepDays ? `Rows are kept for ${plural(view.keepDays, "day", "days")}.` : ""].join(" ").trim());
+  $("search-label").textContent = labelOf(view.key[0]);
+  $("from-label").textContent = `${labelOf(view.key.at(-1))} from`;
+  $("search-from").parentElement.hidden = $("search-to").parentElement.hidden = view.key.length < 2;
+  $("search-key").value = key[0] ?? "";
+  for (const end of ["from", "to"]) $(`search-${end}`).value = range.get(end) ?? "";
+  $("close").href = path;
+  if (list.path !== path.slice(2)) { maxRows = FEW; clear(list, path.slice(2)); }
+  $("detail").hidden = !key.length;
+  $("detail-title").textContent = key.join(" · ");
+  const detailPath = address("views", view.view, ...key).slice(2) + (isPartition(view) && place.query ? `?${place.query}` : "");
+  if (detail.path !== detailPath) clear(detail, detailPath);
+  if (key.length) bringIntoView($("detail"));
+}
+
+async function refreshView(view) {
+  const path = detail.path, key = wantedKey(view);
+  const listed = await call(`${list.path}${view.top ? `?top=${maxRows}` : ""}`);
+  if (shownView() !== view) return;
+  latest.freshness = listed.freshness;
+  latest.totals = listed.rows.map((row) => ({updatedAt: row[stampOf(view, row)]}));
+  receive(list, view, listed);
+  setText("list-problem", listed.rows.length ? "" : "Nothing has been counted in this view yet.");
+  if (view.top) showListAge("view-age", Date.parse(listed.asOf), listed.complete, "rows");
+  else setText("view-age", "");
+  if (!key.length) return;
+  let found = listed.rows.find((row) => JSON.stringify(keyOf(view, row)) === JSON.stringify(key));   // Saves a request.
+  try { found ??= await call(path); } catch (error) { if (error.status !== 404) throw error; }
+  if (shownView() !== view || path !== detail.path) return;
+  receive(detail, view, found?.rows ? found : {rows: found ? [found] : [], cursor: null});
+  setText("detail-problem", detail.rows.size ? "" : `Nothing has been counted for ${key.join(" · ")} in ${labelOf(view.view)} yet.`);
+}
+
+function clear(table, path) {
+  Object.assign(table, {path, rows: new Map(), cursor: null, hasMore: false, drawn: ""});
+  $(`${table.id}-table`).replaceChildren();
+  $(`${table.id}-more`).hidden = true;
+  setText(`${table.id}-problem`, "");
+}
+
+// Show the first page of a table. Keep the pages after it that the user asked for.
+function receive(table, view, {rows, cursor}) {
+  if (!table.hasMore) Object.assign(table, {rows: new Map(), cursor});
+  for (const row of rows) table.rows.set(JSON.stringify(keyOf(view, row)), row);
+  drawRows(table, view);
+}
+
+for (const table of [list, detail]) $(`${table.id}-more`).onclick = async () => {
+  const view = shownView(), {path, cursor} = table;
+  if (!cursor) {
+    maxRows = MANY;
+    return refreshNow();
+  }
+  try {
+    const page = await call(`${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}`);
+    if (path !== table.path) return;
+    Object.assign(table, {hasMore: true, cursor: page.cursor});
+    receive(table, view, page);
+  } catch (error) { setText(`${table.id}-problem`, error.message); }
+};
+
+const stampOf = (view, row) => Object.keys(row).find((name) => !view.key.includes(name) && !view.amounts.some((each) => each.name === name));
+
+// Return a number with its places, which may have more digits than the numbers of JavaScript.
+function exactly(amount) {
+  const [whole, places] = String(amount).split(".");
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (places ? `.${places}` : "");
+}
+
+function drawRows(table, view) {
+  const rows = [...table.rows.values()], text = JSON.stringify([rows, place]), element = $(`${table.id}-table`);
+  $(`${table.id}-more`).hidden = !table.cursor && !(table === list && view.top && maxRows === FEW && rows.length === FEW);
+  if (text === table.drawn) return;
+  table.drawn = text;
+  const focused = element.contains(document.activeElement) ? document.activeElement.hash : null;
+  const names = rows.length ? [...view.key, ...view.amounts.map(({name}) => name), stampOf(view, rows[0])].filter(Boolean) : [];
+  const heads = names.map((name, index) => make("th", {scope: "col", className: index < view.key.length ? "text" : "", textContent: labelOf(name)}));
+  if (view.top && table === list && rows.length) heads[names.indexOf(view.top)].ariaSort = "descending";
+  element.replaceChildren(...table === detail && !isPartition(view)
+    ? rows.flatMap((row) => names.map((name) => make("tr", {}, make("th", {scope: "row", className: "text", textContent: labelOf(name)}), makeCell(view, row, name, false))))
+    : [make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows.map((row) => make("tr", {}, ...names.map((name) => makeCell(view, row, name, true)))))]);
+  if (focused !== null) [...element.querySelectorAll("a")].find((link) => link.hash === focused)?.focus({preventScroll: true});
+}
+
+// Return the cell of an attribute. The partition key links to its rows, and the sort key to its row.
+function makeCell(view, row, name, isLink) {
+  const value = row[name], index = view.key.indexOf(name);
+  if (view.amounts.some((each) => each.name === name)) return make("td", {textContent: exactly(value)});
+  if (index < 0) return make("td", {}, value ? make("time", {textContent: localTime(Date.parse(value)), title: utcTime(Date.parse(value))}) : "");
+  const text = make("bdi", {textContent: value});
+  if (!isLink) return make("td", {}, text);
+  const key = keyOf(view, row).slice(0, index + 1), link = make("a", {href: address("views", view.view, ...key), title: value}, text);
+  if (JSON.stringify(key) === JSON.stringify(wantedKey(view))) link.ariaCurrent = "true";
+  return make(index ? "td" : "th", {...index ? {} : {scope: "row"}, className: "text"}, link);
+}
+
+$("search").onsubmit = (event) => {
+  event.preventDefault();
+  const view = shownView(), range = new URLSearchParams();
+  for (const end of ["from", "to"]) if (view.key.length > 1 && $(`search-${end}`).value) range.set(end, $(`search-${end}`).value);
+  location.hash = address("views", view.view, $("search-key").value) + (range.size ? `?${range}` : "");
+};
 
 // --- The trend -----------------------------------------------------------------------------------
 
 let trend = null;         // The response with the trend on the page, null without one.
-let shownTrend = "";      // The part of the last request that asked for a trend.
 let drawnTrend = "";      // The trend that is drawn, as text.
 let highlighted = null;   // The highlighted day or hour: {day, hour}, with hour null for the whole day.
 
 const selectedDays = () => Number($("days").querySelector(":checked").value);
 
-const wantedTrend = () => selected === null ? "" : `&trend=${encodeURIComponent(selected)}&days=${selectedDays()}`;
+const wantedTrend = () => selected === null || !trendView ? "" : `&trend=${encodeURIComponent(selected)}&days=${selectedDays()}`;
 
 function receiveTrend(product, received) {
   const text = JSON.stringify([product, received, new Date().toISOString().slice(0, 13)]);   // Each hour it has a new cell.
@@ -613,9 +810,9 @@ function showProblems(problems, message = "") {
 }
 
 async function showPlacedOrder({orderId, ...order}) {
-  const hasProduct = "product" in order && "quantity" in order;
-  const text = hasProduct ? order.product : fields.flatMap(({name}) => order[name] ?? []).join(" · ");
-  const amount = hasProduct ? `${number.format(order.quantity)} × ` : "";
+  const quantity = fields.find(({name, kind}) => name === "quantity" && kind === "whole");
+  const text = fields.filter((field) => field !== quantity).flatMap(({name}) => order[name] ?? []).join(" · ");
+  const amount = quantity && "quantity" in order ? `${number.format(order.quantity)} × ` : "";
   const orderStatus = make("span", {className: "order-status", textContent: "Placed. Waiting to be counted …"});
   const line = make("li", {}, make("span", {className: "order", title: text}, amount, make("bdi", {textContent: text})), orderStatus);
   const started = performance.now();
@@ -660,4 +857,5 @@ $("copy").onclick = async () => {
   setTimeout(() => { $("copy").textContent = "Copy"; }, 2000);
 };
 
+showTab();
 keepRefreshing();

@@ -113,7 +113,7 @@ def test_page_asks_every_second_after_an_action_and_every_three_seconds_otherwis
     )
     page.clock.install(time=0)
     page.clock.pause_at(1000)
-    page.goto(f"{local.url}#product={quote(product)}")
+    page.goto(f"{local.url}#/totals/{quote(product)}")
 
     def requests_in(seconds: int) -> int:
         """Let the page's clock advance; return how many requests it sends. Each has to be for everything."""
@@ -192,7 +192,7 @@ def one_hour() -> None:
 @pytest.mark.usefixtures("one_hour")
 def test_days_and_hours_of_a_product_are_shown(page: Page, site: Site, unique: str):
     order(site, unique, 900_000)
-    page.goto(f"{site.url}#product={unique}")
+    page.goto(f"{site.url}#/totals/{unique}")
     trend = page.get_by_role("region", name=unique)
     expect(trend.locator("#trend-sum")).to_have_text("900,000ordered in the last 7 days")
     expect(trend.locator("#readout")).to_contain_text("Today: 900,000. Busiest hour:")
@@ -212,7 +212,7 @@ def test_chart_can_be_read_with_the_keyboard(page: Page, local: Site, unique: st
     order(local, unique, 7)
     total = local.api.get(f"/totals/{unique}/trend?days=7").json["days"][-1]
     hour = total["hours"].index(7)
-    page.goto(f"{local.url}#product={unique}")
+    page.goto(f"{local.url}#/totals/{unique}")
     chart, readout = page.locator("#chart"), page.locator("#readout")
     expect(readout).to_contain_text("Today: 7.")
     chart.focus()
@@ -236,11 +236,11 @@ def test_product_can_be_chosen_with_the_keyboard(page: Page, local: Site, unique
     page.keyboard.press("Enter")
     expect(page.locator("#trend-title")).to_have_text(f"{unique} next")
     expect(row(page, f"{unique} next").get_by_role("button")).to_have_attribute("aria-pressed", "true")
-    assert urlsplit(page.url).fragment == f"product={quote(f'{unique} next')}"
+    assert urlsplit(page.url).fragment == f"/totals/{quote(f'{unique} next')}"
 
 
 def test_product_without_a_total_is_reported(page: Page, local: Site, unique: str):
-    page.goto(f"{local.url}#product={unique}")
+    page.goto(f"{local.url}#/totals/{unique}")
     expect(page.locator("#trend-problem")).to_have_text(f"Nothing has been counted for {unique} yet.")
     expect(page.locator("#chart")).to_be_hidden()
 
