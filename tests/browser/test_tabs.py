@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Route, expect
 
-from chalicelib import dashboard
+from chalicelib import dashboard, views
 from tests.browser.conftest import DESKTOP, PHONE, WAIT_SECONDS, wait_until
 
 FOLDER = Path(dashboard.__file__).parent
@@ -46,7 +46,7 @@ class Api:
     """Respond to the page's requests from `views` and `rows`, and record their paths and queries."""
 
     def __init__(self, page: Page) -> None:
-        self.views = [TOTALS, CURRENCIES, BY_DAY]
+        self.views: list[dict[str, Any]] = [TOTALS, CURRENCIES, BY_DAY]
         self.rows: dict[str, list[dict[str, Any]]] = {
             "currencies": [
                 currency("EUR", "1234567890123456789012.50", 12345),
@@ -236,7 +236,7 @@ def test_largest_rows_are_listed_with_exact_amounts(page: Page, api: Api):
     expect(page.get_by_role("button", name="More")).to_be_hidden()
 
 
-def test_view_without_an_order_is_listed_in_pages(page: Page, api: Api):
+def test_view_without_top_is_listed_in_pages(page: Page, api: Api):
     api.open("#/views/revenue_by_day")
     rows = page.locator("#list-table tbody tr")
     expect(rows).to_have_count(50)
@@ -373,7 +373,7 @@ def test_model_without_totals_retries_while_the_views_cannot_be_read(page: Page,
 
 
 def test_model_without_trends_does_not_ask_for_them(page: Page, api: Api, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dashboard, "VIEWS", {"AggregateTable": dashboard.VIEWS["AggregateTable"]})
+    monkeypatch.setattr(dashboard, "VIEWS", {"AggregateTable": views.VIEWS["AggregateTable"]})
     api.open()
     expect(page.locator("#bars")).to_contain_text("Ink")
     page.locator("#bars button").click()
