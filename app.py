@@ -439,7 +439,7 @@ def read(steps: effects.Steps[dict[str, Any]]) -> dict[str, Any]:
 
 @outage_as_503()
 def query_days(product: str, days: Sequence[str]) -> Sequence[orders.Item]:
-    """Read a product's items of these days: at most trend.DAYS_MAX, which fit into one page."""
+    """Read a product's trend items for these days. The most, trend.DAYS_MAX, fit in one page."""
     return dynamodb.query(TableName=NAMES[tables.TREND], **trend.query(product, days), ConsistentRead=True)["Items"]
 
 

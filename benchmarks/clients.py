@@ -185,7 +185,7 @@ class Client(threading.Thread):
             self.place(f"{self.name}-{self._number}", self._random_order())
 
     def place(self, order_id: str, order: Order, is_new: bool = True) -> bool:
-        """Place a new order, or a cancelled one again; return whether it was certainly accepted."""
+        """Place an order, perhaps with a cancelled order's id. Return whether it is known to have succeeded."""
         accepted = self._send("placed", order_id, order, lambda channel: channel.place(order_id, order))
         self.placed += accepted and is_new
         return accepted

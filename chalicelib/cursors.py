@@ -24,12 +24,12 @@ def encode(value: Any) -> str:
 
 
 def decode(text: object, max_bytes: int) -> Any:
-    """Return the value in a cursor, whose JSON may have up to `max_bytes`. Raise CursorError for any other text."""
+    """Decode a cursor. Raise CursorError if the text is not a cursor, or if its JSON is larger than `max_bytes`."""
     unpacking = zlib.decompressobj(_RAW_DEFLATE)
     try:
         raw = base64.urlsafe_b64decode(f"{text}==")
         content = unpacking.decompress(raw[4:], max_bytes + 1)
-        # base64 ignores other characters and some bits of the last one, so compare the text too.
+        # The decoder ignores invalid characters and unused bits of the last one. Encode again to reject such text.
         if _to_text(raw) != text or raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big"):
             raise CursorError("The text or its checksum is wrong.")
         if len(content) > max_bytes or not unpacking.eof or unpacking.unused_data:

@@ -92,7 +92,7 @@ class Committed(NamedTuple):
 
 
 class Cancelled(NamedTuple):
-    """DynamoDB carried out nothing of the transaction."""
+    """DynamoDB cancelled the transaction and applied none of its writes."""
 
     reasons: Sequence[Mapping[str, Any]]  # In the form and order of `CancellationReasons`.
 

@@ -255,7 +255,7 @@ def can_be_key(text: str) -> bool:
 
 
 def same_content(item: Item, order: OrderInput) -> bool:
-    """Return whether an item has the values of a request, which makes the request a retry."""
+    """Return whether an item already has the content of a request. If so, the request is a retry."""
     try:
         return tuple(field.read(item) for field in FIELDS) == order.values
     except InvalidValueError:

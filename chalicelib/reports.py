@@ -39,7 +39,7 @@ LAG_NOT_REPORTED = Report([], {"lagNotReported": Metric(1)})
 
 
 def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: float) -> Report:
-    """Return what became of a batch, with a line for each order that was rejected or set apart.
+    """Return the report of a batch: its metrics, and a line for each order that was rejected or set apart.
 
     `ages` are those of its records in seconds; counting it took `seconds`.
     """

@@ -120,7 +120,9 @@ class Stack:
         try:
             found = [each for page in pages.paginate(logGroupName=group, startTime=since_ms) for each in page["events"]]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceNotFoundException":  # It has never been invoked.
+            if (
+                error.response["Error"]["Code"] == "ResourceNotFoundException"
+            ):  # The log group appears when the function is first invoked.
                 return []
             raise
         events = [LogEvent(each["timestamp"], each["logStreamName"], each["message"]) for each in found]

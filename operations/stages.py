@@ -146,7 +146,7 @@ class Function:
         return result
 
     def invoke(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke a job's function and return its result. Raise StageError if it fails or is no job of this app."""
+        """Invoke a job's function and return its result. Raise StageError if it fails or returns no object."""
         result = self.call(request)
         if not isinstance(result, dict):
             raise StageError(f"{self.name} returned {result!r}. Check that it is a job of this app.")

@@ -126,7 +126,7 @@ def _add(increments: dict[CounterKey, dict[str, Amount]], deltas: Contributions)
 
 
 def split(transaction: Transaction) -> list[Transaction]:
-    """Return the same changes in two halves, to find the one that DynamoDB will never accept."""
+    """Pack each half of the changes. The committer repeats this to find the one that is never accepted."""
     middle = len(transaction.changes) // 2
     return [*pack(transaction.changes[:middle]), *pack(transaction.changes[middle:])]
 

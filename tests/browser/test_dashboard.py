@@ -102,8 +102,8 @@ def test_page_asks_every_second_after_an_action_and_every_three_seconds_otherwis
 ):
     page, product = monitored.page, f"{unique} & more"
     order(local, product, 1)
-    # `pending` counts the requests whose responses the page has not shown yet. A message comes after all that the page
-    # does with a response.
+    # `pending` counts requests whose responses the page has not rendered yet. A posted message arrives only after
+    # the page has handled the response, so it lowers the count at the right time.
     page.add_init_script(
         "window.pending = 0; const send = window.fetch, parse = Response.prototype.json;"
         "window.fetch = (...request) => { window.pending += 1; return send(...request); };"

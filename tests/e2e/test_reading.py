@@ -49,7 +49,7 @@ def test_order_with_binary_attributes_can_be_read_amended_and_repeated(
 
 @pytest.fixture
 def ordered(api: Api, unique: str, eventually: Callable[..., Any]) -> str:
-    """Order five pieces of a product, wait until they are counted, and return the product."""
+    """Place an order for five units, wait until it is counted, and return the product."""
     api.post("/orders", {"product": unique, "quantity": 5})
     assert eventually(lambda: api.get(f"/totals/{unique}").status, 200) == 200
     return unique

@@ -163,7 +163,7 @@ def test_largest_totals_are_scanned_once_for_many_readers(client, dynamodb, cloc
 
 def write_two_megabytes(dynamodb: Any) -> int:
     """Write totals of between 1 and 2 MB, so that a Scan needs two pages. Return their number, which is the largest."""
-    products = 2600  # Each item has 512 to 700 bytes.
+    products = 2600  # Each item is 512 to 700 bytes.
     puts = [{"PutRequest": {"Item": total(f"{number:04}".ljust(512, "x"), number)}} for number in range(products)]
     for start in range(0, products, 25):
         dynamodb.batch_write_item(RequestItems={"AggregateTable": puts[start : start + 25]})

@@ -51,7 +51,7 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        """Return 20 seconds."""
+        """Return 20,000 milliseconds."""
         return 20_000
 
 

@@ -99,7 +99,7 @@ def test_an_entry_that_expires_before_the_transaction_counts_as_absent():
 
     def expire(effect: Effect) -> None:
         if isinstance(effect, Transact):
-            dynamo.tables["LedgerTable"].clear()  # As TTL deletes a tombstone.
+            dynamo.tables["LedgerTable"].clear()  # Simulate TTL deleting the entry.
 
     run(work, dynamo, before_each=expire)
     assert dynamo.totals() == {"Product 0": (5, 1)}

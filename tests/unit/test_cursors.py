@@ -26,7 +26,7 @@ from tests.orders_and_stream import OrdersAndStream, example
 from tests.streams import item
 
 JOBS: dict[str, Any] = {"backfill": backfill, "audit": audit}
-# An eighth of the memory of the jobs (docs/operations.md), and the limit for most cursors.
+# Peak memory while a crafted cursor is refused: an eighth of what a job has (docs/operations.md), and less for most.
 PEAK_MAX_BYTES = 225_000_000
 USUAL_PEAK_MAX_BYTES = 100_000_000
 
