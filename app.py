@@ -24,8 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, CloudWatchEvent, ConflictError, CORSConfig, DynamoDBEvent, Request, Response
 
 from chalicelib import client, dashboard, effects, hints, orders, reports, stream_lag, tables, timestamps, ulid
-from chalicelib.api import access, http, openapi, top_list, totals, trend
-from chalicelib.counting import committer, entry_item, ledger, stream, transactions
+from chalicelib.api import access, http, openapi, order_status, rows, totals, trend
+from chalicelib.counting import committer, stream, transactions
 from chalicelib.jobs import audit as audits
 from chalicelib.jobs import backfill as backfills
 from chalicelib.jobs import daily_audit as daily_audits
@@ -88,14 +88,9 @@ def place_order() -> Response:
 
 
 @app.route("/orders/{order_id}", methods=["GET"], **READ)
-def show_order(order_id: str) -> dict[str, Any]:
+def show_order(order_id: str) -> Any:
     """Show an order, and whether the totals include it."""
-    key = http.order_key(order_id)
-    item = get_item(tables.ORDERS, key)
-    if item is None:
-        raise http.order_not_found(key)
-    entry = entry_item.from_item(key["OrderID"]["S"], get_item(tables.LEDGER, key))
-    return {**orders.to_json(item), **ledger.order_status(entry, item)}
+    return read(order_status.show(order_id))
 
 
 @app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES, **WRITE)
@@ -120,47 +115,49 @@ def cancel_order(order_id: str) -> Response:
     return Response("", status_code=204)
 
 
-# --- Totals --------------------------------------------------------------------------------------
+# --- Totals and views ----------------------------------------------------------------------------
 
 
 @app.route("/totals/{product}", methods=["GET"], **READ)
-def show_total(product: str) -> dict[str, Any]:
+def show_total(product: str) -> Any:
     """Show one product's total."""
-    name = http.decode_segment(product)
-    return totals.to_json(http.counted(get_total(name), name))
+    return read(totals.show(product))
 
 
 @app.route("/totals", methods=["GET"], **READ)
-def list_totals() -> Response | dict[str, Any]:
+def list_totals() -> Any:
     """List totals: a page of them, or the largest."""
-    query = totals.parse_query(request().query_params)
-    if isinstance(query, orders.FieldErrors):
-        return http.bad_request(query)
-    lag = stream_lag.to_json(get_item(tables.STATE, stream_lag.KEY))
-    listed = {**read(totals.read(query, time.time())), "freshness": lag}
-    return listed if query.trend_of is None else {**listed, "trend": find_trend(query.trend_of, query.days)}
+    return read(totals.list_totals(request().query_params, time.time()))
 
 
 @app.route("/totals/{product}/trend", methods=["GET"], **READ)
-def show_trend(product: str) -> Response | dict[str, Any]:
+def show_trend(product: str) -> Any:
     """Show what was ordered of a product by day and hour."""
-    count = trend.parse_days(request().query_params)
-    if isinstance(count, orders.FieldErrors):
-        return http.bad_request(count)
-    name = http.decode_segment(product)
-    return http.counted(find_trend(name, count), name)
+    return read(trend.show(product, request().query_params, time.time()))
 
 
-def get_total(product: str) -> orders.Item | None:
-    """Return the item of a product's total, or None if there is none."""
-    return get_item(tables.TOTALS, {"product": {"S": product}}) if orders.can_be_key(product) else None
+@app.route("/views", methods=["GET"], **READ)
+def list_views() -> Any:
+    """List the views."""
+    return read(rows.list_views())
 
 
-def find_trend(product: str, count: int) -> dict[str, Any] | None:
-    """Return a product's trend, or None if nothing has been counted for it."""
-    days = trend.days_until(timestamps.from_epoch(int(time.time()))[:10], count)
-    items = query_days(product, days) if orders.can_be_key(product) else []
-    return trend.to_json(product, days, items) if items or get_total(product) else None
+@app.route("/views/{view}", methods=["GET"], **READ)
+def list_rows(view: str) -> Any:
+    """List the rows of a view: a page of them, or the largest."""
+    return read(rows.list_rows(view, request().query_params, time.time()))
+
+
+@app.route("/views/{view}/{key}", methods=["GET"], **READ)
+def list_partition(view: str, key: str) -> Any:
+    """List the rows with a partition key, or show the one row if the view has no sort key."""
+    return read(rows.list_partition(view, key, request().query_params))
+
+
+@app.route("/views/{view}/{key}/{sort_key}", methods=["GET"], **READ)
+def show_row(view: str, key: str, sort_key: str) -> Any:
+    """Show the row with a partition key and a sort key."""
+    return read(rows.show(view, key, sort_key))
 
 
 @app.route("/audit", methods=["GET"], **READ)
@@ -257,8 +254,8 @@ def daily_audit(event: CloudWatchEvent) -> None:
 
 @app.schedule("rate(5 minutes)", name="refresh_top_lists", description="Refreshes lists that somebody reads.")
 def refresh_top_lists(event: CloudWatchEvent) -> None:
-    """Refresh the largest totals if somebody has asked for them and the table is too large for a request to scan."""
-    run_steps(top_list.refresh_if_wanted(totals.TOP, time.time()), deadline(event.context))
+    """Refresh the lists of largest rows that somebody has asked for and that a request cannot refresh."""
+    run_steps(rows.refresh_top_lists(time.time()), deadline(event.context))
 
 
 def run_job(work: invocation.Job, context: Any) -> int:
@@ -271,7 +268,7 @@ def run_job(work: invocation.Job, context: Any) -> int:
     return requests_made.requests - before
 
 
-# --- Effects: what the stream handler and the jobs ask for ---------------------------------------
+# --- Effects: what the stream handler, the jobs and the routes that read ask for -----------------
 
 
 class OutOfTime(Exception):
@@ -283,22 +280,26 @@ def run_steps(steps: effects.Steps[Any], end: float, leave_after: float = math.i
 
     Return the generator's result, if any. Raises OutOfTime at `end`. Both times are those of time.monotonic().
     """
-    effect = next(steps, None)
-    while effect is not None and not (isinstance(effect, effects.Checkpoint) and time.monotonic() > leave_after):
-        try:
+    try:
+        effect = next(steps)
+        while not (isinstance(effect, effects.Checkpoint) and time.monotonic() > leave_after):
             effect = steps.send(perform(effect, end))
-        except StopIteration as end_of_steps:
-            return end_of_steps.value
+    except StopIteration as end_of_steps:
+        return end_of_steps.value
 
 
 def perform(effect: effects.Effect, end: float) -> Any:
     """Carry out an effect and return its result. Raises OutOfTime at `end`."""
     sleep(0, end)
     match effect:
+        case effects.Get():
+            return get_item(effect)
         case effects.BatchGet():
             return batch_get(effect, end)
         case effects.Scan():
             return scan(effect)
+        case effects.Query():
+            return query(effect)
         case effects.Transact():
             return transact(effect)
         case effects.ConditionalUpdate():
@@ -309,6 +310,13 @@ def perform(effect: effects.Effect, end: float) -> Any:
         case effects.Checkpoint():
             return None
     raise TypeError(f"{effect!r} is not an effect")
+
+
+def get_item(effect: effects.Get) -> orders.Item | None:
+    """Read an item, consistently; return None if it does not exist."""
+    requests_made.requests += 1
+    key = effects.key(effect.table, effect.key)
+    return dynamodb.get_item(TableName=NAMES[effect.table], Key=key, ConsistentRead=True).get("Item")
 
 
 def batch_get(effect: effects.BatchGet, end: float) -> dict[effects.Key, orders.Item]:
@@ -333,6 +341,12 @@ def scan(effect: effects.Scan) -> effects.Page:
     """Read a page of a table."""
     requests_made.requests += 1
     return effects.page(effect.table, dynamodb.scan(**effect.parameters(NAMES[effect.table])))
+
+
+def query(effect: effects.Query) -> effects.Page:
+    """Read a page of the items with a partition key."""
+    requests_made.requests += 1
+    return effects.page(effect.table, dynamodb.query(**effect.parameters(NAMES[effect.table])))
 
 
 def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
@@ -373,7 +387,7 @@ def deadline(context: Any) -> float:
     return time.monotonic() + remaining_seconds - invocation.reserve_seconds(remaining_seconds)
 
 
-# --- DynamoDB: what the routes ask for -----------------------------------------------------------
+# --- DynamoDB: what the routes that write ask for ------------------------------------------------
 
 
 @contextmanager
@@ -386,12 +400,6 @@ def outage_as_503() -> Iterator[None]:
             raise
         logger.warning("DynamoDB unavailable", exc_info=True)
         raise http.ServiceUnavailableError(http.OUTAGE) from error
-
-
-@outage_as_503()
-def get_item(table: str, key: orders.Item) -> orders.Item | None:
-    """Read an item, consistently; return None if it does not exist."""
-    return dynamodb.get_item(TableName=NAMES[table], Key=key, ConsistentRead=True).get("Item")
 
 
 @outage_as_503()
@@ -432,15 +440,9 @@ def delete_order(key: orders.Item) -> bool:
 
 
 @outage_as_503()
-def read(steps: effects.Steps[dict[str, Any]]) -> dict[str, Any]:
-    """Perform the effects of a route; return their result."""
-    return cast(dict[str, Any], run_steps(steps, math.inf))
-
-
-@outage_as_503()
-def query_days(product: str, days: Sequence[str]) -> Sequence[orders.Item]:
-    """Read a product's trend items for these days. The most, trend.DAYS_MAX, fit in one page."""
-    return dynamodb.query(TableName=NAMES[tables.TREND], **trend.query(product, days), ConsistentRead=True)["Items"]
+def read(steps: effects.Steps[Any]) -> Any:
+    """Perform the effects of a route; return its response."""
+    return http.response(run_steps(steps, math.inf))
 
 
 # --- HTTP and logs -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Effects: what the core asks app.py to do.
 
-Handler and jobs are generators. They yield these values, and `perform` in app.py carries each one out and sends back
-its result. So the core makes no call and reads no clock.
+Handler, jobs and the routes that read are generators. They yield these values, and `perform` in app.py carries each
+one out and sends back its result. So the core makes no call and reads no clock.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -12,6 +12,13 @@ from chalicelib.orders import Item
 
 Key = tuple[str, ...]
 """The values of an item's key attributes, in the order of tables.KEYS."""
+
+
+class Get(NamedTuple):
+    """Read an item by its key, consistently. The result is the item, or None if it does not exist."""
+
+    table: str
+    key: Key
 
 
 READ_MAX_KEYS = 100
@@ -66,8 +73,40 @@ class Scan(NamedTuple):
         return parameters
 
 
+class Query(NamedTuple):
+    """Read a page of the items with a partition key, consistently, ordered by sort key. The result is a Page."""
+
+    table: str
+    partition: str
+    first: str | None = None  # The smallest sort key.
+    last: str | None = None  # The largest sort key.
+    start: Key | None = None  # The key after which the page starts.
+    limit: int | None = None  # As many as fit into 1 MB if None.
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """Return the parameters of DynamoDB's Query; `name` is the table's physical name."""
+        bounds = {f":{end}": {"S": value} for end in ("first", "last") if (value := getattr(self, end)) is not None}
+        condition = {
+            (): "",
+            (":first",): " AND #sort >= :first",
+            (":last",): " AND #sort <= :last",
+            (":first", ":last"): " AND #sort BETWEEN :first AND :last",
+        }[tuple(bounds)]
+        partition, sort = tables.KEYS[self.table]
+        parameters: dict[str, Any] = {
+            "TableName": name,
+            "KeyConditionExpression": f"#partition = :partition{condition}",
+            "ExpressionAttributeNames": {"#partition": partition, **({"#sort": sort} if bounds else {})},
+            "ExpressionAttributeValues": {":partition": {"S": self.partition}, **bounds},
+            "ConsistentRead": True,
+        }
+        if self.start is not None:
+            parameters["ExclusiveStartKey"] = key(self.table, self.start)
+        return parameters if self.limit is None else {**parameters, "Limit": self.limit}
+
+
 class Page(NamedTuple):
-    """The result of a Scan."""
+    """The result of a Scan or a Query."""
 
     items: Sequence[Item]
     last: Key | None  # The key after which the next page starts; None at the end of the table.
@@ -115,7 +154,7 @@ class Checkpoint(NamedTuple):
     """Do nothing. A job can be left here, and its cursor taken."""
 
 
-Effect = BatchGet | Scan | Transact | ConditionalUpdate | Sleep | Checkpoint
+Effect = Get | BatchGet | Scan | Query | Transact | ConditionalUpdate | Sleep | Checkpoint
 
 Result = TypeVar("Result")
 Steps = Generator[Effect, Any, Result]
@@ -130,7 +169,7 @@ class RequestCounter:
 
 
 def page(table: str, response: Mapping[str, Any]) -> Page:
-    """Return the page in DynamoDB's response to a Scan."""
+    """Return the page in DynamoDB's response to a Scan or a Query."""
     last = response.get("LastEvaluatedKey")
     units = response.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
     return Page(response["Items"], None if last is None else key_of(table, last), units)

@@ -15,7 +15,7 @@ from chalicelib.fields import Examples, Field, FieldType, InvalidValueError, Tex
 from chalicelib.fields import Item as Item
 from chalicelib.model import Order as Order
 
-_KEY_MAX_BYTES = 2048  # DynamoDB's limit for a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
+KEY_MAX_BYTES = 2048  # DynamoDB's limit for a partition key (Developer Guide, "Quotas in Amazon DynamoDB").
 ORDER_ID_MAX_CHARACTERS = 128
 
 
@@ -251,7 +251,7 @@ def _item_errors(item: Item) -> FieldErrors:
 
 def can_be_key(text: str) -> bool:
     """Return whether DynamoDB accepts this text as a partition key. It need not be a valid order id or product."""
-    return 1 <= len(text.encode()) <= _KEY_MAX_BYTES
+    return 1 <= len(text.encode()) <= KEY_MAX_BYTES
 
 
 def same_content(item: Item, order: OrderInput) -> bool:

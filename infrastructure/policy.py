@@ -14,16 +14,18 @@ from chalicelib.views import VIEWS
 from infrastructure import template
 
 VIEW_TABLES = "VIEW_TABLES"
-"""Stands in GRANTS for the table of each view."""
+SORTED_VIEW_TABLES = "SORTED_VIEW_TABLES"
+TOP_VIEW_TABLES = "TOP_VIEW_TABLES"
+"""Stand in GRANTS for the table of each view, of each one with a sort key, and of each one with `top`."""
 
 READS = ("BatchGetItem", "Scan")
 
 GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "APIHandler": {
-        tables.ORDERS: ("DeleteItem", "GetItem", "PutItem", "UpdateItem"),
+        tables.ORDERS: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
         tables.LEDGER: ("GetItem",),
-        tables.TOTALS: ("GetItem", "Scan"),
-        tables.TREND: ("Query",),
+        VIEW_TABLES: ("GetItem", "Scan"),
+        SORTED_VIEW_TABLES: ("Query",),
         tables.STATE: ("BatchGetItem", "GetItem", "UpdateItem"),
     },
     "Aggregate": {
@@ -31,20 +33,25 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
         VIEW_TABLES: ("UpdateItem",),
         tables.STATE: ("UpdateItem",),
     },
-    "Backfill": {tables.ORDERS: READS, tables.LEDGER: ("BatchGetItem", "PutItem"), VIEW_TABLES: ("UpdateItem",)},
+    "Backfill": {
+        tables.ORDERS: READS,
+        tables.LEDGER: ("BatchGetItem", "PutItem"),
+        VIEW_TABLES: ("UpdateItem",),
+        tables.STATE: ("GetItem", "UpdateItem"),
+    },
     "Audit": {
         tables.ORDERS: READS,
         tables.LEDGER: (*READS, "PutItem"),
         VIEW_TABLES: ("Scan", "UpdateItem"),
-        tables.STATE: ("BatchGetItem",),
+        tables.STATE: ("GetItem", "UpdateItem"),
     },
     "DailyAudit": {
         tables.ORDERS: READS,
         tables.LEDGER: READS,
         VIEW_TABLES: ("Scan",),
-        tables.STATE: ("BatchGetItem", "UpdateItem"),
+        tables.STATE: ("BatchGetItem", "GetItem", "UpdateItem"),
     },
-    "RefreshTopLists": {tables.TOTALS: ("Scan",), tables.STATE: ("BatchGetItem", "UpdateItem")},
+    "RefreshTopLists": {TOP_VIEW_TABLES: ("Scan",), tables.STATE: ("BatchGetItem", "UpdateItem")},
 }
 """DynamoDB actions by function and table. A function may do nothing else with a table."""
 
@@ -113,12 +120,21 @@ def check(generated: set[str], functions: Iterable[str]) -> None:
             raise PolicyError(f"{problem.format(', '.join(sorted(names)))} in infrastructure/policy.py.")
 
 
+def _tables(key: str) -> list[str]:
+    """Return the tables that a key of GRANTS stands for."""
+    return {
+        VIEW_TABLES: [*VIEWS],
+        SORTED_VIEW_TABLES: [table for table, view in VIEWS.items() if len(view.key) == 2],
+        TOP_VIEW_TABLES: [table for table, view in VIEWS.items() if view.top],
+    }.get(key, [key])
+
+
 def _statements(function: str, generated: set[str]) -> list[Statement]:
     """Return what a function may do: with tables, with its log, with traces, and with the stream if it reads that."""
     statements = [
         allow((f"dynamodb:{action}" for action in actions), [{"Fn::GetAtt": [table, "Arn"]}])
         for key, actions in GRANTS[function].items()
-        for table in ([view.table for view in VIEWS.values()] if key == VIEW_TABLES else [key])
+        for table in _tables(key)
     ]
     statements.append(
         allow(LOG_ACTIONS - {"logs:CreateLogGroup"}, [{"Fn::GetAtt": [template.log_group(function), "Arn"]}])

@@ -56,6 +56,22 @@ class FakeDynamoDB:
         for name in names or self.tables:
             self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
 
+    def get(self, effect: effects.Get) -> Any:
+        """Carry out a Get."""
+        self.reads += 1
+        return copy.deepcopy(self.tables[effect.table].get(effect.key))
+
+    def query(self, effect: effects.Query) -> effects.Page:
+        """Carry out a Query."""
+        self.reads += 1
+        table = self.tables[effect.table]
+        after = effect.start or (effect.partition, "")
+        keys = sorted(key for key in table if key[0] == effect.partition and key > after)
+        first, last = effect.first or "", "\U0010ffff" if effect.last is None else effect.last
+        found = [copy.deepcopy(table[key]) for key in keys if first <= key[1] <= last][: effect.limit]
+        more = {"LastEvaluatedKey": found[-1]} if len(found) == effect.limit else {}
+        return effects.page(effect.table, {"Items": found, **more})
+
     def _seen_by(self, effect: effects.Scan | effects.BatchGet) -> dict[tuple[str, ...], dict[str, Any]]:
         return (self.tables if effect.consistent or not self.lags else self._replica)[effect.table]
 
@@ -91,7 +107,7 @@ class FakeDynamoDB:
             "#revision = :seen": revision == values[":seen"],
             "NOT attribute_type(#revision, :seen)": "N" not in (revision or {}),
         }[effect.parameters["ConditionExpression"]]
-        self.corrections += 1
+        self.corrections += effect.table != tables.STATE
         if holds:
             item = self.tables[effect.table].setdefault(place, dict(effect.parameters["Key"]))
             self._add(item, dict(effect.parameters))
@@ -150,7 +166,10 @@ class FakeDynamoDB:
     @staticmethod
     def _add(item: dict[str, Any], update: dict[str, Any]) -> None:
         names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
-        sets, _, adds = update["UpdateExpression"].partition("ADD ")
+        rest, _, removes = update["UpdateExpression"].partition(" REMOVE ")
+        sets, _, adds = rest.partition("ADD ")
+        for name in filter(None, removes.split(", ")):
+            item.pop(names[name], None)
         for name, value in re.findall(r"(#\w+) = (:\w+)", sets):
             item[names[name]] = values[value]
         for name, value in re.findall(r"(#\w+) (:\w+)", adds):
@@ -225,6 +244,10 @@ def run(
 def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
     """Carry out one effect on `dynamo` and return its result."""
     match effect:
+        case effects.Get():
+            return dynamo.get(effect)
+        case effects.Query():
+            return dynamo.query(effect)
         case effects.Scan():
             return dynamo.scan(effect)
         case effects.BatchGet():

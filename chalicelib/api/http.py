@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from chalice.app import BadRequestError, ChaliceViewError, NotFoundError, Request, Response
 
 from chalicelib import orders
+from chalicelib.views import VIEWS
 
 Found = TypeVar("Found")
 
@@ -33,6 +34,11 @@ def read_order(request: Request, fields: Sequence[str]) -> orders.OrderInput | o
         return orders.parse_order(cast(bytes, request.raw_body), fields)
     except orders.MalformedBodyError as error:
         raise BadRequestError(str(error)) from None
+
+
+def response(result: Any) -> Any:
+    """Return what a route returns for a result: a 400 for errors in the query, and otherwise the result."""
+    return bad_request(result) if isinstance(result, orders.FieldErrors) else result
 
 
 def bad_request(errors: orders.FieldErrors) -> Response:
@@ -67,3 +73,17 @@ def counted(found: Found | None, product: str) -> Found:
     if found is None:
         raise NotFoundError(f"Nothing has been counted for {product} yet.")
     return found
+
+
+def is_kept(table: str, key: tuple[str, ...], *amounts: str) -> bool:
+    """Return whether the model has a view of this table with this key and these amounts."""
+    view = VIEWS.get(table)
+    return view is not None and view.key == key and set(amounts) <= view.places.keys()
+
+
+def require(is_kept: bool) -> None:
+    """Raise NotFoundError, a 404, for a route whose view the model does not have."""
+    if not is_kept:
+        raise NotFoundError(
+            "This model does not keep the totals of products. GET /views lists the views that it keeps."
+        )

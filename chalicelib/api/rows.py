@@ -1,24 +1,109 @@
 """Any view's rows in the API: pages of them, the largest, those of a partition, and single ones."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from chalicelib import amounts, cursors, orders, views
-from chalicelib.api import query_string, top_list
+from chalice.app import NotFoundError
+
+from chalicelib import completeness, cursors, orders, stream_lag, tables, timestamps, views
+from chalicelib.api import http, query_string, top_list
 from chalicelib.api.top_list import TopView
-from chalicelib.effects import Key, Page
+from chalicelib.effects import Get, Key, Page, Query, Scan, Steps, key_of
 from chalicelib.orders import FieldErrors, Item
 from chalicelib.views import View
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 _CURSOR_MAX_BYTES = 20_000
+_END = "\U0010ffff"  # The last character: a text that begins with `to` is not after `to` and this.
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
+BAD_SORT_KEY = f"must be the beginning of a sort key, or all of one: 1 to {views.KEY_MAX_BYTES} UTF-8 bytes"
+
+Params = Mapping[str, str] | None
+Segment = str
+"""A segment of a path, percent-encoded."""
 
 
-def find(name: str) -> View | None:
-    """Return the view with this name, or None."""
-    return next((view for view in views.VIEWS.values() if view.name == name), None)
+# --- What the routes return ----------------------------------------------------------------------
+
+
+def list_views() -> Steps[dict[str, Any]]:
+    """Return all views as `{"views": [...]}`."""
+    incomplete = yield from completeness.incomplete()
+    return {"views": [view_to_json(view, view.name not in incomplete) for view in views.VIEWS.values()]}
+
+
+def list_rows(name: Segment, params: Params, now: float) -> Steps[dict[str, Any] | FieldErrors]:
+    """Return a page of a view's rows, or the largest ones, with `freshness`. `now` is in epoch seconds."""
+    view = _find(name)
+    query = parse_query(view, params)
+    if isinstance(query, FieldErrors):
+        return query
+    freshness = yield from read_freshness()
+    if query.top is None:
+        page = yield Scan(view.table, query.start, query.limit, consistent=False)
+        return {**page_to_json(view, page), "freshness": freshness}
+    found = yield from top_list.read(top_view(view), now)
+    return {
+        "rows": [to_json(view, row) for row in found.rows[: query.top]],
+        "asOf": timestamps.from_epoch(int(found.as_of)),
+        "complete": found.complete,
+        "freshness": freshness,
+    }
+
+
+def list_partition(name: Segment, key: Segment, params: Params) -> Steps[dict[str, Any] | FieldErrors]:
+    """Return a page of a partition's rows, or the one row if the view has no sort key."""
+    view, partition = _find(name), http.decode_segment(key)
+    if len(view.key) == 1:
+        errors = FieldErrors()
+        query_string.reject_unknown(params or {}, [], errors)
+        return errors or (yield from _show(view, (partition,)))
+    query = parse_partition_query(view, partition, params)
+    if isinstance(query, FieldErrors):
+        return query
+    if not orders.can_be_key(partition):
+        return {"rows": [], "cursor": None}
+    page = yield Query(view.table, partition, query.first, query.last, query.start, query.limit)
+    return page_to_json(view, page)
+
+
+def show(name: Segment, key: Segment, sort_key: Segment) -> Steps[dict[str, Any]]:
+    """Return the row with a partition key and a sort key."""
+    view = _find(name)
+    if len(view.key) == 1:
+        raise NotFoundError(f"The view {view.name} has no sort key. GET /views/{view.name}/{{key}} shows a row.")
+    return (yield from _show(view, (http.decode_segment(key), http.decode_segment(sort_key))))
+
+
+def _show(view: View, key: Key) -> Steps[dict[str, Any]]:
+    item = (yield Get(view.table, key)) if _can_be_key(key) else None
+    return to_json(view, http.counted(item, f"{' '.join(key)} in {view.name}"))
+
+
+def _find(name: Segment) -> View:
+    """Return the view with this name. Raises NotFoundError, a 404, if there is none."""
+    decoded = http.decode_segment(name)
+    for view in views.VIEWS.values():
+        if view.name == decoded:
+            return view
+    raise NotFoundError(f"There is no view {decoded}. GET /views lists the views.")
+
+
+def read_freshness() -> Steps[dict[str, Any] | None]:
+    """Return how far the counting was behind when it last reported, or None before the first report."""
+    return stream_lag.to_json((yield Get(tables.STATE, key_of(tables.STATE, stream_lag.KEY))))
+
+
+def refresh_top_lists(now: float) -> Steps[None]:
+    """Refresh the lists of largest rows that somebody has asked for and whose tables are too large for a request."""
+    for view in views.VIEWS.values():
+        if view.top:
+            yield from top_list.refresh_if_wanted(top_view(view), now)
+
+
+# --- JSON ----------------------------------------------------------------------------------------
 
 
 def view_to_json(view: View, complete: bool) -> dict[str, Any]:
@@ -41,7 +126,7 @@ def to_json(view: View, item: Item) -> dict[str, Any]:
     row: dict[str, Any] = {name: item[name]["S"] for name in view.key}
     for name, places in view.places.items():
         amount = views.read_amount(item, name, places)
-        row[name] = amounts.to_text(amount) if places else amount
+        row[name] = f"{Decimal(amount):.{places}f}" if places else amount
     return row | ({view.stamp: item.get(view.stamp, {}).get("S")} if view.stamp else {})
 
 
@@ -54,7 +139,11 @@ def page_to_json(view: View, page: Page) -> dict[str, Any]:
 def top_view(view: View) -> TopView:
     """Return what the list of a view's largest rows has."""
     others = [name for name in view.places if name != view.top]
-    return TopView(view.table, str(view.top), (*others, *([view.stamp] if view.stamp else [])))
+    attributes = (*others, *([view.stamp] if view.stamp else []))
+    return TopView(view.table, str(view.top), attributes, view.places[str(view.top)])
+
+
+# --- Query parameters ----------------------------------------------------------------------------
 
 
 class RowsQuery(NamedTuple):
@@ -67,7 +156,7 @@ class RowsQuery(NamedTuple):
     last: str | None = None  # The largest sort key.
 
 
-def parse_query(view: View, query: Mapping[str, str] | None) -> RowsQuery | FieldErrors:
+def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
     """Return the query for a page of rows, or for the largest, or every error in it."""
     query = query or {}
     errors = FieldErrors()
@@ -81,18 +170,26 @@ def parse_query(view: View, query: Mapping[str, str] | None) -> RowsQuery | Fiel
     return errors or RowsQuery(limit, start, top if "top" in query else None)
 
 
-def parse_partition_query(view: View, key: str, query: Mapping[str, str] | None) -> RowsQuery | FieldErrors:
-    """Return the query for a page of a partition's rows, or every error in it."""
+def parse_partition_query(view: View, key: str, query: Params) -> RowsQuery | FieldErrors:
+    """Return the query for a page of a partition's rows, or every error in it.
+
+    `from` and `to` are inclusive: `to` includes the sort keys that begin with it.
+    """
     query = query or {}
     errors = FieldErrors()
     limit, start = _parse_page(view, query, errors)
-    if start is not None and start[0] != key:
+    first, last = query.get("from"), query.get("to")
+    for name, value in (("from", first), ("to", last)):
+        if value is not None and not _fits(value, views.KEY_MAX_BYTES):
+            errors[name] = BAD_SORT_KEY
+    if last is not None and _fits(last + _END, views.KEY_MAX_BYTES):
+        last += _END
+    if not errors and first is not None and last is not None and first > last:
+        errors["from"] = "must not be after to"
+    if start is not None and not (start[0] == key and (first or "") <= start[1] <= (last or _END * len(start[1]))):
         errors["cursor"] = BAD_CURSOR
-    for name in ("from", "to"):
-        if name in query and not orders.can_be_key(query[name]):
-            errors[name] = "must be the beginning of a sort key, or all of one"
     query_string.reject_unknown(query, ["limit", "cursor", "from", "to"], errors)
-    return errors or RowsQuery(limit, start, None, query.get("from"), query.get("to"))
+    return errors or RowsQuery(limit, start, None, first, last)
 
 
 def _parse_page(view: View, query: Mapping[str, str], errors: FieldErrors) -> tuple[int, Key | None]:
@@ -110,4 +207,17 @@ def _decode_cursor(view: View, text: str) -> Key | None:
     except cursors.CursorError:
         return None
     is_key = isinstance(value, list) and len(value) == 1 + len(view.key) and value[0] == view.table
-    return tuple(value[1:]) if is_key and all(type(part) is str and orders.can_be_key(part) for part in value) else None
+    return tuple(value[1:]) if is_key and _can_be_key(value[1:]) else None
+
+
+def _can_be_key(key: Any) -> bool:
+    """Return whether DynamoDB accepts these values as a partition key and perhaps a sort key."""
+    partition, *sort = key
+    return _fits(partition, orders.KEY_MAX_BYTES) and all(_fits(each, views.KEY_MAX_BYTES) for each in sort)
+
+
+def _fits(value: object, max_bytes: int) -> bool:
+    try:
+        return isinstance(value, str) and 1 <= len(value.encode()) <= max_bytes
+    except UnicodeEncodeError:  # Half of a surrogate pair.
+        return False

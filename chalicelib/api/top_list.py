@@ -48,6 +48,7 @@ class TopView(NamedTuple):
     table: str
     amount: str
     attributes: tuple[str, ...]  # What the list has of a row, besides its key and `amount`.
+    places: int = 0  # The decimal places of `amount`.
 
     @property
     def list_key(self) -> Key:
@@ -122,7 +123,9 @@ def largest(view: TopView, rows: Iterable[Item]) -> list[Item]:
     """Return the ROWS_MAX rows with the largest amounts, in order. Keep only that many in memory."""
     key = tables.KEYS[view.table]
     return heapq.nsmallest(
-        ROWS_MAX, rows, lambda row: (-views.read_amount(row, view.amount), *(row[name]["S"] for name in key))
+        ROWS_MAX,
+        rows,
+        lambda row: (-views.read_amount(row, view.amount, view.places), *(row[name]["S"] for name in key)),
     )
 
 

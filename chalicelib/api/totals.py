@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from chalicelib import cursors, orders, tables, timestamps, views
-from chalicelib.api import query_string, top_list, trend
+from chalicelib.api import http, query_string, rows, top_list, trend
 from chalicelib.api.top_list import TopView
-from chalicelib.effects import Key, Scan, Steps
+from chalicelib.effects import Get, Key, Scan, Steps
 from chalicelib.orders import FieldErrors, Item
 
 LIMIT_DEFAULT = 50
@@ -58,20 +58,44 @@ def parse_query(query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:
     return errors or TotalsQuery(limit, start, top, query.get("trend"), days)
 
 
-def read(query: TotalsQuery, now: float) -> Steps[dict[str, Any]]:
+def show(segment: str) -> Steps[dict[str, Any]]:
+    """Return one product's total. The segment of the path is percent-encoded."""
+    http.require(is_kept())
+    name = http.decode_segment(segment)
+    item = (yield Get(tables.TOTALS, (name,))) if orders.can_be_key(name) else None
+    return to_json(http.counted(item, name))
+
+
+def list_totals(params: Mapping[str, str] | None, now: float) -> Steps[dict[str, Any] | FieldErrors]:
     """Return `{"totals", "cursor"}` for a page, `{"totals", "asOf", "complete"}` for the largest totals.
 
-    `now` is in epoch seconds. The cursor of the last page is None.
+    Both have `freshness`. `now` is in epoch seconds. The cursor of the last page is None.
     """
+    http.require(is_kept())
+    query = parse_query(params)
+    if isinstance(query, FieldErrors):
+        return query
+    freshness = {"freshness": (yield from rows.read_freshness())}
     if query.top is None:
         page = yield Scan(tables.TOTALS, query.start, query.limit, consistent=False)
-        return {"totals": [to_json(item) for item in page.items], "cursor": encode_cursor(page.last)}
+        return {"totals": [to_json(item) for item in page.items], "cursor": encode_cursor(page.last), **freshness}
     found = yield from top_list.read(TOP, now)
-    return {
+    listed = {
         "totals": [to_json(row) for row in found.rows[: query.top]],
         "asOf": timestamps.from_epoch(int(found.as_of)),
         "complete": found.complete,
+        **freshness,
     }
+    return (
+        listed
+        if query.trend_of is None
+        else {**listed, "trend": (yield from trend.find(query.trend_of, query.days, now))}
+    )
+
+
+def is_kept() -> bool:
+    """Return whether the model has the view that these routes show."""
+    return http.is_kept(tables.TOTALS, ("product",), "totalQuantity", "orderCount")
 
 
 def encode_cursor(key: Key | None) -> str | None:

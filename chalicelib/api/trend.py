@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from chalicelib import views
-from chalicelib.api import query_string
+from chalicelib import orders, tables, timestamps, views
+from chalicelib.api import http, query_string
+from chalicelib.effects import Get, Query, Steps
 from chalicelib.orders import FieldErrors, Item
 
 DAYS_DEFAULT = 7
@@ -33,17 +34,28 @@ def days_until(last: str, count: int) -> list[str]:
     return [(end - timedelta(days=back)).isoformat() for back in reversed(range(count))]
 
 
-def query(product: str, days: Sequence[str]) -> dict[str, Any]:
-    """Return the parameters of the Query, without TableName, for a product's items of these consecutive days."""
-    return {
-        "KeyConditionExpression": "#product = :product AND #day BETWEEN :first AND :last",
-        "ExpressionAttributeNames": {"#product": "product", "#day": "day"},
-        "ExpressionAttributeValues": {
-            ":product": {"S": product},
-            ":first": {"S": days[0]},
-            ":last": {"S": days[-1]},
-        },
-    }
+def show(segment: str, params: Mapping[str, str] | None, now: float) -> Steps[dict[str, Any] | FieldErrors]:
+    """Return a product's trend. The segment of the path is percent-encoded; `now` is in epoch seconds."""
+    http.require(is_kept())
+    count = parse_days(params)
+    if isinstance(count, FieldErrors):
+        return count
+    name = http.decode_segment(segment)
+    return http.counted((yield from find(name, count, now)), name)
+
+
+def find(product: str, count: int, now: float) -> Steps[dict[str, Any] | None]:
+    """Return a product's trend, or None if nothing has been counted for it."""
+    if not orders.can_be_key(product) or not is_kept():
+        return None
+    days = days_until(timestamps.from_epoch(int(now))[:10], count)
+    page = yield Query(tables.TREND, product, days[0], days[-1])
+    return to_json(product, days, page.items) if page.items or (yield Get(tables.TOTALS, (product,))) else None
+
+
+def is_kept() -> bool:
+    """Return whether the model has the views that this route shows."""
+    return http.is_kept(tables.TREND, ("product", "day"), "total") and http.is_kept(tables.TOTALS, ("product",))
 
 
 def to_json(product: str, days: Sequence[str], items: Iterable[Item]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib import effects, tables
+from chalicelib import completeness, effects, tables
 from chalicelib.counting import ledger
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Entry, Status
@@ -70,6 +70,8 @@ class Backfill:
             # This read may be stale, so mismatches are read again.
             page = yield Scan(tables.ORDERS, self.start, PAGE_ORDERS, False, self.segment, self.segments)
             yield from self._match({item["OrderID"]["S"]: item for item in page.items})
+            if page.last is None:
+                yield from completeness.note_segment(self.segment, self.segments)
             self.orders += len(page.items)
             self.start = page.last
             self.done = page.last is None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from chalicelib import effects, stream_lag, tables
 from chalicelib.counting import entry_item
 from chalicelib.counting.ledger import Entry
-from chalicelib.effects import BatchGet, Steps
+from chalicelib.effects import BatchGet, Get, Steps
 from chalicelib.orders import Item
 
 
@@ -23,7 +23,5 @@ def read_orders(order_ids: Sequence[str], consistent: bool = True) -> Steps[dict
 
 def read_lag_report() -> Steps[Item | None]:
     """Return the item with the stream handler's last report, or None if it does not exist."""
-    key = effects.key_of(tables.STATE, stream_lag.KEY)
-    found = yield BatchGet(tables.STATE, [key])
-    item: Item | None = found.get(key)
+    item: Item | None = yield Get(tables.STATE, effects.key_of(tables.STATE, stream_lag.KEY))
     return item

@@ -113,15 +113,20 @@ class App:
             "GET /totals": self._list_totals,
             "GET /totals/{product}": lambda: self._send("GET", f"/totals/{self._counted_product}"),
             "GET /totals/{product}/trend": lambda: self._send("GET", f"/totals/{self._counted_product}/trend"),
+            "GET /views": self._list_views,
+            "GET /views/{view}": lambda: self._send("GET", "/views/trend"),
+            "GET /views/{view}/{key}": lambda: self._send("GET", f"/views/trend/{self._counted_product}"),
+            "GET /views/{view}/{key}/{sort_key}": self._show_row,
             "stream: new order": lambda: self._is_counted(self._place()),
             "stream: amended order": self._amend_order,
             "stream: cancelled order": self._cancel_order,
             "stream: lag": self._report_lag,
-            "backfill": lambda: self._run("Backfill"),
+            "backfill": self._backfill_again,
             "backfill: uncounted order": self._backfill,
             "audit": lambda: self._run("Audit"),
             "audit: uncounted order": self._audit_order,
             "audit: drifted counter": self._audit_counter,
+            "audit: removed view": self._forget_view,
             "GET /audit": lambda: self._send("GET", "/audit"),
             "POST /audit": lambda: self._send("POST", "/audit"),
             "daily_audit": self._audit_daily,
@@ -179,6 +184,27 @@ class App:
         self._send("GET", "/totals")
         self._forget_list()
         self._send("GET", "/totals?top=3")
+
+    def _list_views(self) -> None:
+        self._complete_views("AggregateTable")  # The app then looks whether there are orders.
+        self._send("GET", "/views")
+
+    def _show_row(self) -> None:
+        day = self._send("GET", f"/views/trend/{self._counted_product}").json["rows"][0]["day"]
+        self._send("GET", f"/views/trend/{self._counted_product}/{day}")
+
+    def _backfill_again(self) -> None:
+        self._complete_views("AggregateTable")
+        self._run("Backfill")
+
+    def _forget_view(self) -> None:
+        """Audit after a view was removed. Its table is then no longer one of a complete view."""
+        self._complete_views("RemovedTable")
+        self._run("Audit")
+
+    def _complete_views(self, table: str) -> None:
+        views = {"name": {"S": "completeViews"}, "complete": {"SS": [table]}}
+        self._dynamodb.put_item(TableName="StateTable", Item=views)
 
     def _forget_list(self) -> None:
         for name in ("top/AggregateTable", "top/AggregateTable/claim", "top/AggregateTable/scheduled"):

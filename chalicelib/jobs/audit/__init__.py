@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from chalicelib import completeness
 from chalicelib.effects import Steps
 from chalicelib.jobs import invocation
 from chalicelib.jobs.audit.counter_audit import CounterAudit
@@ -39,18 +40,19 @@ class Audit:
     orders: EntryAudit
     counters: CounterAudit
     requests: int = 0  # Made by the invocations before this one.
+    incomplete_views: list[str] | None = None  # Known at the end.
 
     @property
     def done(self) -> bool:
-        """Whether both parts are complete."""
-        return self.orders.done and self.counters.done
+        """Whether nothing is left to do."""
+        return self.incomplete_views is not None
 
     @property
     def verdict(self) -> Verdict | None:
         """The result, or None if it is not known yet."""
         if self.orders.drift or self.counters.drift:
             return Verdict.DRIFTED
-        if not self.done:
+        if not (self.orders.done and self.counters.done):
             return None
         return Verdict.UNPROVEN if self.unproven else Verdict.CLEAN
 
@@ -66,9 +68,10 @@ class Audit:
         return min(max(len(products), int(self.verdict is Verdict.DRIFTED)), PRODUCTS_MAX)
 
     def steps(self) -> Steps[None]:
-        """Audit the ledger first, since its repairs change counters."""
+        """Audit the ledger first, since its repairs change counters. If all is clean, every view is complete."""
         yield from self.orders.steps()
         yield from self.counters.steps(self.orders.may_correct)
+        self.incomplete_views = yield from completeness.incomplete(self.verdict is Verdict.CLEAN)
 
     def to_json(self, requests: int) -> dict[str, Any]:
         """Return the response of the job (docs/jobs.md). This invocation has made `requests` requests of DynamoDB."""
@@ -80,6 +83,7 @@ class Audit:
             "cursor": None if self.done else invocation.cursor(JOB, replace(self, requests=total)),
             "verdict": self.verdict,
             "driftedProducts": self.drifted_products,
+            "incompleteViews": self.incomplete_views,
             "streamWasBehind": orders.stream_was_behind,
             "orders": {**orders.figures, "findings": orders.sample},
             "counters": {**counters.figures, "findings": counters.sample},
