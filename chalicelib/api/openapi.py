@@ -7,11 +7,12 @@ document and the app's routes and responses agree.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib import orders, stream_lag
-from chalicelib.api import totals, trend
+from chalicelib import orders, stream_lag, views
+from chalicelib.api import rows, top_list, totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Access, Settings
 from chalicelib.fields import Field
 from chalicelib.jobs.audit import Verdict
+from chalicelib.views import VIEWS, View
 
 VERSION = "1.0.0"
 
@@ -45,6 +46,7 @@ def _open_document(base: str) -> dict[str, Any]:
             {"name": "orders", "description": "Place, show, amend and cancel orders."},
             {"name": "totals", "description": "Totals and trends of the counted orders."},
             {"name": "audit", "description": "Whether every total is the sum of its orders."},
+            {"name": "views", "description": "The rows of every view."},
             {"name": "about", "description": "The dashboard and this document."},
         ],
         "paths": {
@@ -55,10 +57,16 @@ def _open_document(base: str) -> dict[str, Any]:
                 "put": _AMEND,
                 "delete": _CANCEL,
             },
-            "/totals": {"get": _LIST_TOTALS},
-            "/totals/{product}": {"parameters": [_PRODUCT_IN_PATH], "get": _SHOW_TOTAL},
-            "/totals/{product}/trend": {"parameters": [_PRODUCT_IN_PATH], "get": _SHOW_TREND},
             "/audit": {"get": _SHOW_AUDIT, "post": _REQUEST_AUDIT},
+            **(_TOTALS_PATHS if totals.is_kept() else {}),
+            **(_TREND_PATHS if trend.is_kept() else {}),
+            "/views": {"get": _LIST_VIEWS},
+            "/views/{view}": {"parameters": [_VIEW_IN_PATH], "get": _LIST_ROWS},
+            "/views/{view}/{key}": {"parameters": [_VIEW_IN_PATH, _KEY_IN_PATH], "get": _LIST_PARTITION},
+            "/views/{view}/{key}/{sortKey}": {
+                "parameters": [_VIEW_IN_PATH, _KEY_IN_PATH, _SORT_KEY_IN_PATH],
+                "get": _SHOW_ROW,
+            },
             "/": {"get": _SHOW_DASHBOARD},
             "/openapi.json": {"get": _SHOW_DESCRIPTION},
         },
@@ -188,7 +196,81 @@ _CAN_BE_ABSENT = [name for name in _STORED_ORDER if name != "orderId"]
 _CONTENT = {field.name: _shown(field) for field in orders.FIELDS}
 _PLACED = {"placedAt": orders.PLACED_AT.examples.new}
 
+_FRESHNESS: Schema = {
+    "anyOf": [_ref("Freshness"), {"type": "null"}],
+    "description": "Null before the first batch of changes, or if the report cannot be read.",
+}
+_CURSOR: Schema = {
+    "type": ["string", "null"],
+    "description": "The cursor of the next page. Null on the last page.",
+}
+_AS_OF: Schema = {**_TIMESTAMP, "description": "With `top`: when the list was read. All readers share one list."}
+_LIST_IS_COMPLETE: Schema = {
+    "type": "boolean",
+    "description": (
+        "With `top`: whether the whole table was read. If it is too large for a request, the first list is "
+        "of a part of it, and a list of all follows within five minutes."
+    ),
+}
+
+
+def _row(view: View) -> Schema:
+    """Return the schema of a view's row."""
+    properties: dict[str, Schema] = {name: {"type": "string", "minLength": 1} for name in view.key}
+    for name, places in view.places.items():
+        decimal = {"type": "string", "pattern": rf"^-?[0-9]+\.[0-9]{{{places}}}$"}
+        properties[name] = decimal if places else {"type": "integer"}
+    if view.stamp:
+        properties[view.stamp] = {
+            **_TIMESTAMP,
+            "type": ["string", "null"],
+            "description": "When the row last changed. Null if something other than this app wrote the row.",
+        }
+    return _object(properties, description=f"A row of the view `{view.name}`.")
+
+
+_ROWS: Schema = {"type": "array", "items": _ref("Row"), "maxItems": max(rows.LIMIT_MAX, top_list.ROWS_MAX)}
+_VIEW_SCHEMAS: dict[str, Schema] = {
+    "View": _object(
+        {
+            "view": {"enum": [view.name for view in VIEWS.values()]},
+            "key": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The name of the partition key, and of the sort key if there is one.",
+            },
+            "amounts": {
+                "type": "array",
+                "items": _object({"name": {"type": "string"}, "decimalPlaces": {"type": "integer", "minimum": 0}}),
+                "description": "A whole amount, of 0 decimal places, is a number in a row, and a decimal one a string.",
+            },
+            "top": {"type": ["string", "null"], "description": "The amount that the largest rows are listed by."},
+            "keepDays": {"type": ["integer", "null"], "description": "How many days rows are kept. Null for ever."},
+            "complete": {
+                "type": "boolean",
+                "description": "Whether all orders are counted. A new view is complete after a backfill.",
+            },
+        },
+        examples=[rows.view_to_json(view, True) for view in VIEWS.values()],
+    ),
+    "Views": _object({"views": {"type": "array", "items": _ref("View")}}),
+    **{f"{view.name}Row": _row(view) for view in VIEWS.values()},
+    "Row": {"anyOf": [_ref(f"{view.name}Row") for view in VIEWS.values()]},
+    "Rows": _object(
+        {
+            "rows": _ROWS,
+            "cursor": _CURSOR,
+            "asOf": _AS_OF,
+            "complete": _LIST_IS_COMPLETE,
+            "freshness": _FRESHNESS,
+        },
+        optional=["cursor", "asOf", "complete"],
+    ),
+    "Partition": _object({"rows": _ROWS, "cursor": _CURSOR}),
+}
+
 _SCHEMAS: dict[str, Schema] = {
+    **_VIEW_SCHEMAS,
     "NewOrder": _object(
         {
             **_REQUEST,
@@ -288,26 +370,14 @@ _SCHEMAS: dict[str, Schema] = {
     "Totals": _object(
         {
             "totals": {"type": "array", "items": _ref("Total"), "maxItems": max(totals.LIMIT_MAX, totals.TOP_MAX)},
-            "cursor": {
-                "type": ["string", "null"],
-                "description": "The cursor of the next page. Null on the last page.",
-            },
-            "asOf": {**_TIMESTAMP, "description": "With `top`: when the totals were read. All readers share one list."},
-            "complete": {
-                "type": "boolean",
-                "description": (
-                    "With `top`: whether all totals were read. If there are too many for a request, the first list is "
-                    "of a part of them, and a list of all follows within five minutes."
-                ),
-            },
+            "cursor": _CURSOR,
+            "asOf": _AS_OF,
+            "complete": _LIST_IS_COMPLETE,
             "trend": {
                 "anyOf": [_ref("Trend"), {"type": "null"}],
                 "description": "With `trend`: the product's trend. Null if nothing has been counted for it yet.",
             },
-            "freshness": {
-                "anyOf": [_ref("Freshness"), {"type": "null"}],
-                "description": "Null before the first batch of changes, or if the report cannot be read.",
-            },
+            "freshness": _FRESHNESS,
         },
         optional=["cursor", "asOf", "complete", "trend"],
     ),
@@ -412,6 +482,17 @@ _RESPONSES: dict[str, Schema] = {
         "NotFoundError",
         "Nothing has been counted for Notepad yet.",
     ),
+    "BadRowsQuery": _bad_request(
+        "A parameter is invalid or unknown, or the path is not percent-encoded UTF-8.", _BAD_CURSOR
+    ),
+    "ViewNotFound": _error(
+        "There is no view with this name.", "NotFoundError", "There is no view sums. GET /views lists the views."
+    ),
+    "RowNotFound": _error(
+        "There is no view with this name, or nothing has been counted for this key yet.",
+        "NotFoundError",
+        "Nothing has been counted for Notepad in totals yet.",
+    ),
     "Conflict": _error(
         "There is an order with this id but with other content.",
         "ConflictError",
@@ -472,6 +553,13 @@ _ORDER_ID_IN_PATH = _path_parameter(
     "orderId", "The order's id. Orders that were written to the table directly can have any id.", "order-1"
 )
 _PRODUCT_IN_PATH = _path_parameter("product", "The product's name.", "Notebook")
+
+_VIEW_IN_PATH: Schema = {
+    **_path_parameter("view", "The view's name.", next((view.name for view in VIEWS.values()), "")),
+    "schema": {"enum": [view.name for view in VIEWS.values()]},
+}
+_KEY_IN_PATH = _path_parameter("key", "A partition key.", "Notebook")
+_SORT_KEY_IN_PATH = _path_parameter("sortKey", "A sort key.", "2026-11-23")
 
 _LOCATION: Schema = {
     "Location": {"description": "The order's path.", "required": True, "schema": {"type": "string"}},
@@ -584,6 +672,66 @@ _REQUEST_AUDIT: Schema = {
     "summary": "Ask for an audit",
     "description": "It starts within 15 minutes, or when the running one is over. It repairs nothing.",
     "responses": _responses({"202": _json("It is asked for.", _ref("Audits"))}, {}),
+}
+_TOTALS_PATHS: Schema = {
+    "/totals": {"get": _LIST_TOTALS},
+    "/totals/{product}": {"parameters": [_PRODUCT_IN_PATH], "get": _SHOW_TOTAL},
+}
+_TREND_PATHS: Schema = {"/totals/{product}/trend": {"parameters": [_PRODUCT_IN_PATH], "get": _SHOW_TREND}}
+
+_PAGE_PARAMETERS: list[Schema] = [
+    _query_parameter(
+        "limit", f"The number of rows in a page; {rows.LIMIT_DEFAULT} if omitted.", _whole_number(rows.LIMIT_MAX)
+    ),
+    _query_parameter("cursor", "The `cursor` of the previous page. Omit it for the first page.", {"type": "string"}),
+]
+
+
+def _bound(name: str, description: str) -> Schema:
+    return _query_parameter(name, description, {"type": "string", "minLength": 1, "maxLength": views.KEY_MAX_BYTES})
+
+
+_LIST_VIEWS: Schema = {
+    "operationId": "listViews",
+    "tags": ["views"],
+    "summary": "List the views",
+    "responses": _responses({"200": _json("All views.", _ref("Views"))}, {}),
+}
+_LIST_ROWS: Schema = {
+    "operationId": "listRows",
+    "tags": ["views"],
+    "summary": "List the rows of a view in pages, in no particular order, or the largest rows",
+    "parameters": [
+        *_PAGE_PARAMETERS,
+        _query_parameter(
+            "top",
+            "Show this many rows with the largest amounts, if the view's `top` names the amount. "
+            "Cannot be combined with `limit` or `cursor`.",
+            _whole_number(top_list.ROWS_MAX),
+        ),
+    ],
+    "responses": _responses({"200": _json("The rows.", _ref("Rows"))}, {"400": "BadRowsQuery", "404": "ViewNotFound"}),
+}
+_LIST_PARTITION: Schema = {
+    "operationId": "listPartition",
+    "tags": ["views"],
+    "summary": "List the rows with a partition key in the order of their sort keys, or show the one row without one",
+    "description": "The parameters are for views with a sort key.",
+    "parameters": [
+        *_PAGE_PARAMETERS,
+        _bound("from", "The smallest sort key."),
+        _bound("to", "The largest sort key. Sort keys that begin with it are included."),
+    ],
+    "responses": _responses(
+        {"200": _json("The rows, or the row.", {"anyOf": [_ref("Partition"), _ref("Row")]})},
+        {"400": "BadRowsQuery", "404": "RowNotFound"},
+    ),
+}
+_SHOW_ROW: Schema = {
+    "operationId": "showRow",
+    "tags": ["views"],
+    "summary": "Show the row with a partition key and a sort key",
+    "responses": _responses({"200": _json("The row.", _ref("Row"))}, {"400": "BadPath", "404": "RowNotFound"}),
 }
 _SHOW_DASHBOARD: Schema = {
     "operationId": "showDashboard",

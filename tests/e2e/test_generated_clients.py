@@ -84,6 +84,13 @@ def test_generated_python_client_can_call_every_operation(
         listed = call("totals.list_totals", **query)
         assert (listed.status_code, bool(listed.parsed.totals)) == (200, True)
 
+    assert {view.view for view in call("views.list_views").parsed.views} == {"totals", "trend"}
+    for query in ({}, {"limit": 1}, {"top": 2}):
+        listed = call("views.list_rows", "totals", **query)
+        assert (listed.status_code, bool(listed.parsed.rows)) == (200, True)
+    (row,) = call("views.list_partition", "trend", unique).parsed.rows
+    assert (row.total, call("views.show_row", "trend", unique, row.day).parsed.day) == (7, row.day)
+
     assert call("about.show_dashboard").parsed.startswith("<!doctype html>")
     assert call("about.show_description").parsed["openapi"] == "3.1.0"
     assert call("orders.cancel_order", unique).status_code == 204

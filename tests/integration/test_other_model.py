@@ -1,5 +1,6 @@
 """The app with another model: payments, with a field of each type. Only model.py and the views differ."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,17 @@ from tests.other_model import Result, play
 from tests.payments import copy_with_payments
 from tests.projects import add_view
 
-# One view, whose table is the shipped model's.
-VIEW = """
-from chalicelib.views import Row, view
+# Two views, none of which is the shipped model's.
+VIEWS = """
+from chalicelib.views import Keep, Row, view
 
-@view("AggregateTable", key=("product",), amounts=("totalQuantity", "orderCount"), stamp="updatedAt")
-def totals(order):
-    return Row((f"{order.merchant} {order.currency}",), {"orderCount": 1})
+@view("MerchantTable", ("merchant",), {"revenue": 2, "payments": 0}, top="revenue", stamp="updatedAt")
+def merchants(order):
+    return Row((order.merchant,), {"revenue": order.amount, "payments": 1})
+
+@view("DayTable", ("merchant", "day"), {"revenue": 2}, keep=Keep(90, "day"))
+def days(order):
+    return Row((order.merchant, order.placed_at[:10]), {"revenue": order.amount})
 """
 
 FULL = """{"orderId": "p1", "amount": 12.5000, "currency": "EUR", "merchant": "Shop", "state": "paid",
@@ -50,10 +55,18 @@ STEPS: dict[str, tuple[str, str, Any]] = {
     "show": ("GET", "/orders/p1", None),
     "count": ("COUNT", "p1", None),
     "show counted": ("GET", "/orders/p1", None),
-    "total": ("GET", "/totals/Shop%20EUR", None),
+    "views": ("GET", "/views", None),
+    "merchant": ("GET", "/views/merchants/Shop", None),
+    "merchants": ("GET", "/views/merchants?top=1", None),
+    "days": ("GET", "/views/days/Shop?from=2026", None),
+    "totals": ("GET", "/totals", None),
+    "total": ("GET", "/totals/Shop", None),
+    "trend": ("GET", "/totals/Shop/trend", None),
+    "description": ("GET", "/openapi.json", None),
     "amend": ("PUT", "/orders/p1", SHORT),
     "count amended": ("COUNT", "p1", None),
     "show amended": ("GET", "/orders/p1", None),
+    "merchant amended": ("GET", "/views/merchants/Shop", None),
     "place null": ("POST", "/orders", FULL.replace("p1", "p2").replace("false", "null").replace("-3", "null")),
     "bad": ("POST", "/orders", BAD),
     "bad amendment": ("PUT", "/orders/p1", '{"amount": 1e999999999999999999999, "currency": null}'),
@@ -76,7 +89,7 @@ STEPS: dict[str, tuple[str, str, Any]] = {
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """Send all requests to the app with payments, in a process of its own. Return the responses by step."""
     project = copy_with_payments(tmp_path_factory.mktemp("payments"))
-    add_view(project, VIEW)
+    add_view(project, VIEWS)
     return play(project, STEPS)
 
 
@@ -113,7 +126,34 @@ def test_item_has_the_exact_number_and_the_types_of_the_fields(results: dict[str
 
 def test_payment_is_counted(results: dict[str, Result]):
     assert results["show counted"].json["counted"] is True
-    assert results["total"].json["orderCount"] == 1
+    shown = results["merchant"].json
+    assert shown.pop("updatedAt").endswith("Z")
+    assert shown == {"merchant": "Shop", "revenue": "12.50", "payments": 1}
+    assert json.loads(results["merchants"].text)["rows"] == [results["merchant"].json]
+    (day,) = results["days"].json["rows"]
+    assert (set(day), day["revenue"]) == ({"merchant", "day", "revenue"}, "12.50")
+    assert results["merchant amended"].json["revenue"] == "99999999999999999999999999.99"
+
+
+def test_views_of_the_model_are_listed_and_described(results: dict[str, Result]):
+    assert results["views"].json["views"] == [
+        {
+            "view": "merchants", "key": ["merchant"], "top": "revenue", "keepDays": None, "complete": False,
+            "amounts": [{"name": "revenue", "decimalPlaces": 2}, {"name": "payments", "decimalPlaces": 0}],
+        },
+        {
+            "view": "days", "key": ["merchant", "day"], "top": None, "keepDays": 90, "complete": False,
+            "amounts": [{"name": "revenue", "decimalPlaces": 2}],
+        },
+    ]  # fmt: skip
+    paths = json.loads(results["description"].text)["paths"]
+    assert {path for path in paths if "/totals" in path or path == "/views/{view}"} == {"/views/{view}"}
+
+
+@pytest.mark.parametrize("step", ["totals", "total", "trend"])
+def test_route_of_a_view_that_the_model_lacks_names_the_views(results: dict[str, Result], step: str):
+    assert results[step].status == 404
+    assert "GET /views lists" in results[step].json["Message"]
 
 
 def test_amendment_replaces_all_fields_and_removes_those_left_out(results: dict[str, Result]):
