@@ -214,6 +214,9 @@ _LIST_IS_COMPLETE: Schema = {
 }
 
 
+_VIEW_NAMES = [view.name for view in VIEWS.values()] or [""]  # A model without views is possible.
+
+
 def _row(view: View) -> Schema:
     """Return the schema of a view's row."""
     properties: dict[str, Schema] = {name: {"type": "string", "minLength": 1} for name in view.key}
@@ -233,7 +236,7 @@ _ROWS: Schema = {"type": "array", "items": _ref("Row"), "maxItems": max(rows.LIM
 _VIEW_SCHEMAS: dict[str, Schema] = {
     "View": _object(
         {
-            "view": {"enum": [view.name for view in VIEWS.values()]},
+            "view": {"enum": _VIEW_NAMES},
             "key": {
                 "type": "array",
                 "items": {"type": "string"},
@@ -255,7 +258,7 @@ _VIEW_SCHEMAS: dict[str, Schema] = {
     ),
     "Views": _object({"views": {"type": "array", "items": _ref("View")}}),
     **{f"{view.name}Row": _row(view) for view in VIEWS.values()},
-    "Row": {"anyOf": [_ref(f"{view.name}Row") for view in VIEWS.values()]},
+    "Row": {"anyOf": [_ref(f"{view.name}Row") for view in VIEWS.values()] or [{"type": "object"}]},
     "Rows": _object(
         {
             "rows": _ROWS,
@@ -555,8 +558,8 @@ _ORDER_ID_IN_PATH = _path_parameter(
 _PRODUCT_IN_PATH = _path_parameter("product", "The product's name.", "Notebook")
 
 _VIEW_IN_PATH: Schema = {
-    **_path_parameter("view", "The view's name.", next((view.name for view in VIEWS.values()), "")),
-    "schema": {"enum": [view.name for view in VIEWS.values()]},
+    **_path_parameter("view", "The view's name.", _VIEW_NAMES[0]),
+    "schema": {"enum": _VIEW_NAMES},
 }
 _KEY_IN_PATH = _path_parameter("key", "A partition key.", "Notebook")
 _SORT_KEY_IN_PATH = _path_parameter("sortKey", "A sort key.", "2026-11-23")
