@@ -90,6 +90,9 @@ def show(console: Console, result: dict[str, Any], repair: bool) -> None:
         console.print(order_findings(orders["findings"]))
     if counters["findings"]:
         console.print(counter_findings(counters["findings"]))
+    if result["incompleteViews"]:
+        names = ", ".join(result["incompleteViews"])
+        console.print(f"Incomplete views: {names}. Run make backfill to count all orders in them.", markup=False)
     console.print(verdict(result, repair), style=STYLES[result["verdict"]], highlight=False)
     if result["verdict"] == Verdict.DRIFTED and not repair:
         console.print("With make: REPAIR=yes repairs drift, and make backfill counts orders for a new view.")

@@ -1,10 +1,12 @@
 """operations/: `make audit` and `make backfill` report a missing AWS setting in one message that says what to do."""
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from infrastructure.local_stage import HOST
 from infrastructure.package import PROJECT
@@ -86,8 +88,21 @@ def test_audit_says_what_to_do_next(
     result = {
         "verdict": verdict,
         "driftedProducts": int(verdict == "drifted"),
+        "incompleteViews": [],
         "streamWasBehind": stream_was_behind,
         "orders": {"inFlight": in_flight},
         "counters": {"held": held, "unverified": 1},
     }
     assert audit.verdict(result, repair).endswith(audit.ADVICE[advice])
+
+
+def test_audit_names_incomplete_views_with_the_advice_to_run_a_backfill():
+    counts = dict.fromkeys(("checked", "missing", "differing", "orphaned", "unreadable", "inFlight", "repaired"), 0)
+    more = {"uncountable": 0, "drifted": 0, "held": 0, "unverified": 0, "findings": []}
+    result = {
+        "verdict": "drifted", "driftedProducts": 1, "incompleteViews": ["trend"], "streamWasBehind": False,
+        "orders": counts | more, "counters": counts | more,
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=120)
+    audit.show(console, result, repair=False)
+    assert "Incomplete views: trend. Run make backfill" in console.file.getvalue()  # type: ignore[attr-defined]
