@@ -6,10 +6,11 @@ call each other's functions through the module (`ledger.apply`), so a replacemen
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from decimal import Context
 from typing import Any, NamedTuple
 from unittest import mock
 
-from chalicelib import effects, orders, views
+from chalicelib import amounts, effects, orders, views
 from chalicelib.counting import entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Rule, Status
@@ -344,3 +345,23 @@ def together(*patches: Any) -> Iterator[None]:
         return
     with patches[0], together(*patches[1:]):
         yield
+
+
+# --- Rows of views: tests/proof/test_views_and_sql.py catches these -------------------------------
+
+
+VIEW_MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "decimal sums are rounded": lambda: mock.patch.object(amounts, "_EXACT", Context(prec=20)),
+    "equal keys of an order overwrite each other": lambda: mock.patch.object(views, "add", lambda left, right: right),
+    "frozen rows are updated": lambda: mock.patch.object(views, "unfrozen", lambda contributions, now: contributions),
+    "the TTL attribute of rows is missing": lambda: mock.patch.object(views, "deleted_at", return_value=None),
+    "problems of views are dropped": lambda: mock.patch.object(
+        views, "contributions", without_problems(views.contributions)
+    ),
+    "entries expire before their rows": lambda: mock.patch.object(ledger, "_after_last_row", return_value=1),
+}
+
+
+def without_problems(contributions: Callable[[Any], views.Counted]) -> Callable[[Any], views.Counted]:
+    """Return a function that forgets what is wrong with views."""
+    return lambda order: contributions(order)._replace(problems={})
