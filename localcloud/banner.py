@@ -1,7 +1,10 @@
 """The text that `make local` prints once it is ready: URLs, credentials, and commands to try."""
 
 import json
+import shlex
 from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from infrastructure.local_stage import REGION, ROOT_KEY, ROOT_SECRET, root_environment
 from localcloud.stack import Stack
@@ -10,9 +13,11 @@ from localcloud.stack import Stack
 def text(url: str, stack: Stack, data: Path | None) -> str:
     """Return the text. `url` serves the routes; `data` is the folder that keeps the state, or None."""
     aws = stack.emulator.endpoint_url
-    orders, totals = stack.tables["OrdersTable"], stack.tables["AggregateTable"]
+    example = _example()
+    table, row = stack.tables[example.table], _query(stack.tables[example.table], *example.key)
+    put = {"TableName": stack.tables["OrdersTable"], "Item": example.item}
+    body = shlex.quote(json.dumps(example.body))
     variables = " ".join(f"{name}={value}" for name, value in root_environment(aws).items())
-    order = {"OrderID": {"S": "written-directly"}, "Product": {"S": "Notebook"}, "Quantity": {"N": "5"}}
     return f"""
 Ready. State: {f"kept in {data}" if data else "empty, and deleted on exit (DATA=folder keeps it)"}
 
@@ -23,23 +28,23 @@ Ready. State: {f"kept in {data}" if data else "empty, and deleted on exit (DATA=
 
 Place an order, give the stream a second to count it, and read the total:
 
-  curl -X POST {url}/orders -H 'Content-Type: application/json' -d '{{"product": "Notebook", "quantity": 5}}'
-  sleep 1; curl {url}/totals/Notebook
+  curl -X POST {url}/orders -H 'Content-Type: application/json' -d {body}
+  sleep 1; curl {url}{example.path}
 
 The same through API Gateway and Lambda:
 
-  curl -X POST {stack.api_host_url}/orders -d '{{"product": "Notebook", "quantity": 5}}'
-  sleep 1; curl {stack.api_host_url}/totals/Notebook
+  curl -X POST {stack.api_host_url}/orders -d {body}
+  sleep 1; curl {stack.api_host_url}{example.path}
 
 Write an order into the table directly, and read the total from its table:
 
-  {dynamodb_curl(aws, "PutItem", {"TableName": orders, "Item": order})}
-  sleep 1; {dynamodb_curl(aws, "GetItem", {"TableName": totals, "Key": {"product": {"S": "Notebook"}}})}
+  {dynamodb_curl(aws, "PutItem", put)}
+  sleep 1; {dynamodb_curl(aws, "Query", row)}
 
 Use the AWS CLI, boto3, or any other AWS client that reads these variables:
 
   export {variables}
-  aws dynamodb scan --table-name {totals}
+  aws dynamodb scan --table-name {table}
 
 Invoke a job:
 
@@ -54,5 +59,41 @@ def dynamodb_curl(endpoint_url: str, operation: str, request: dict[str, object])
     return (
         f"curl --aws-sigv4 aws:amz:{REGION}:dynamodb --user {ROOT_KEY}:{ROOT_SECRET} {endpoint_url}"
         f" -H 'X-Amz-Target: DynamoDB_20120810.{operation}' -H 'Content-Type: application/x-amz-json-1.0'"
-        f" -d '{json.dumps(request)}'"
+        f" -d {shlex.quote(json.dumps(request))}"
     )
+
+
+class _Example(NamedTuple):
+    body: dict[str, Any]
+    item: dict[str, Any]
+    table: str  # That of the first view that counts the order.
+    key: tuple[str, str]  # The name and the value of its partition key.
+    path: str  # Of its rows in the API.
+
+
+def _example() -> _Example:
+    """Return the example order of the model, and where to read what it adds."""
+    # Imported here, because an error in model.py is to be reported by packaging.
+    from chalicelib import orders, tables, views
+
+    order = orders.parse_order(json.dumps(orders.EXAMPLE).encode(), orders.UPDATE_FIELDS)
+    assert isinstance(order, orders.OrderInput)
+    item = orders.to_item("written-directly", order, "2026-11-23T18:13:05Z")
+    counted = views.contributions(orders.from_item(item, "")).contributions
+    del item["PlacedAt"]
+    if not counted:  # Show the order itself.
+        return _Example(orders.EXAMPLE, item, tables.ORDERS, ("OrderID", "written-directly"), "/views")
+    table, key = next(iter(counted))
+    view = views.VIEWS[table]
+    route = "/totals" if table == tables.TOTALS else f"/views/{view.name}"
+    return _Example(orders.EXAMPLE, item, table, (view.key[0], key[0]), f"{route}/{quote(key[0], safe='')}")
+
+
+def _query(table: str, name: str, value: str) -> dict[str, object]:
+    """Return the request for the rows with a partition key."""
+    return {
+        "TableName": table,
+        "KeyConditionExpression": "#key = :key",
+        "ExpressionAttributeNames": {"#key": name},
+        "ExpressionAttributeValues": {":key": {"S": value}},
+    }

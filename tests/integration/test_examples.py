@@ -1,6 +1,9 @@
 """The models of examples/, each in place of the shipped one: the app counts, backfills, audits and describes them."""
 
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,3 +219,49 @@ def test_rows_and_ledger_entries_of_page_views_expire(page_views: dict[str, Resu
 def test_description_and_page_have_the_fields_of_a_page_view(page_views: dict[str, Result]):
     assert page_views["description"].status == page_views["page"].status == 200
     assert '{"path": "/pricing", "country": "DE"}' in page_views["page"].text
+
+
+# --- What make local prints ----------------------------------------------------------------------
+
+PRINT_COMMANDS = """
+from types import SimpleNamespace
+from chalicelib import tables
+from localcloud import banner
+stack = SimpleNamespace(
+    emulator=SimpleNamespace(endpoint_url="http://aws"),
+    tables={table: table for table in tables.KEYS},
+    functions={"Backfill": "backfill"},
+    api_host_url="http://api",
+)
+print(banner.text("http://local", stack, None))
+"""
+
+
+@pytest.mark.parametrize(
+    ("example", "replaced", "body", "path", "table"),
+    [
+        (
+            "payments", ("", ""),
+            '{"merchant": "Book Corner", "amount": "12.50", "currency": "EUR", "status": "paid"}',
+            "/views/revenue/Book%20Corner%7CEUR", "RevenueTable",
+        ),
+        ("page_views", ("", ""), '{"path": "/pricing", "country": "DE"}', "/views/hours/%2Fpricing", "HourTable"),
+        (
+            "payments", ('"paid", "refunded", "failed"', '"failed", "paid", "refunded"'),
+            '{"merchant": "Book Corner", "amount": "12.50", "currency": "EUR", "status": "failed"}',
+            "/views", "OrdersTable",
+        ),
+    ],
+    ids=["payments", "page views", "an example that no view counts"],
+)  # fmt: skip
+def test_commands_that_make_local_prints_fit_the_model(
+    tmp_path: Path, example: str, replaced: tuple[str, str], body: str, path: str, table: str
+):
+    model = (PROJECT / "examples" / example / "model.py").read_text(encoding="utf-8")
+    project = copy_with_model(tmp_path, model.replace(*replaced))
+    printed = subprocess.run([sys.executable, "-c", PRINT_COMMANDS], cwd=project, capture_output=True, text=True)
+    for url in ("http://local", "http://api"):
+        assert f"  sleep 1; curl {url}{path}\n" in printed.stdout, printed.stderr
+    assert printed.stdout.count(f"-d '{body}'\n") == 2
+    assert f'{{"TableName": "{table}", "KeyConditionExpression"' in printed.stdout
+    assert "Notebook" not in printed.stdout
