@@ -161,7 +161,7 @@ def show_row(view: str, key: str, sort_key: str) -> Any:
 
 
 @app.route("/audit", methods=["GET"], **READ)
-def show_audit() -> dict[str, Any]:
+def show_audit() -> Any:
     """Show the verdict of the last audit."""
     return read(daily_audits.to_json())
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from chalice.app import NotFoundError
 
-from chalicelib import cursors, views
+from chalicelib import cursors, tables, views
 from chalicelib.api import rows, top_list
 from chalicelib.effects import Page, Query, Scan
 from chalicelib.orders import FieldErrors
@@ -23,7 +23,7 @@ def dynamo(monkeypatch: pytest.MonkeyPatch) -> FakeDynamoDB:
     """Return tables of two views of another model."""
     for view in (PLAIN, SORTED):
         monkeypatch.setitem(views.VIEWS, view.table, view)
-        monkeypatch.setitem(rows.tables.KEYS, view.table, view.key)
+        monkeypatch.setitem(tables.KEYS, view.table, view.key)
     made = FakeDynamoDB()
     made.lags = False
     for day in range(1, 8):
