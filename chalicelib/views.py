@@ -270,7 +270,7 @@ def all_deleted_at(contributions: Contributions, otherwise: int) -> int | None:
 
     Without any counter, it is as long after `otherwise` as any row is kept. All are epoch seconds.
     """
-    if not all(map(_KEEP, VIEWS.values())):
+    if not VIEWS or not all(map(_KEEP, VIEWS.values())):
         return None
     longest = max(view.keep.days for view in VIEWS.values() if view.keep)
     ends = [deleted_at(counter) for counter in contributions]

@@ -235,3 +235,12 @@ def test_backfill_counts_orders_whose_rows_still_change_and_writes_nothing_for_t
 def test_rows_of_a_view_that_no_longer_expires_are_no_drift(system: System, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(views.VIEWS, "DayTable", views.VIEWS["DayTable"]._replace(keep=None))
     assert system.audit()["verdict"] == "clean"
+
+
+def test_orders_of_a_model_without_views_are_counted_for_nothing():
+    views.VIEWS.clear()
+    system = System()
+    system.put(placed("a"))
+    system.deliver()
+    assert (system.dynamo.entry("a").status, system.dynamo.entry("a").expires_at) == (Status.COUNTED, None)
+    system.expect_agreement()
