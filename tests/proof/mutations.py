@@ -352,7 +352,7 @@ def together(*patches: Any) -> Iterator[None]:
 
 VIEW_MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "decimal sums are rounded": lambda: mock.patch.object(amounts, "_EXACT", Context(prec=20)),
-    "equal keys of an order overwrite each other": lambda: mock.patch.object(views, "add", lambda left, right: right),
+    "equal keys of an order overwrite each other": lambda: mock.patch.object(views, "_rows", overwriting),
     "frozen rows are updated": lambda: mock.patch.object(views, "unfrozen", lambda contributions, now: contributions),
     "the TTL attribute of rows is missing": lambda: mock.patch.object(views, "deleted_at", return_value=None),
     "problems of views are dropped": lambda: mock.patch.object(
@@ -360,6 +360,11 @@ VIEW_MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     ),
     "entries expire before their rows": lambda: mock.patch.object(ledger, "_after_last_row", return_value=1),
 }
+
+
+def overwriting(view: views.View, returned: Iterable[views.Row], rows_max: int) -> views.Contributions:
+    """Return the rows of a view, of equal keys only the last one."""
+    return {views.CounterKey(view.table, row.key): row.amounts for row in returned}
 
 
 def without_problems(contributions: Callable[[Any], views.Counted]) -> Callable[[Any], views.Counted]:
