@@ -73,11 +73,20 @@ class EmulatorClient:
         """Send a request to DynamoDB and return its result. Raise AssertionError if it fails."""
         return self._request(f"DynamoDB_20120810.{operation}", parameters)
 
+    def attempt(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Send a request to DynamoDB and return its result, also if that is an error."""
+        return self._send(f"DynamoDB_20120810.{operation}", parameters)[1]
+
     def stream(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Send a request to DynamoDB Streams and return its result. Raise AssertionError if it fails."""
         return self._request(f"DynamoDBStreams_20120810.{operation}", parameters)
 
     def _request(self, target: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        status, result = self._send(target, parameters)
+        assert status == 200, (target, parameters, result)
+        return result
+
+    def _send(self, target: str, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         body = json.dumps(parameters)
         try:
             self._connection.request("POST", "/", body, {**self.HEADERS, "X-Amz-Target": target})
@@ -86,9 +95,7 @@ class EmulatorClient:
             self._connection.close()
             self._connection.request("POST", "/", body, {**self.HEADERS, "X-Amz-Target": target})
             response = self._connection.getresponse()
-        result: dict[str, Any] = json.loads(response.read())
-        assert response.status == 200, (target, parameters, result)
-        return result
+        return response.status, json.loads(response.read())
 
 
 class Harness:
