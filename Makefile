@@ -55,7 +55,7 @@ test: $(READY_FOR_TESTS) ## Lint, check types, run all tests (TESTS=tests/unit J
 bench: $(READY_FOR_TESTS) ## Compare the cost of an order with other approaches (some minutes)
 	@exec $(BIN)/python -m benchmarks
 
-soak: $(READY_FOR_TESTS) ## Run thousands of fault schedules, and check that tests catch broken code (SCHEDULES=10000 KIND= SEED= JOBS=2)
+soak: $(READY_FOR_TESTS) ## Run many fault schedules, and check that tests catch broken code (SCHEDULES=500000 KIND= SEED= JOBS=2)
 	@exec $(BIN)/python -m tests.proof.soak --jobs '$(JOBS)' $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
 	  $(if $(KIND),--kind '$(KIND)') $(if $(SEED),--seed '$(SEED)')
 

@@ -28,7 +28,7 @@ REQUIRED_PACKAGES = {
     "infrastructure/test_chromium.py": ("playwright", "ministack"),
     "infrastructure/test_operations.py": ("rich",),
     "infrastructure/test_view_example.py": ("ruff",),
-    "proof": ("ministack", "hypothesis"),
+    "proof": ("ministack", "hypothesis", "greenlet"),
     "unit/test_openapi.py": ("openapi_spec_validator",),
 }
 

@@ -1,9 +1,10 @@
-"""The harness fixture that all tests in this folder share."""
+"""The fixtures that all tests in this folder share."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.proof.app_on_engine import AppOnEngine, open_app
 from tests.proof.harness import Harness, open_harness
 
 
@@ -11,4 +12,11 @@ from tests.proof.harness import Harness, open_harness
 def harness() -> Iterator[Harness]:
     """Start an emulator for one test module and load app.py on it."""
     with open_harness() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[AppOnEngine]:
+    """Load app.py on the engine."""
+    with open_app() as opened:
         yield opened

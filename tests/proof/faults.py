@@ -1,7 +1,8 @@
-"""Faults that can hit a request between the app's DynamoDB client and the emulator, and the injector that applies them.
+"""Faults that can hit a request of the app, and an injector that applies them between a boto3 client and the emulator.
 
 The injector works below botocore's retries, at the network, so the SDK handles each fault as it would in production.
-Callers decide when which fault comes (schedules.py, races.py, test_failing_database.py).
+Callers decide when which fault comes (races.py, test_failing_database.py). engine/client.py applies those of
+schedules.FAULTS on the engine, which has conflicts and throttled items of its own.
 """
 
 import io
@@ -36,13 +37,14 @@ class Fault(Enum):
     CONFLICT = "the transaction is cancelled with TransactionConflict"
     THROTTLED_ITEM = "the transaction is cancelled with ThrottlingError"
     THROUGHPUT_OF_ITEM = "the transaction is cancelled with ProvisionedThroughputExceeded"
-    IN_PROGRESS = "the request fails with TransactionInProgressException"
     THROTTLED = "the request fails with ProvisionedThroughputExceededException, and the SDK's retry succeeds"
     THROTTLED_ALWAYS = "the request and every SDK retry fail with ProvisionedThroughputExceededException"
     ERROR_BEFORE = "the request fails with InternalServerError and is not applied; the SDK's retry succeeds"
     ERROR_AFTER = "the request fails with InternalServerError but is applied; the SDK's retry succeeds"
     ERRORS_ALWAYS = "the request and every SDK retry fail with InternalServerError, but the first is applied"
-    UNPROCESSED = "the result contains no items, and all keys are unprocessed"
+    REQUEST_LOST = "the request never arrives, and the SDK's retry succeeds"
+    CRASH_DURING = "the process ends while the request is carried out"
+    GIVEN_UP = "the SDK stops waiting and tries again while the request is carried out"
 
 
 CANCELLATIONS = {
@@ -50,8 +52,6 @@ CANCELLATIONS = {
     Fault.THROTTLED_ITEM: "ThrottlingError",
     Fault.THROUGHPUT_OF_ITEM: "ProvisionedThroughputExceeded",
 }
-TRANSACTION_FAULTS = frozenset({*CANCELLATIONS, Fault.IN_PROGRESS})
-READ_FAULTS = frozenset({Fault.UNPROCESSED})
 # After one of these an invocation may fail. The app must recover from all others by itself.
 MAY_END_INVOCATION = frozenset(
     {
@@ -62,16 +62,6 @@ MAY_END_INVOCATION = frozenset(
         Fault.ERRORS_ALWAYS,
     }
 )
-
-
-def possible_faults(operation: str) -> list[Fault]:
-    """Return the faults, `NONE` included, that can hit a request of this operation."""
-    return [
-        fault
-        for fault in Fault
-        if (fault not in TRANSACTION_FAULTS or operation == "TransactWriteItems")
-        and (fault not in READ_FAULTS or operation == "BatchGetItem")
-    ]
 
 
 class Request(NamedTuple):
@@ -129,10 +119,6 @@ class FaultInjector:
             return fake_response(request, 400, error("ProvisionedThroughputExceededException"))
         if fault in (Fault.ERROR_BEFORE, Fault.ERROR_AFTER, Fault.ERRORS_ALWAYS):
             return fake_response(request, 500, error("InternalServerError"))
-        if fault is Fault.IN_PROGRESS:
-            return fake_response(request, 400, error("TransactionInProgressException"))
-        if fault is Fault.UNPROCESSED:
-            return fake_response(request, 200, nothing_processed(body["RequestItems"]))
         if fault in CANCELLATIONS:
             return fake_response(request, 400, cancelled(CANCELLATIONS[fault], len(body["TransactItems"])))
         return None
@@ -147,11 +133,6 @@ def cancelled(code: str, actions: int) -> dict[str, Any]:
     """Return the body for a cancelled transaction whose last action failed: a counter's, if it has any."""
     reasons = [{"Code": "None"}] * (actions - 1) + [{"Code": code, "Message": "Injected."}]
     return {**error("TransactionCanceledException"), "CancellationReasons": reasons}
-
-
-def nothing_processed(request_items: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of a BatchGetItem that has read none of the items."""
-    return {"Responses": {table: [] for table in request_items}, "UnprocessedKeys": request_items}
 
 
 def fake_response(request: Any, status: int, body: Mapping[str, Any]) -> AWSResponse:

@@ -1,7 +1,4 @@
-"""The harness that runs schedules: an emulator, app.py loaded in this process, and faults injected between them.
-
-The app gets an artificial clock. A schedule can let hours and weeks pass, and sleeps take no real time.
-"""
+"""An emulator, app.py loaded in this process, and faults injected between them. The schedules run on the engine."""
 
 import contextlib
 import http.client
@@ -23,37 +20,6 @@ from tests.proof.faults import FaultInjector
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 LOGGER = logging.getLogger("order-totals")  # All loaded copies of the app share it.
-START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
-
-
-class Clock:
-    """An artificial clock that replaces the `time` module of app.py."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Go back to the start time, without skew."""
-        self.now = START
-        self.elapsed = 0.0
-        self.skew = 0  # Seconds by which the app's clock is ahead of DynamoDB's.
-
-    def time(self) -> float:
-        """Return the app's time in epoch seconds."""
-        return self.now + self.skew
-
-    def time_ns(self) -> int:
-        """Return the app's time in epoch nanoseconds."""
-        return (self.now + self.skew) * 1_000_000_000
-
-    def monotonic(self) -> float:
-        """Return seconds that ignore skew and never go back."""
-        return self.elapsed
-
-    def sleep(self, seconds: float) -> None:
-        """Let this many seconds pass. `now` moves by whole seconds only."""
-        self.elapsed += seconds
-        self.now += int(seconds)
 
 
 class EmulatorClient:
@@ -99,22 +65,20 @@ class EmulatorClient:
 
 
 class Harness:
-    """An emulator, app.py loaded on its DynamoDB, the app's clock, and the injector of faults."""
+    """An emulator, app.py loaded on its DynamoDB, and the injector of faults."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.dynamodb = EmulatorClient(emulator.port)
         self.shell = load_app(emulator.endpoint_url)
-        self.clock = Clock()
         self.injector = FaultInjector(self.shell.dynamodb)
-        self.shell.time = self.clock
-        self.table_sets = 0  # How many sets of tables have been created: one for each schedule.
+        self._table_sets = 0
 
     def make_tables(self, view: tables.StreamView) -> dict[str, str]:
         """Create a fresh set of tables and point the app at them. Return their names by logical name."""
-        self.table_sets += 1
+        self._table_sets += 1
         names = {}
         for table in tables.all_tables("local", view):
-            names[table.logical_name] = f"{table.name}-{os.getpid()}-{self.table_sets}"
+            names[table.logical_name] = f"{table.name}-{os.getpid()}-{self._table_sets}"
             fresh = table._replace(name=names[table.logical_name])
             self.dynamodb("CreateTable", **tables.create_parameters(fresh))
         use_tables(self.shell, names)
@@ -151,13 +115,12 @@ def load_app(endpoint_url: str) -> Any:
 def open_harness() -> Iterator[Harness]:
     """Start an emulator and yield a harness on it.
 
-    Until it is closed, the SDK retries without waiting and without a retry quota, and a backfill reads pages of 2.
+    Until it is closed, the SDK retries without waiting and without a retry quota.
     """
     no_wait = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     with (
         Emulator() as emulator,
         mock.patch("botocore.endpoint.time", no_wait),
-        mock.patch("chalicelib.jobs.backfill.PAGE_ORDERS", 2),
         mock.patch("botocore.retries.quota.RetryQuota.acquire", return_value=True),
     ):
         try:

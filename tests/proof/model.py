@@ -1,28 +1,31 @@
-"""The model behind a schedule: OrdersTable, its stream, deliveries to the app's handlers, and the expected totals.
+"""The model behind a schedule: orders, their stream, deliveries to the app's handlers, and the expected totals.
 
-The expected totals are computed from what was written, without any of the app's own code. Stream records come from the
-emulator's stream; only the fields that a schedule controls are replaced: time, sequence number and who removed an item.
+The expected totals are computed from what was written, without any of the app's own code.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
+from greenlet import getcurrent
 
-from chalicelib import stream_lag, tables
-from infrastructure.tables import StreamView
-from tests.proof.faults import MAY_END_INVOCATION, Crash, Fault, Request
-from tests.proof.harness import Harness
+from chalicelib import tables
+from tests.proof.app_on_engine import AppOnEngine
+from tests.proof.engine import Choose
+from tests.proof.engine.streams import DAY_SECONDS, EventSourceMapping, Shard, Stream, ViewType
+from tests.proof.engine.tasks import Scheduler
+from tests.proof.faults import MAY_END_INVOCATION, Crash, Fault
 
-TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-SHARDS = 2
-MONTH_SECONDS = 29 * 24 * 60 * 60  # Four weeks and a day, so that tombstones have expired.
+MONTH_SECONDS = 29 * DAY_SECONDS  # Four weeks and a day, so that tombstones have expired.
 INVOCATION_MILLISECONDS = 120_000
 LONG_SECONDS = 10_000.0
+PAGE_BYTES = 400  # Two or three orders, or one ledger entry.
+
+Counters = Mapping[tuple[str, ...], int]
 
 
 class Content(NamedTuple):
@@ -41,121 +44,124 @@ class Content(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What an order adds to the totals. `hour` is None if it depends on the app's clock (see `Model._expected`)."""
+    """What an order adds to the totals. `hour` is None if it depends on when the app read the order first."""
 
     product: str
     quantity: int
     hour: str | None  # 2026-11-23T18
+    inserted: int | None = None  # The change that the hour comes from, if it does not come from `PlacedAt`.
 
 
 class State(NamedTuple):
     """The state of one order."""
 
     content: Content | None = None  # None: the order is not in OrdersTable.
-    inserted_at: str | None = None  # A timestamp; None if no stream was on to record the insert.
+    inserted: int | None = None  # The number of the change that inserted it; None if no stream recorded that.
+    inserted_at: str = ""
     counted: Counted | None = None
     archived: bool = False
 
 
-class Write(NamedTuple):
-    """A change to an order whose stream record has not been read yet."""
+class History:
+    """The states of an order, one after another, and how far the stream's records of them have got."""
 
-    order_id: str
-    at: int  # Epoch seconds.
-    expired: bool
-    after: State
-
-
-class Delivered(NamedTuple):
-    """A stream record, and its order's state after it."""
-
-    record: dict[str, Any]
-    order_id: str
-    after: State
+    def __init__(self) -> None:
+        self.states = [State()]
+        self.recorded = 0  # The last state with a record.
+        self.attempted = 0  # The last state whose record has been in any batch.
+        self.delivered = 0  # The last state whose record has been in a batch that succeeded.
+        self.lost_inserts: set[int] = set()  # Changes whose record was given up.
 
     @property
-    def stream(self) -> str:
-        """Return the ARN of the record's stream."""
-        arn: str = self.record["eventSourceARN"]
-        return arn
+    def now(self) -> State:
+        """Return the state of the order in OrdersTable."""
+        return self.states[-1]
 
 
-class Shard:
-    """The records of a shard, and how far Lambda has delivered them. All four numbers are indexes into `records`."""
+class Invoked:
+    """An invocation that runs, and why it may fail."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.records: list[Delivered] = []
-        self.checkpoint = 0  # The next batch starts here, or before.
-        self.delivered = 0  # Records before this have been in a batch that succeeded.
-        self.attempted = 0  # Records before this have been in any batch.
-        self.oldest_kept = 0  # Records before this are never delivered again.
-
-    @property
-    def remaining(self) -> int:
-        """Return how many records follow the checkpoint."""
-        return len(self.records) - self.checkpoint
-
-    def __repr__(self) -> str:
-        return f"shard {self.number}"
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.may_fail = False  # Whether a fault that may end it has hit it.
+        self.has_crashed = False
 
 
 class Model:
-    """Orders, their stream and the app's handlers, on a fresh set of tables."""
+    """Orders, their stream and the app's handlers, on an empty engine."""
 
-    def __init__(self, harness: Harness, view: StreamView, choose: Callable[[Request], Fault]) -> None:
-        """Create the tables. `choose` returns the fault for each request of the app; it may change this model first."""
-        self._harness = harness
-        self._shell = harness.shell
-        self._dynamodb = harness.dynamodb
-        self._view = view
-        self._choose = choose
-        self._may_fail = False  # Whether a fault that may end the innermost invocation has hit it.
-        self._crashed = False  # Whether the innermost invocation has crashed.
-        harness.clock.reset()
-        harness.shell.lag_throttle = stream_lag.WriteThrottle()
-        harness.injector.choose = self._before_request
-        self.clock = harness.clock
-        self.names = harness.make_tables(view)
-        self.shards = [Shard(number) for number in range(SHARDS)]
-        self.orders: dict[str, State] = {}  # As written.
-        self.delivered_orders: dict[str, State] = {}  # As of the records that have been delivered.
-        self.change_lost = False  # Whether an order changed while the stream was off and no backfill has run since.
+    def __init__(
+        self,
+        app: AppOnEngine,
+        choose: Choose,
+        view: ViewType = "NEW_AND_OLD_IMAGES",
+        choose_fault: Callable[[str], Fault] = lambda operation: Fault.NONE,
+        *,
+        skew: int = 0,
+        mishaps: int = 0,
+        through_botocore: bool = False,
+    ) -> None:
+        """`choose_fault(operation)` returns the fault for each request; it may change this model first."""
+        self.choose_fault = choose_fault
+        self.scheduler = Scheduler(choose)
+        self.shell = app.shell
+        self.network = app.attach(
+            self.scheduler,
+            choose,
+            self._choose_fault,
+            skew=skew,
+            through_botocore=through_botocore,
+            page_bytes=PAGE_BYTES,
+            mishaps=mishaps,
+        )
+        self.database = self.network.database
+        self.orders: dict[str, History] = {}
+        self.change_lost = False  # Whether an order changed without a record and no backfill has run since.
         self.removal_lost = False  # Whether one of these changes was a removal. Only an audit with repair finds it.
         self.ahead_of_stream = False  # Whether a backfill or repair may have counted changes before their records.
-        self._pending: list[Write] = []
+        self.mappings: list[EventSourceMapping] = []
+        # Records that were given up. None of them is delivered later (docs/proof.md).
+        self.given_up: list[tuple[Shard, int]] = []
+        self.log: list[str] = []  # What has happened, for people.
+        self._of_record: dict[tuple[str, str], tuple[str, int]] = {}  # The order and its state, by stream and number.
+        self._view = view
         self._streams = 0
-        self._arn = ""  # The ARN of the stream; empty while it is switched off.
-        self._begin_stream()
-
-    def close(self) -> None:
-        """Delete the tables and stop injecting faults."""
-        self._harness.injector.choose = lambda request: Fault.NONE
-        self._harness.delete_tables(self.names)
+        self._invoked: dict[Any, Invoked] = {}  # By greenlet.
+        self._errors: list[BaseException] = []
+        self.switch_on()
 
     # --- Orders ----------------------------------------------------------------------------------
 
     def put(self, order_id: str, content: Content) -> None:
         """Write an order to OrdersTable. It replaces any order with the same id."""
-        before = self.orders.get(order_id, State())
-        self._dynamodb("PutItem", TableName=self.names[tables.ORDERS], Item=content.item(order_id))
+        self.log.append(f"put {order_id}: {content}")
+        history = self._history(order_id)
+        before = history.now
+        self.database.call("PutItem", TableName=tables.ORDERS, Item=content.item(order_id))
         if content == before.content:
-            return  # DynamoDB writes no record if nothing changes.
-        inserted_at = before.inserted_at if before.content else (self._now() if self._arn else None)
-        hour = content.placed_at or inserted_at
-        valid = content.quantity > 0
-        counted = Counted(content.product, content.quantity, hour and utc(hour)[:13]) if valid else None
-        self._changed(order_id, State(content, inserted_at, counted))
+            return
+        inserted, inserted_at = before.inserted, before.inserted_at
+        if before.content is None:
+            inserted, inserted_at = (len(history.states), self._now()) if self.stream else (None, "")
+        counted = None
+        if content.quantity > 0:
+            hour = content.placed_at or (inserted_at if inserted is not None else None)
+            from_insert = None if content.placed_at else inserted
+            counted = Counted(content.product, content.quantity, hour and utc(hour)[:13], from_insert)
+        self._changed(order_id, State(content, inserted, inserted_at, counted))
 
     def cancel(self, order_id: str) -> None:
         """Delete an order as a person or program does."""
-        self._remove(order_id)
+        self.log.append(f"cancel {order_id}")
+        self.database.call("DeleteItem", TableName=tables.ORDERS, Key={"OrderID": {"S": order_id}})
         self._changed(order_id, State())
 
     def archive(self, order_id: str) -> None:
         """Delete an order as DynamoDB's TTL does."""
-        self._remove(order_id)
-        self._changed(order_id, State(counted=self.orders[order_id].counted, archived=True), expired=True)
+        self.log.append(f"archive {order_id}")
+        before = self._history(order_id).now
+        self.database.replace(self.database.tables[tables.ORDERS], (order_id,), None, by_ttl=True)
+        self._changed(order_id, before._replace(content=None, archived=True))
 
     def can_find_removal(self, order_id: str) -> bool:
         """Return whether an audit could find the removal of an order that no stream has recorded.
@@ -166,129 +172,162 @@ class Model:
         entry = self._entry(order_id)
         return entry is None or entry["status"]["S"] != "archived"
 
-    def _remove(self, order_id: str) -> None:
-        self._dynamodb("DeleteItem", TableName=self.names[tables.ORDERS], Key={"OrderID": {"S": order_id}})
+    def _history(self, order_id: str) -> History:
+        return self.orders.setdefault(order_id, History())
 
-    def _changed(self, order_id: str, after: State, expired: bool = False) -> None:
-        self.orders[order_id] = after
-        if self._arn:
-            self._pending.append(Write(order_id, self.clock.now, expired, after))
+    def _changed(self, order_id: str, after: State) -> None:
+        history = self._history(order_id)
+        history.states.append(after)
+        if self.stream:
+            history.recorded = len(history.states) - 1
+            number = str(self.stream.last_number)
+            self._of_record[self.stream.arn, number] = (order_id, history.recorded)
         else:
             self.change_lost = True
             self.removal_lost = self.removal_lost or after.content is None
 
     def _now(self) -> str:
-        return timestamp(self.clock.now)
+        return timestamp(int(self.scheduler.now))
 
     # --- The stream ------------------------------------------------------------------------------
 
     @property
-    def streaming(self) -> bool:
-        """Return whether the table's stream is switched on."""
-        return bool(self._arn)
+    def stream(self) -> Stream | None:
+        """Return the stream of OrdersTable, or None while it is switched off."""
+        return self.database.tables[tables.ORDERS].stream
 
     def switch_off(self) -> None:
-        """Switch the stream off. All its records must have been delivered, and none of them is delivered again.
-
-        Changes from now on have no record; only a backfill finds them. It leaves an entry's position unchanged, so a
-        late record of the old stream could pass for newer.
-        """
+        """Switch the stream off. All its records must have been delivered, and none of them is delivered again."""
         assert self.all_delivered
-        self._trim()
-        self._dynamodb("UpdateTable", TableName=self.names[tables.ORDERS], StreamSpecification={"StreamEnabled": False})
-        self._arn = ""
+        self.log.append("switch the stream off")
+        self.database.tables[tables.ORDERS].stream = None
+        self.mappings = []
 
     def switch_on(self) -> None:
-        """Switch the stream on again. DynamoDB creates a new stream, with another ARN."""
-        self._dynamodb(
-            "UpdateTable",
-            TableName=self.names[tables.ORDERS],
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": self._view},
-        )
-        self._begin_stream()
+        """Switch the stream on. It is a new one, with another ARN, and sequence numbers that start lower.
 
-    def _begin_stream(self) -> None:
-        table = self._dynamodb("DescribeTable", TableName=self.names[tables.ORDERS])["Table"]
-        self._arn = table["LatestStreamArn"]
-        (shard,) = self._dynamodb.stream("DescribeStream", StreamArn=self._arn)["StreamDescription"]["Shards"]
-        self._iterator = self._dynamodb.stream(
-            "GetShardIterator", StreamArn=self._arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        # Sequence numbers grow in length, so comparing them as text goes wrong. Each new stream starts lower, because
-        # DynamoDB does not promise any order between the numbers of two streams.
-        self._number = 10 ** (30 - self._streams) - 4
+        Numbers grow in length, so comparing them as text goes wrong.
+        """
+        self.log.append("switch the stream on")
+        arn = f"arn:aws:dynamodb:us-east-1:1:table/OrdersTable/stream/2026-11-2{self._streams}T00:00:00.000"
+        stream = Stream(arn, self._view, 10 ** (30 - self._streams) - 4)
+        self.database.tables[tables.ORDERS].stream = stream
+        self.mappings = [EventSourceMapping(stream)]
         self._streams += 1
 
-    def read_stream(self) -> None:
-        """Move the new records of the emulator's stream to the shards."""
-        if not self._pending:
-            return
-        result = self._dynamodb.stream("GetRecords", ShardIterator=self._iterator)
-        self._iterator = result.get("NextShardIterator")
-        assert len(result["Records"]) == len(self._pending), "the emulator's records do not match the writes"
-        for record, write in zip(result["Records"], self._pending, strict=True):
-            assert record["dynamodb"]["Keys"]["OrderID"]["S"] == write.order_id
-            self._shard(write.order_id).records.append(
-                Delivered(self._as_delivered(record, write), write.order_id, write.after)
-            )
-        self._pending.clear()
+    def add_mapping(self) -> None:
+        """Have a second mapping deliver everything too, as for a moment when a stack is replaced."""
+        if self.stream:
+            self.mappings.append(EventSourceMapping(self.stream))
 
-    def _as_delivered(self, record: dict[str, Any], write: Write) -> dict[str, Any]:
-        """Return an emulator's record as Lambda delivers it, with the fields that the schedule controls."""
-        self._number += 1
-        change = {
-            **record["dynamodb"],
-            "ApproximateCreationDateTime": float(write.at),
-            "SequenceNumber": str(self._number),
-        }
-        identity = {"userIdentity": TTL} if write.expired else {}
-        return {**record, "eventSourceARN": self._arn, "dynamodb": change, **identity}
+    def states_of(self, records: Iterable[Mapping[str, Any]]) -> list[tuple[History, int]]:
+        """Return the order and the state of each record."""
+        found = []
+        for record in records:
+            order_id, at = self._of_record[record["eventSourceARN"], record["dynamodb"]["SequenceNumber"]]
+            found.append((self.orders[order_id], at))
+        return found
 
-    def _shard(self, order_id: str) -> Shard:
-        return self.shards[int(order_id.rpartition("-")[2]) % SHARDS]
+    def give_up(self, mapping: EventSourceMapping, shard: Shard, end: int, can_repair: bool) -> bool:
+        """Let a mapping give up its records up to `end`, unless nobody could know afterwards what they were.
+
+        docs/recovery.md lists these cases. A later backfill finds the others, or an audit with repair: `can_repair`.
+        """
+        start = mapping.checkpoint(shard)
+        if len(self.mappings) > 1:
+            return False
+        lost = self.states_of(shard.records[start:end])
+        histories = {id(history): history for history, _ in lost}
+        rest = self.states_of(record for each in self.shards for record in each.records[mapping.checkpoint(each) :])
+        if any(history.states[at].archived for history, at in rest if id(history) in histories):
+            return False
+        removed = [history for history, at in lost if history.states[at].content is None]
+        if removed and not (can_repair and all(self.can_find_removal(self._id_of(each)) for each in removed)):
+            return False
+        self.log.append(f"give up records {start} to {end} of {shard}")
+        mapping.advance(shard, end)
+        for index, (history, at) in enumerate(lost, start):
+            if at > history.delivered:
+                self.given_up.append((shard, index))
+                history.lost_inserts.add(at)
+                self.change_lost = True
+                self.removal_lost = self.removal_lost or history.states[at].content is None
+        return True
+
+    def can_read_again(self) -> bool:
+        """Return whether the stream may be read from its start: it has no records that were given up."""
+        return all(index < shard.trimmed for shard, index in self.given_up)
+
+    def _id_of(self, history: History) -> str:
+        return next(order_id for order_id, each in self.orders.items() if each is history)
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """Return the shards of the stream."""
+        return self.stream.shards if self.stream else []
 
     # --- Deliveries ------------------------------------------------------------------------------
 
-    def deliver(self, shard: Shard, start: int, end: int) -> bool:
-        """Deliver records `start` to `end` of a shard, as far as they are from one stream. Return whether it succeeds.
+    def deliver(self, mapping: EventSourceMapping, shard: Shard, start: int, end: int) -> None:
+        """Start an invocation with records `start` to `end` of a shard."""
+        self.log.append(f"deliver records {start} to {end} of {shard}")
+        records = shard.records[start:end]
+        states = self.states_of(records)
+        for history, at in states:
+            history.attempted = max(history.attempted, at)
 
-        A batch that starts after `shard.delivered` is a stray one: its success advances nothing.
-        """
-        arn = shard.records[start].stream
-        batch = [each for each in shard.records[start:end] if each.stream == arn]
-        end = start + len(batch)
-        adjoins = start <= shard.delivered
-        if adjoins:
-            shard.attempted = max(shard.attempted, end)
-        done = self._invoke(self._shell.aggregate, {"Records": [each.record for each in batch]})
-        if done and start <= shard.checkpoint:
-            shard.checkpoint = max(shard.checkpoint, end)
-        if done and adjoins:
-            for each in shard.records[shard.delivered : end]:
-                self.delivered_orders[each.order_id] = each.after
-            shard.delivered = max(shard.delivered, end)
-        self._catch_up_if_all_delivered()
-        return done
+        def run() -> None:
+            if self._invoke(self.shell.aggregate, {"Records": [dict(record) for record in records]}):
+                if start <= mapping.checkpoint(shard):
+                    mapping.advance(shard, end)
+                for history, at in states:
+                    history.delivered = max(history.delivered, at)
 
-    def backfill(self) -> bool:
-        """Run a backfill. Return whether it finishes."""
-        self.ahead_of_stream = True
+        self._start(run)
+
+    def poll(self) -> None:
+        """Start an invocation for each shard of each mapping, one after another, until all is delivered."""
+        for mapping in self.mappings:
+            for shard in mapping.readable():
+                self.deliver(mapping, shard, mapping.checkpoint(shard), len(shard.records))
+
+    def backfill(self, seconds: int = 900) -> None:
+        """Start a backfill."""
+        self.log.append("backfill")
+        if self.change_lost:
+            self.scheduler.advance(2)  # A change that nothing has recorded is older than any stale read.
         lost_before, self.change_lost = self.change_lost, False
-        done = self._run(self._shell.backfill, {}) is not None
-        self.change_lost = self.change_lost or (lost_before and not done)
         self.ahead_of_stream = True
-        self._catch_up_if_all_delivered()
-        return done
 
-    def audit(self, repair: bool) -> dict[str, Any] | None:
-        """Run an audit. Return its last result, or None if it does not finish."""
-        self.ahead_of_stream = self.ahead_of_stream or repair
-        result = self._run(self._shell.audit, {"repair": repair, "gracePeriodSeconds": 1})
-        self.ahead_of_stream = self.ahead_of_stream or repair
-        self._catch_up_if_all_delivered()
-        return result
+        def run() -> None:
+            result = self._run_job(self.shell.backfill, {"seconds": seconds})
+            self.change_lost = self.change_lost or (lost_before and result is None)
+            self.ahead_of_stream = True
 
-    def _run(self, job: Callable[..., dict[str, Any]], event: dict[str, Any]) -> dict[str, Any] | None:
+        self._start(run)
+
+    def audit(self, repair: bool, seconds: int = 900, grace: int = 1) -> list[dict[str, Any]]:
+        """Start an audit. Its result is in the list once it is done."""
+        self.log.append(f"audit, repair: {repair}")
+        if self.change_lost or self.removal_lost:
+            self.scheduler.advance(2)
+        self.ahead_of_stream = self.ahead_of_stream or repair
+        results: list[dict[str, Any]] = []
+
+        def run() -> None:
+            result = self._run_job(
+                self.shell.audit, {"repair": repair, "gracePeriodSeconds": grace, "seconds": seconds}
+            )
+            self.ahead_of_stream = self.ahead_of_stream or repair
+            if result:
+                # Each transaction keeps the counters equal to the ledger, so they never drift.
+                assert not result["counters"]["drifted"], result["counters"]
+                results.append(result)
+
+        self._start(run)
+        return results
+
+    def _run_job(self, job: Callable[..., dict[str, Any]], event: dict[str, Any]) -> dict[str, Any] | None:
         """Invoke a job with its cursors until it is done. Return its last result, or None if an invocation fails."""
         results: list[dict[str, Any]] = []
         while not results or not results[-1]["done"]:
@@ -297,129 +336,144 @@ class Model:
                 return None
         return results[-1]
 
-    def _invoke(self, function: Callable[..., Any], event: dict[str, Any]) -> bool:
-        """Invoke a handler. Return whether it succeeds. Raise its error if no injected fault explains it."""
-        started = self.clock.elapsed
-        with self._invocation():
+    def _start(self, run: Callable[[], None]) -> None:
+        def guarded() -> None:
             try:
-                function(event, Context())
-            except Crash:
-                return False
-            except (ClientError, BotoCoreError):
-                if not self._may_fail:
-                    raise
-                return False
-            except self._shell.OutOfTime:
-                if self.clock.elapsed < started + LONG_SECONDS:
-                    raise
-                return False
-            return True
+                run()
+            except BaseException as error:
+                self._errors.append(error)
 
-    @contextmanager
-    def _invocation(self) -> Iterator[None]:
-        outer = self._may_fail, self._crashed
-        self._may_fail = self._crashed = False
-        yield
-        self._may_fail, self._crashed = outer
+        self.scheduler.start(guarded)
 
-    def _before_request(self, request: Request) -> Fault:
-        if self._crashed:
+    def _invoke(self, function: Callable[..., Any], event: dict[str, Any]) -> bool:
+        """Invoke a handler. Return whether it succeeds. Raise its error if no fault explains it."""
+        invoked = self._invoked[getcurrent()] = Invoked(self.scheduler.elapsed)
+        try:
+            function(event, Context())
+        except Crash:
+            return False
+        except (ClientError, BotoCoreError):
+            if not invoked.may_fail:
+                raise
+            return False
+        except self.shell.OutOfTime:
+            if self.scheduler.elapsed < invoked.started + LONG_SECONDS:
+                raise
+            return False
+        finally:
+            del self._invoked[getcurrent()]
+        return True
+
+    def _choose_fault(self, operation: str) -> Fault:
+        invoked = self._invoked[getcurrent()]
+        if invoked.has_crashed:  # Python still runs its `finally` blocks.
             return Fault.CRASH_BEFORE
-        fault = self._choose(request)
-        if fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
-            self._crashed = True
-        if fault in MAY_END_INVOCATION:
-            self._may_fail = True
+        fault = self.choose_fault(operation)
+        self.log.append(f"    {operation}" if fault is Fault.NONE else f"    {operation}: {fault.value}")
+        invoked.may_fail |= fault in MAY_END_INVOCATION
+        invoked.has_crashed = fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.CRASH_DURING)
         return fault
+
+    def step(self) -> None:
+        """Carry out a step of one task. Raise the error of an invocation that failed without a reason."""
+        self.scheduler.step()
+        if self._errors:
+            raise self._errors.pop()
+
+    def finish(self, check: bool = True) -> None:
+        """Go on until no task is left. Then check."""
+        while not self.scheduler.idle:
+            self.step()
+        if check:
+            self.check()
 
     def run_out_of_time(self) -> None:
         """Let so much time pass that every invocation in progress runs out of it."""
-        self.clock.elapsed += LONG_SECONDS
+        self.log.append("all invocations run out of time")
+        self.scheduler.elapsed += LONG_SECONDS
 
     def expire_tombstones(self) -> None:
         """Delete the ledger entries that are past `expiresAt`, as DynamoDB's TTL does."""
-        name = self.names[tables.LEDGER]
-        for item in self.scan(tables.LEDGER):
-            if "expiresAt" in item and int(item["expiresAt"]["N"]) <= self.clock.now:
-                self._dynamodb("DeleteItem", TableName=name, Key={"OrderID": item["OrderID"]})
+        self.database.expire(tables.LEDGER, "expiresAt")
 
-    def let_a_month_pass(self) -> None:
-        """Advance the clock until the stream keeps none of its records. All of them must have been delivered."""
-        self.clock.now += MONTH_SECONDS
-        self._trim()
-
-    def _trim(self) -> None:
-        for shard in self.shards:
-            shard.checkpoint = shard.oldest_kept = len(shard.records)
-
-    def replay(self) -> None:
-        """Start reading the stream from its oldest record again."""
-        for shard in self.shards:
-            shard.checkpoint = shard.oldest_kept
-
-    @property
-    def remaining(self) -> int:
-        """Return how many records follow the checkpoints."""
-        return len(self._pending) + sum(shard.remaining for shard in self.shards)
+    def let_time_pass(self, seconds: float) -> None:
+        """Let time pass. The stream forgets records that are older than a day."""
+        self.log.append(f"{seconds} seconds pass")
+        self.scheduler.advance(seconds)
+        if self.stream:
+            self.stream.trim(self.scheduler.now)
 
     @property
     def all_delivered(self) -> bool:
-        """Return whether every record has been delivered successfully."""
-        return not self._pending and all(shard.delivered == len(shard.records) for shard in self.shards)
+        """Return whether every record has been delivered successfully, and none is being delivered."""
+        return self.scheduler.idle and all(
+            history.delivered == history.recorded == max(history.attempted, history.delivered)
+            for history in self.orders.values()
+        )
 
-    def _catch_up_if_all_delivered(self) -> None:
-        if self.all_delivered and not self.change_lost and not self.removal_lost:
-            self.delivered_orders = dict(self.orders)
-            self.ahead_of_stream = False
+    def all_given_up(self) -> bool:
+        """Return whether no mapping has records left."""
+        return not any(mapping.readable() for mapping in self.mappings)
 
     # --- Checks ----------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Check entry-matches-counters, and that the counters are the sums of the delivered orders.
 
-        The second is skipped while a delivery has failed halfway or the counters may differ from the stream.
+        The first is skipped while a transaction is half visible, the second while a delivery has failed halfway or
+        the counters may differ from the stream.
         """
+        if self.database.committing:
+            return
         counters = self._counters()
         assert_same(counters, self._ledger_sums())
-        uncertain = self.ahead_of_stream or self.change_lost or self.removal_lost
-        if not uncertain and all(shard.attempted <= shard.delivered for shard in self.shards):
-            assert_same(counters, self._expected(self.delivered_orders))
+        if self.all_delivered and not self.change_lost and not self.removal_lost:
+            self.ahead_of_stream = False
+            for history in self.orders.values():
+                history.delivered = history.attempted = history.recorded = len(history.states) - 1
+        if self.ahead_of_stream or self.change_lost or self.removal_lost or not self.scheduler.idle:
+            return
+        if all(history.attempted <= history.delivered for history in self.orders.values()):
+            assert_same(counters, self._expected(lambda history: history.states[history.delivered]))
 
     def check_all(self) -> None:
         """Check counters and ledger entries against all orders. Every record must have been delivered."""
         counters = self._counters()
         assert_same(counters, self._ledger_sums())
-        assert_same(counters, self._expected(self.orders))
+        assert_same(counters, self._expected(lambda history: history.now))
         self._check_entries()
 
-    def _ledger_sums(self) -> dict[tuple[str, ...], int]:
+    def _ledger_sums(self) -> Counters:
         """Return the counters that the entries' contributions add up to (entry-matches-counters)."""
         sums: Counter[tuple[str, ...]] = Counter()
-        for item in self.scan(tables.LEDGER):
-            for table, key, amounts in json.loads(item.get("contributions", {"S": "[]"})["S"]):
-                for name, amount in amounts.items():
-                    sums[table, *key, name] += amount
+        for item in self.items(tables.LEDGER):
+            if "contributions" in item:
+                for name, amount in contributions(item["contributions"]["S"]):
+                    sums[name] += amount
         return {key: amount for key, amount in sums.items() if amount}
 
     def _check_entries(self) -> None:
         """Check that each order's entry has the right status, and that no other entries exist."""
-        entries = {item["OrderID"]["S"]: item["status"]["S"] for item in self.scan(tables.LEDGER)}
-        for order_id, state in self.orders.items():
+        entries = {item["OrderID"]["S"]: item["status"]["S"] for item in self.items(tables.LEDGER)}
+        for order_id, history in self.orders.items():
+            state = history.now
             if state.content:
                 allowed = {"counted"} if state.counted else {"rejected"}
             else:
                 allowed = {"archived"} if state.archived else {"cancelled", ""}  # "": its tombstone has expired.
-            assert entries.pop(order_id, "") in allowed, order_id
+            assert entries.pop(order_id, "") in allowed, f"{order_id} must be {' or '.join(allowed)}"
         assert not entries
 
-    def _expected(self, states: Mapping[str, State]) -> dict[tuple[str, ...], int]:
-        """Return the counters that these orders add up to, by table, key and attribute, without zeros."""
+    def _expected(self, state_of: Callable[[History], State]) -> Counters:
+        """Return the counters that the orders add up to, by table, key and attribute, without zeros."""
         sums: Counter[tuple[str, ...]] = Counter()
-        for order_id, state in states.items():
+        for order_id, history in self.orders.items():
+            state = state_of(history)
             if state.counted is None:
                 continue
-            product, quantity, hour = state.counted
-            hour = hour or self._first_seen(order_id)[:13]
+            product, quantity, hour, inserted = state.counted
+            if hour is None or inserted in history.lost_inserts:
+                hour = self._first_seen(order_id)[:13]
             sums[tables.TOTALS, product, "totalQuantity"] += quantity
             sums[tables.TOTALS, product, "orderCount"] += 1
             sums[tables.TREND, product, hour[:10], "total"] += quantity
@@ -427,34 +481,28 @@ class Model:
         return dict(sums)
 
     def _first_seen(self, order_id: str) -> str:
-        """Return when the app first read an order whose insert no stream recorded. Only its entry stores that."""
+        """Return when the app first read an order whose insert it got no record of. Only its entry stores that."""
         entry = self._entry(order_id)
         assert entry, f"{order_id} must be counted but has no ledger entry"
         first_seen: str = entry["firstSeen"]["S"]
         return first_seen
 
-    def _entry(self, order_id: str) -> dict[str, Any] | None:
-        key = {"OrderID": {"S": order_id}}
-        result = self._dynamodb("GetItem", TableName=self.names[tables.LEDGER], Key=key)
-        entry: dict[str, Any] | None = result.get("Item")
-        return entry
+    def _entry(self, order_id: str) -> Mapping[str, Any] | None:
+        return self.database.tables[tables.LEDGER].place((order_id,)).item
 
-    def _counters(self) -> dict[tuple[str, ...], int]:
+    def _counters(self) -> Counters:
         counters = {}
         for table in (tables.TOTALS, tables.TREND):
-            for item in self.scan(table):
-                key = tuple(item[name]["S"] for name in tables.KEYS[table])
-                if key[0] == " ":  # The item in which the app stores the stream's lag.
-                    continue
-                for name, value in item.items():
-                    if "N" in value and name != "revision" and value["N"] != "0":
-                        counters[table, *key, name] = int(value["N"])
+            for key, place in self.database.tables[table].places.items():
+                if place.item and key[0] != " ":  # The item in which the app stores the stream's lag.
+                    for name, value in place.item.items():
+                        if "N" in value and name != "revision" and value["N"] != "0":
+                            counters[table, *key, name] = int(value["N"])
         return counters
 
-    def scan(self, table: str) -> Iterable[dict[str, Any]]:
-        """Return the items of a table, given its logical name."""
-        items: Sequence[dict[str, Any]] = self._dynamodb("Scan", TableName=self.names[table])["Items"]
-        return items
+    def items(self, table: str) -> Iterable[Mapping[str, Any]]:
+        """Return the items of a table."""
+        return self.database.tables[table].items()
 
 
 class Context:
@@ -468,14 +516,22 @@ class Context:
         return INVOCATION_MILLISECONDS
 
 
-def assert_same(counters: Mapping[tuple[str, ...], int], expected: Mapping[tuple[str, ...], int]) -> None:
+@lru_cache(maxsize=10_000)
+def contributions(text: str) -> list[tuple[tuple[str, ...], int]]:
+    """Return the amounts in an entry's contributions by counter and attribute."""
+    return [((table, *key, name), amount) for table, key, found in json.loads(text) for name, amount in found.items()]
+
+
+def assert_same(counters: Counters, expected: Counters) -> None:
     """Raise AssertionError with all counters that differ."""
+    if counters == expected:
+        return
     differing = [
         f"{' / '.join(key)} is {counters.get(key, 0)} but must be {expected.get(key, 0)}"
         for key in sorted({*counters, *expected})
         if counters.get(key) != expected.get(key)
     ]
-    assert not differing, "; ".join(differing)
+    raise AssertionError("; ".join(differing))
 
 
 def timestamp(seconds: int) -> str:
@@ -483,6 +539,7 @@ def timestamp(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache
 def utc(text: str) -> str:
     """Convert a timestamp with an offset to UTC."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

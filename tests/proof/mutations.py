@@ -15,7 +15,8 @@ from chalicelib.counting import entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Rule, Status
 from chalicelib.jobs import backfill, reads
-from tests.proof.harness import Harness
+from tests.proof.app_on_engine import AppOnEngine
+from tests.proof.engine.client import Client
 
 
 class Mutation(NamedTuple):
@@ -23,7 +24,7 @@ class Mutation(NamedTuple):
 
     caught_by: str
     """The kind of schedule that is sure to catch it. Other kinds may catch it too."""
-    broken: Callable[[Harness], AbstractContextManager[Any]]
+    broken: Callable[[AppOnEngine], AbstractContextManager[Any]]
     """Return a context manager that breaks the rule while it is open."""
     seed: int
     """A seed that catches it soon. Another seed may need some hundred schedules."""
@@ -34,10 +35,10 @@ MUTATIONS: dict[str, Mutation] = {}
 
 def mutation(
     name: str, caught_by: str, seed: int = 1
-) -> Callable[[Callable[[Harness], Any]], Callable[[Harness], Any]]:
+) -> Callable[[Callable[[AppOnEngine], Any]], Callable[[AppOnEngine], Any]]:
     """Add the decorated function to MUTATIONS. It must return a context manager that breaks the rule."""
 
-    def register(broken: Callable[[Harness], Any]) -> Callable[[Harness], Any]:
+    def register(broken: Callable[[AppOnEngine], Any]) -> Callable[[AppOnEngine], Any]:
         MUTATIONS[name] = Mutation(caught_by, broken, seed)
         return broken
 
@@ -48,7 +49,7 @@ def mutation(
 
 
 @mutation("ledger entries are written without a condition", "overlap")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     put = transactions._put
 
     def unconditional(*arguments: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("the write condition checks the position instead of the revision", "backfill", seed=11)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     put = transactions._put
 
     def on_position(change: Change, *arguments: Any) -> dict[str, Any]:
@@ -75,36 +76,37 @@ def _(harness: Harness) -> Any:
     return mock.patch.object(transactions, "_put", on_position)
 
 
-def in_two_requests(harness: Harness, first: str, second: str) -> Any:
+def in_two_requests(app: AppOnEngine, first: str, second: str) -> Any:
     """Split each transaction into two requests, by kind of action (`Put` or `Update`)."""
-    client = harness.shell.dynamodb
+    call = Client._call
 
-    def transact(TransactItems: Sequence[Mapping[str, Any]]) -> None:
+    def split(client: Client, operation: str, request: dict[str, Any]) -> Any:
+        if operation != "TransactWriteItems":
+            return call(client, operation, request)
         for kind in (first, second):
-            actions = [action for action in TransactItems if kind in action]
+            actions = [action for action in request["TransactItems"] if kind in action]
             if actions:
-                transact_write_items(TransactItems=actions)
+                call(client, operation, {"TransactItems": actions})
 
-    transact_write_items = client.transact_write_items
-    return mock.patch.object(client, "transact_write_items", transact)
+    return mock.patch.object(Client, "_call", split)
 
 
 @mutation("entry and counters are written in two requests, the entry first", "faults")
-def _(harness: Harness) -> Any:
-    return in_two_requests(harness, "Put", "Update")
+def _(app: AppOnEngine) -> Any:
+    return in_two_requests(app, "Put", "Update")
 
 
 @mutation("entry and counters are written in two requests, the counters first", "faults")
-def _(harness: Harness) -> Any:
-    return in_two_requests(harness, "Update", "Put")
+def _(app: AppOnEngine) -> Any:
+    return in_two_requests(app, "Update", "Put")
 
 
 # --- Results -------------------------------------------------------------------------------------
 
 
 @mutation("errors are swallowed", "faults")
-def _(harness: Harness) -> Any:
-    run_steps = harness.shell.run_steps
+def _(app: AppOnEngine) -> Any:
+    run_steps = app.shell.run_steps
 
     def swallowing(*arguments: Any) -> None:
         try:
@@ -112,11 +114,11 @@ def _(harness: Harness) -> Any:
         except Exception:
             return
 
-    return mock.patch.object(harness.shell, "run_steps", swallowing)
+    return mock.patch.object(app.shell, "run_steps", swallowing)
 
 
 @mutation("a failed write condition is treated as success", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     plan_again = Committer._plan_again
 
     def forgetful(work: Committer, transaction: Any, refused: Any) -> None:
@@ -127,7 +129,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("a transaction conflict is treated as success", "faults")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     cancelled = Committer._cancelled
 
     def trusting(work: Committer, transaction: Any, result: Any) -> None:
@@ -143,7 +145,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("increments come from the record images instead of the ledger", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     read = stream.read
     images: dict[str, Any] = {}
 
@@ -166,23 +168,23 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("positions are not compared", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_apply(lambda real, entry, record: real(entry._replace(position=""), record))
 
 
 @mutation("sequence numbers are compared as text", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return mock.patch.object(stream, "_SEQUENCE_NUMBER_DIGITS", 0)
 
 
 @mutation("the position leaves out the stream label", "stream switched")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     position = stream.position
     return mock.patch.object(stream, "position", lambda arn, number: position("/stream/any", number))
 
 
 @mutation("changes that cancel out within a batch are not written", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     def if_different(real: Any, entry: Entry, records: Sequence[ChangeRecord]) -> Entry:
         last: Entry = real(entry, records)
         return entry if not entry.ahead_of_stream and ledger._content(last) == ledger._content(entry) else last
@@ -191,12 +193,12 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("only an order's last record in a batch is applied", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_apply_all(lambda real, entry, records: real(entry, records[-1:]))
 
 
 @mutation("removing an order leaves no tombstone", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     read = entry_item.from_item
 
     def forgetful(order_id: str, item: Any) -> Entry:
@@ -207,7 +209,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("removing an order that was never counted leaves no tombstone", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     def not_from_nothing(real: Any, entry: Entry, records: Sequence[ChangeRecord]) -> Entry:
         last: Entry = real(entry, records)
         return entry if (entry.status, last.status) == (Status.ABSENT, Status.CANCELLED) else last
@@ -219,17 +221,17 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("expiry by TTL is treated as a cancellation", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return mock.patch.dict(ledger.TRANSITIONS, {ledger.EXPIRED: ledger.TRANSITIONS[ledger.REMOVED]})
 
 
 @mutation("an order that becomes invalid is still counted", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_transition(ledger.INVALID, contributions=ledger.RESTORED)
 
 
 @mutation("an order that changes its product stays counted for the old one", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     def deltas(change: Change) -> views.Contributions:
         both = ledger.deltas(change.before.contributions, change.after.contributions)
         old_counters = change.before.contributions.keys() - change.after.contributions.keys()
@@ -240,12 +242,12 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("an order's hour comes from its newest record", "redelivery")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.LATER_RECORD, first_seen=(ledger.NEW, ledger.NEW, ledger.NEW))
 
 
 @mutation("a backfill's clock overrides the hour of an order's INSERT", "backfill", seed=10)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.INSERT, first_seen=ledger.SOURCES[ledger.LATER_RECORD].first_seen)
 
 
@@ -253,7 +255,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("a backfill reads an order before its ledger entry", "backfill", seed=14)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     def match(work: backfill.Backfill, items: Mapping[str, Any]) -> Any:
         open_orders: Sequence[str] = list(items)
         while open_orders:
@@ -268,7 +270,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("a backfill overwrites entries that changed after it read them", "backfill")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     def reconciliation(entries: Iterable[Entry], items: Mapping[str, Any], now: int, **_: Any) -> Committer:
         def plan(entry: Entry) -> Entry:
             item = items.get(entry.order_id)
@@ -280,7 +282,7 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("a record that catches up with a backfill is not written", "backfill", seed=5)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     later, insert = (
         ledger.SOURCES[source]._replace(catches_up=False) for source in (ledger.LATER_RECORD, ledger.INSERT)
     )
@@ -288,27 +290,27 @@ def _(harness: Harness) -> Any:
 
 
 @mutation("a backfill does not note that an entry is ahead of the stream", "backfill", seed=5)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.RECONCILIATION, ahead_of_stream=False)
 
 
 @mutation("an audit forgets what it reverted, so a late TTL record cannot restore it", "audit", seed=4)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_transition(ledger.MISSING, reverted=False)
 
 
 @mutation("an audit cancels an archived order", "audit")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_transition(ledger.MISSING, spares=(Status.ABSENT,))
 
 
 @mutation("a change leaves the revision as it is", "overlap")
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.LATER_RECORD, revision=Rule("", lambda revision, _: revision))
 
 
 @mutation("a backfill moves an entry's position past records still to come", "backfill", seed=2)
-def _(harness: Harness) -> Any:
+def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.RECONCILIATION, position=Rule("", lambda position, _: f"{position}~"))
 
 

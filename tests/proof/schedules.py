@@ -1,36 +1,32 @@
 """Fault schedules: random sequences of what can happen to orders, to their stream, to deliveries and to requests.
 
-Hypothesis draws them. The rules of the state machine are events from outside. At each request of the app, another draw
-decides which fault hits it and what else happens before it is sent. A schedule's kind sets what is allowed to happen.
+A seed determines a schedule. Every decision in it, those of the engine too, is a choice among some options, the
+simplest first. So a schedule is a list of numbers, and a failing one is shrunk by making its list smaller.
+A schedule's kind sets what is allowed to happen.
 """
 
 import os
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
-
-from tests.proof.faults import Fault, Request, possible_faults
-from tests.proof.harness import Harness
-from tests.proof.model import Content, Model
+from tests.proof.app_on_engine import AppOnEngine
+from tests.proof.engine.streams import EventSourceMapping, Shard
+from tests.proof.faults import Fault
+from tests.proof.model import MONTH_SECONDS, Content, Model
 
 
 class Kind(NamedTuple):
     """What may happen in a schedule, besides changes to orders and redelivered, re-split and old batches."""
 
-    faults: bool = False  # Requests fail.
-    overlap: bool = False  # Other things happen between two requests of an invocation, mostly other invocations.
+    faults: bool = False  # Requests fail, invocations die, keys stay unprocessed.
+    overlap: bool = False  # Several invocations at once, other things in the middle of them, two mappings.
     backfill: bool = False
     audit: bool = False  # With repair.
     switching: bool = False  # The stream is switched off and on again.
+    giving_up: bool = False  # Mappings give batches up, and records get older than a day.
+    prompt: bool = False  # All is delivered at once, so that an audit must not find anything.
 
 
 KINDS = {
@@ -40,194 +36,182 @@ KINDS = {
     "backfill": Kind(backfill=True, overlap=True),
     "audit": Kind(audit=True, overlap=True),
     "stream switched": Kind(backfill=True, audit=True, switching=True),
-    "everything": Kind(faults=True, overlap=True, backfill=True, audit=True, switching=True),
+    "given up": Kind(backfill=True, audit=True, giving_up=True, overlap=True),
+    "audit in traffic": Kind(overlap=True, audit=True, prompt=True),
+    "everything": Kind(faults=True, overlap=True, backfill=True, audit=True, switching=True, giving_up=True),
 }
 
 HOUR_SECONDS = 3600
 STEPS = 16
 FAULTS_MAX = 8  # In one schedule, so that retries come to an end.
-DEPTH_MAX = 2  # How deep invocations may nest: one runs between two requests of another.
+INVOCATIONS_MAX = 3  # At once.
+MISHAPS = 12  # One of so many requests has a throttled item or unprocessed keys.
+FAULTS = (
+    Fault.CRASH_BEFORE,
+    Fault.CRASH_AFTER,
+    Fault.CRASH_DURING,
+    Fault.REQUEST_LOST,
+    Fault.RESPONSE_LOST,
+    Fault.GIVEN_UP,
+    Fault.UNREACHABLE,
+    Fault.THROTTLED,
+    Fault.THROTTLED_ALWAYS,
+    Fault.ERROR_BEFORE,
+    Fault.ERROR_AFTER,
+    Fault.ERRORS_ALWAYS,
+)
+BOTOCORE_EVERY = 50  # One schedule of so many sends its requests through botocore.
 
 # Few orders and few values, so that changes meet.
 ORDER_IDS = [f"order-{number}" for number in range(1, 5)]
-CONTENTS = st.builds(
-    Content,
-    product=st.sampled_from(["Pen", "Ink"]),
-    quantity=st.sampled_from([1, 2, 30, 0]),
-    placed_at=st.sampled_from([None, None, "2026-11-10T09:59:59Z", "2026-11-10T23:30:00+01:00"]),
-    note=st.sampled_from([None, "urgent"]),
-)
-MEANWHILE = ["write", "deliver", "write and deliver", "redeliver"]
+PRODUCTS = ["Pen", "Ink"]
+QUANTITIES = [1, 2, 30, 0]
+PLACED_AT = [None, None, "2026-11-10T09:59:59Z", "2026-11-10T23:30:00+01:00"]
+
+Option = TypeVar("Option")
 
 
-class Schedule(RuleBasedStateMachine):
-    """One schedule. Subclasses set the class attributes (see `machine`).
+class Choices:
+    """Chooses numbers at random, or as in a given list and then always 0. `made` has all that were chosen."""
 
-    Hypothesis sorts rules by name. A renamed rule can change what a seed draws, and then mutations.py needs new seeds.
-    """
+    def __init__(self, seed: int | str = 0, given: Sequence[int] | None = None) -> None:
+        self.made: list[int] = []
+        self._random = random.Random(seed).random
+        self._given = given
 
-    harness: ClassVar[Harness]
-    kind: ClassVar[Kind]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.started: Model | None = None
-        self.data: Any = None
-        self.depth = 0
-        self.faults = 0
-        self.order_ids = st.sampled_from(ORDER_IDS)
-        self.failed = False
-
-    @initialize(
-        view=st.sampled_from(["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]),
-        skew=st.sampled_from([0, -1, 1]),
-        orders=st.sampled_from([1, 2, len(ORDER_IDS)]),
-    )
-    def begin(self, view: Any, skew: int, orders: int) -> None:
-        self.started = Model(self.harness, view, self.before_request)
-        self.order_ids = st.sampled_from(ORDER_IDS[:orders])
-        self.started.clock.skew = skew
-
-    # --- Rules: events from outside --------------------------------------------------------------
-
-    @rule(data=st.data(), times=st.integers(1, 4))
-    def write_orders(self, data: Any, times: int) -> None:
-        for _ in range(times):
-            self.write(data)
-
-    @rule(data=st.data())
-    def deliver(self, data: Any) -> None:
-        self.perform(data, self.next_batch)
-
-    @rule(data=st.data())
-    def deliver_twice(self, data: Any) -> None:
-        self.perform(data, self.next_batch)
-        self.perform(data, self.next_batch)
-
-    @rule(data=st.data())
-    def redeliver(self, data: Any) -> None:
-        self.perform(data, self.old_batch)
-
-    @rule(what=st.sampled_from(["half an hour", "an hour", "a month", "replay"]))
-    def time_passes(self, what: str) -> None:
-        model = self.model
-        if what == "replay":
-            model.replay()
-        elif what == "a month":
-            if model.all_delivered:
-                model.let_a_month_pass()
-                model.expire_tombstones()
+    def __call__(self, number: int) -> int:
+        """Return a number from 0 to below `number`."""
+        if number < 2:
+            return 0
+        if self._given is None:
+            chosen = int(self._random() * number)
         else:
-            model.clock.now += HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS
+            at = len(self.made)
+            chosen = min(self._given[at], number - 1) if at < len(self._given) else 0
+        self.made.append(chosen)
+        return chosen
 
-    @precondition(lambda self: self.kind.backfill)
-    @rule(data=st.data(), writes=st.integers(0, 2), then_redeliver=st.booleans())
-    def backfill(self, data: Any, writes: int, then_redeliver: bool) -> None:
-        for _ in range(writes):
-            self.write(data)
-        self.perform(data, self.model.backfill)
-        if then_redeliver:
-            self.perform(data, self.old_batch)
+    def pick(self, options: Sequence[Option]) -> Option:
+        """Return one of the options."""
+        return options[self(len(options))]
 
-    @precondition(lambda self: self.kind.audit)
-    @rule(data=st.data(), writes=st.integers(0, 2), then_redeliver=st.booleans())
-    def audit(self, data: Any, writes: int, then_redeliver: bool) -> None:
-        for _ in range(writes):
-            self.write(data)
-        self.perform(data, self.audit_with_repair)
-        if then_redeliver:
-            self.perform(data, self.old_batch)
 
-    @precondition(lambda self: self.kind.switching and self.started and self.started.streaming)
-    @rule()
-    def switch_off(self) -> None:
-        self.deliver_all()
-        self.model.switch_off()
+class Schedule:
+    """One schedule, from empty tables to the last check."""
 
-    @precondition(lambda self: self.kind.switching and self.started and not self.started.streaming)
-    @rule()
-    def switch_on(self) -> None:
-        self.model.switch_on()
+    def __init__(self, app: AppOnEngine, kind: Kind, choices: Choices, through_botocore: bool = False) -> None:
+        self.kind = kind
+        self.choices = choices
+        self.faults: Counter[str] = Counter()
+        self.calm = False  # Whether no more faults come.
+        self.model = Model(
+            app,
+            self.choose,
+            choices.pick(["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]),
+            self.choose_fault,
+            skew=choices.pick([0, -1, 1]),
+            mishaps=MISHAPS if kind.faults or kind.overlap else 0,
+            through_botocore=through_botocore,
+        )
+        self.order_ids = ORDER_IDS[: choices.pick([1, 2, 4])]
+        self.traffic_audits: list[list[dict[str, Any]]] = []
 
-    # --- What the rules consist of ---------------------------------------------------------------
+    def choose(self, number: int) -> int:
+        """Choose for the engine: only what is friendly once the schedule is to end."""
+        return 0 if self.calm else self.choices(number)
 
-    @property
-    def model(self) -> Model:
-        assert self.started
-        return self.started
+    def run(self) -> None:
+        """Run the schedule. Raises AssertionError if a total is wrong."""
+        for _ in range(STEPS):
+            self.choices.pick(self.events())()
+            self.go_on()
+        self.end()
 
-    def perform(self, data: Any, action: Callable[[], object]) -> None:
-        """Run an action, drawing from `data` what else happens during it. Then check the totals."""
-        self.data = data
-        try:
-            action()
-            self.model.check()
-        except BaseException:
-            self.failed = True
-            raise
-        finally:
-            self.data = None
-            self.depth = 0
+    def events(self) -> list[Callable[[], object]]:
+        """Return what may happen next."""
+        kind, model = self.kind, self.model
+        if kind.prompt:
+            return [self.write_and_poll, self.write_and_poll, self.write_and_poll, self.audit_in_traffic]
+        events: list[Callable[[], object]] = [
+            self.write_orders,
+            self.next_batch,
+            self.next_batch,
+            self.old_batch,
+            self.write_and_deliver,
+            self.time_passes,
+            self.split_shard,
+        ]
+        if kind.overlap:
+            events.append(self.second_mapping)
+        if kind.backfill:
+            events += [self.backfill, self.backfill]
+        if kind.audit:
+            events += [self.audit, self.audit]
+        if kind.giving_up:
+            events.append(self.give_up)
+        if kind.switching:
+            events.append(self.switch_off if model.stream else model.switch_on)
+        return events
 
-    def before_request(self, request: Request) -> Fault:
-        """Draw the fault for a request of the app, and do what happens before the request is sent."""
-        if self.data is None or self.faults >= FAULTS_MAX:
+    def go_on(self) -> None:
+        """Carry out some steps of the tasks, or all that are left."""
+        model = self.model
+        if self.kind.overlap:
+            steps = self.choices.pick([0, 1, 3, 10, 40, 1_000_000])
+            if len(model.scheduler.invocations) >= INVOCATIONS_MAX:
+                steps = max(steps, 3)
+            while steps and not model.scheduler.idle:
+                before = len(model.scheduler.invocations)
+                model.step()
+                steps -= 1
+                if len(model.scheduler.invocations) < before:
+                    model.check()
+        else:
+            model.finish()
+
+    def choose_fault(self, operation: str) -> Fault:
+        """Return the fault for a request of the app."""
+        if not self.kind.faults or self.calm or self.faults.total() >= FAULTS_MAX or self.choices(3) < 2:
             return Fault.NONE
-        choices: list[Any] = [Fault.NONE] * 12
-        if self.kind.faults:
-            choices += [fault for fault in possible_faults(request.operation) if fault is not Fault.NONE]
-            choices.append("out of time")
-        if self.kind.overlap and self.depth < DEPTH_MAX:
-            choices += ["meanwhile"] * 8
-        chosen = self.data.draw(st.sampled_from(choices), label=request.operation)
-        if chosen is Fault.NONE:
-            return Fault.NONE
-        self.faults += 1
-        if chosen == "meanwhile":
-            self.meanwhile()
-            return Fault.NONE
-        if chosen == "out of time":
+        fault = self.choices.pick((Fault.NONE, *FAULTS, None))
+        if fault is None:
+            self.faults["OUT_OF_TIME"] += 1
             self.model.run_out_of_time()
             return Fault.NONE
-        fault: Fault = chosen
+        if fault is not Fault.NONE:
+            self.faults[fault.name] += 1
         return fault
 
-    def meanwhile(self) -> None:
-        """Draw and do one to four other things between two requests of an invocation."""
-        self.depth += 1
-        allowed = [*MEANWHILE, *["backfill"] * self.kind.backfill, *["audit"] * self.kind.audit]
-        actions = {
-            "write": lambda: self.write(self.data),
-            "deliver": self.next_batch,
-            "write and deliver": self.write_and_deliver,
-            "redeliver": self.old_batch,
-            "backfill": self.model.backfill,
-            "audit": self.audit_with_repair,
-        }
-        for name in self.data.draw(st.lists(st.sampled_from(allowed), min_size=1, max_size=4), label="meanwhile"):
-            actions[name]()
-        self.depth -= 1
+    # --- Events ----------------------------------------------------------------------------------
 
-    def write(self, data: Any) -> None:
-        """Draw an order and a change, and write it to OrdersTable."""
+    def write_orders(self) -> None:
+        """Change one to four orders."""
+        for _ in range(1 + self.choices(4)):
+            self.write()
+
+    def write(self) -> None:
+        """Change an order in OrdersTable."""
         model = self.model
-        order_id = data.draw(self.order_ids, label="order")
-        content = model.orders[order_id].content if order_id in model.orders else None
+        order_id = self.choices.pick(self.order_ids)
+        content = model.orders[order_id].now.content if order_id in model.orders else None
         changes = ["put"]
         if content:
             changes += ["quantity", "note", "there and back"]
             # Without a stream, only an audit can find the removal.
-            if model.streaming or (self.kind.audit and model.can_find_removal(order_id)):
+            if model.stream or (self.kind.audit and model.can_find_removal(order_id)):
                 changes.append("cancel")
-            if model.streaming and not model.change_lost:
+            if model.stream and not model.change_lost:
                 changes.append("archive")
-        change = data.draw(st.sampled_from(changes), label="change")
+        change = self.choices.pick(changes)
         if change == "cancel":
             model.cancel(order_id)
         elif change == "archive":
             model.archive(order_id)
         elif change == "put" or content is None:
-            model.put(order_id, data.draw(CONTENTS, label="content"))
+            pick = self.choices.pick
+            model.put(
+                order_id, Content(pick(PRODUCTS), pick(QUANTITIES), pick(PLACED_AT), pick([None, None, "urgent"]))
+            )
         elif change == "note":
             model.put(order_id, content._replace(note=None if content.note else "urgent"))
         else:
@@ -235,113 +219,260 @@ class Schedule(RuleBasedStateMachine):
             if change == "there and back":
                 model.put(order_id, content)
 
-    def write_and_deliver(self) -> None:
-        """Change an order, and deliver all records at once."""
-        self.write(self.data)
-        self.model.read_stream()
-        for shard in self.model.shards:
-            if shard.remaining:
-                self.model.deliver(shard, shard.checkpoint, len(shard.records))
-
     def next_batch(self) -> None:
-        """Deliver a batch from the checkpoint or up to two records before it, of any length."""
-        model = self.model
-        if not model.remaining and model.streaming:
-            self.write(self.data)
-        model.read_stream()
-        shards = [shard for shard in model.shards if shard.remaining]
-        if shards:
-            shard = self.data.draw(st.sampled_from(shards), label="shard")
-            back = self.data.draw(st.integers(0, min(2, shard.checkpoint - shard.oldest_kept)), label="back")
-            length = self.data.draw(st.integers(1, shard.remaining), label="length")
-            model.deliver(shard, shard.checkpoint - back, shard.checkpoint + length)
+        """Deliver a batch from a mapping's checkpoint or up to two records before it, of any length."""
+        ready = [(mapping, shard) for mapping in self.model.mappings for shard in mapping.readable()]
+        if not ready:
+            self.write()
+            ready = [(mapping, shard) for mapping in self.model.mappings for shard in mapping.readable()]
+        if ready:
+            mapping, shard = self.choices.pick(ready)
+            checkpoint = mapping.checkpoint(shard)
+            back = self.choices(min(2, checkpoint - shard.trimmed) + 1)
+            if any((shard, at) in self.model.given_up for at in range(checkpoint - back, checkpoint)):
+                back = 0
+            length = mapping.remaining(shard) - self.choices(mapping.remaining(shard))
+            self.model.deliver(mapping, shard, checkpoint - back, checkpoint + length)
 
     def old_batch(self) -> None:
-        """Deliver up to three records that have all been delivered before, as an invocation that was stuck does."""
-        shards = [shard for shard in self.model.shards if shard.delivered > shard.oldest_kept]
-        if shards:
-            shard = self.data.draw(st.sampled_from(shards), label="shard")
-            start = self.data.draw(st.integers(shard.oldest_kept, shard.delivered - 1), label="start")
-            end = self.data.draw(st.integers(start + 1, min(shard.delivered, start + 3)), label="end")
-            self.model.deliver(shard, start, end)
+        """Deliver up to three records that have been delivered before, as an invocation that was stuck does."""
+        found = [(mapping, shard) for mapping in self.model.mappings for shard in self.model.shards]
+        old = [(mapping, shard) for mapping, shard in found if mapping.checkpoint(shard) > shard.trimmed]
+        if old:
+            mapping, shard = self.choices.pick(old)
+            end = mapping.checkpoint(shard) - self.choices(mapping.checkpoint(shard) - shard.trimmed)
+            start = max(shard.trimmed, end - 1 - self.choices(3))
+            if any((shard, at) in self.model.given_up for at in range(start, end)):
+                return
+            self.model.deliver(mapping, shard, start, end)
 
-    def audit_with_repair(self) -> None:
-        """Run an audit that repairs what it finds."""
-        self.model.audit(repair=True)
+    def write_and_deliver(self) -> None:
+        """Change an order, and deliver all records at once."""
+        self.write()
+        self.model.poll()
+
+    def time_passes(self) -> None:
+        """Let time pass, or have a mapping start from the oldest record again."""
+        model = self.model
+        what = self.choices.pick(["half an hour", "an hour", "a month", "replay"])
+        if what == "replay":
+            for mapping in model.mappings if model.can_read_again() else []:
+                mapping.restart()
+        elif what == "a month":
+            if self.forget_records():
+                model.let_time_pass(MONTH_SECONDS)
+                model.expire_tombstones()
+        elif model.scheduler.idle:
+            model.let_time_pass(HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS)
+
+    def forget_records(self) -> bool:
+        """Return whether records may get too old: all are delivered, or may be given up, and no invocation has any."""
+        model = self.model
+        if not model.scheduler.idle:
+            return False
+        if model.all_delivered:
+            return True
+        return (
+            self.kind.giving_up
+            and all(
+                model.give_up(mapping, shard, len(shard.records), self.kind.audit)
+                for mapping in model.mappings
+                for shard in mapping.readable()
+            )
+            and model.all_given_up()
+        )
+
+    def split_shard(self) -> None:
+        """Split a shard of the stream."""
+        open_shards = [shard for shard in self.model.shards if shard.is_open]
+        if self.model.stream and len(open_shards) < 4:
+            self.model.stream.split(self.choices.pick(open_shards))
+
+    def second_mapping(self) -> None:
+        """Add a second mapping, or remove it."""
+        if len(self.model.mappings) > 1:
+            self.model.mappings.pop()
+        elif self.model.can_read_again():
+            self.model.add_mapping()
+
+    def backfill(self) -> None:
+        """Start a backfill."""
+        self.model.backfill(self.choices.pick([900, 1]))
+
+    def audit(self) -> None:
+        """Start an audit that repairs what it finds."""
+        self.model.audit(True, self.choices.pick([900, 900, 1]))
+
+    def write_and_poll(self) -> None:
+        """Change orders, and deliver all records before the grace period of an audit is over."""
+        self.write_orders()
+        self.model.poll()
+
+    def audit_in_traffic(self) -> None:
+        """Start an audit that must not find anything."""
+        self.traffic_audits.append(self.model.audit(False, grace=10))
+
+    def give_up(self) -> None:
+        """Have a mapping give up a batch, unless it is being delivered."""
+        ready = [(mapping, shard) for mapping in self.model.mappings for shard in mapping.readable()]
+        if ready and self.model.scheduler.idle:
+            mapping, shard = self.choices.pick(ready)
+            end = len(shard.records) - self.choices(mapping.remaining(shard))
+            self.model.give_up(mapping, shard, end, self.kind.audit)
+
+    def switch_off(self) -> None:
+        """Deliver everything, then switch the stream off."""
+        self.deliver_all()
+        if self.model.all_delivered:
+            self.model.switch_off()
 
     # --- The end of a schedule -------------------------------------------------------------------
 
     def deliver_all(self) -> None:
         """Deliver the rest of the stream, without faults."""
-        self.model.read_stream()
-        for shard in self.model.shards:
-            while shard.checkpoint < len(shard.records):
-                self.model.deliver(shard, shard.checkpoint, len(shard.records))
+        model = self.model
+        self.calm = True
+        model.finish()
+        while any(mapping.readable() for mapping in model.mappings):
+            model.poll()
+            model.finish()
+        self.calm = False
 
-    def teardown(self) -> None:
-        """Check the end state, unless the schedule has failed already, and delete the tables."""
-        if self.started is None:
-            return
-        try:
-            if not self.failed:
-                self.check_end(self.started)
-        finally:
-            self.started.close()
-
-    def check_end(self, model: Model) -> None:
+    def end(self) -> None:
         """Deliver everything and check it. Then redeliver each record, newest first: nothing may change."""
-        if not model.streaming:
+        model = self.model
+        if not model.stream:
             model.switch_on()
+        self.deliver_all()
+        self.calm = True
         if model.change_lost and self.kind.backfill:
             model.backfill()
-        self.deliver_all()
-        if self.kind.audit:
-            self.expect_clean_audit(model, repair=True)
+            model.finish()
+        if self.kind.prompt:
+            for results in self.traffic_audits:
+                assert results[0]["verdict"] != "drifted", results[0]
+        elif self.kind.audit:
+            self.expect_clean_audit(repair=True)
         model.check_all()
-        for shard in model.shards:
-            for index in reversed(range(shard.oldest_kept, len(shard.records))):
-                model.deliver(shard, index, index + 1)
+        for mapping, shard, at in self.newest_first():
+            model.deliver(mapping, shard, at, at + 1)
+            model.finish(check=False)
         model.check_all()
         model.backfill()
-        self.expect_clean_audit(model, repair=False)
+        model.finish()
+        self.expect_clean_audit(repair=False)
         model.check_all()
 
-    @staticmethod
-    def expect_clean_audit(model: Model, repair: bool) -> None:
-        model.clock.now += HOUR_SECONDS  # The stored lag is old by then, so the audit expects no more records.
-        result = model.audit(repair)
-        assert result
-        assert result["verdict"] == "clean", result
+    def newest_first(self) -> Iterator[tuple[EventSourceMapping, Shard, int]]:
+        """Yield all records, the newest of each shard first."""
+        for shard in reversed(self.model.shards):
+            for at in reversed(range(shard.trimmed, len(shard.records))):
+                if (shard, at) not in self.model.given_up:
+                    yield self.model.mappings[0], shard, at
+
+    def expect_clean_audit(self, repair: bool) -> None:
+        """Run an audit, which must find everything right in the end."""
+        self.model.let_time_pass(HOUR_SECONDS)  # The stored lag is old by then, so it expects no more records.
+        results = self.model.audit(repair)
+        self.model.finish()
+        assert results[0]["verdict"] == "clean", results[0]
 
 
-def machine(harness: Harness, kind: str) -> type[Schedule]:
-    """Return the state machine for schedules of a kind."""
-    return type(f"{kind.title().replace(' ', '')}Schedule", (Schedule,), {"harness": harness, "kind": KINDS[kind]})
+# --- Running schedules ---------------------------------------------------------------------------
 
 
-def run(harness: Harness, kind: str, number: int, start: int, shrink: bool = False) -> None:
-    """Run the `number` schedules that the seed `start` determines. Raise the error of the first that fails.
+class Done(NamedTuple):
+    """What happened in schedules that passed."""
 
-    `shrink` reduces that one to a few steps, which takes minutes.
-    """
-    how = settings(
-        max_examples=number,
-        stateful_step_count=STEPS,
-        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
-    print(f"To reproduce and shrink a failure: {command(kind, number, start)}", flush=True)
-    run_state_machine_as_test(seed(start)(machine(harness, kind)), settings=how)
+    requests: int
+    faults: Counter[str]
+    seen: Counter[str]  # What an emulator does not do.
 
 
-def command(kind: str, number: int, start: int) -> str:
-    """Return the command that runs the same schedules again."""
-    return f"make soak SCHEDULES={number} KIND='{kind}' SEED={start}"
+def run(app: AppOnEngine, kind: str, number: int, seed: int) -> Done:
+    """Run a number of schedules, from this seed on. Raise the error of the first that fails, with a note."""
+    done = Done(0, Counter(), Counter())
+    for at in range(seed, seed + number):
+        schedule = Schedule(app, KINDS[kind], choices_of(kind, at), at % BOTOCORE_EVERY == 0)
+        try:
+            schedule.run()
+        except Exception as error:
+            error.add_note(f"Schedule {at} of kind {kind!r} failed. To reproduce and shrink it: {command(kind, at)}")
+            raise
+        done.faults.update(schedule.faults)
+        done.seen.update(schedule.model.database.seen)
+        done = done._replace(requests=done.requests + schedule.model.network.requests)
+    return done
+
+
+def choices_of(kind: str, seed: int) -> Choices:
+    """Return the choices of a seed. Another kind makes others from the same seed."""
+    return Choices(f"{kind} {seed}")
+
+
+def command(kind: str, seed: int) -> str:
+    """Return the command that runs a schedule again and shrinks it if it fails."""
+    return f"make soak KIND='{kind}' SEED={seed}"
 
 
 def fresh_seed() -> int:
     """Return a random seed."""
     return int.from_bytes(os.urandom(4), "big")
+
+
+# --- Shrinking a schedule that fails -------------------------------------------------------------
+
+
+class Failure(NamedTuple):
+    """A schedule that fails: its choices, its error, and what happened in it."""
+
+    choices: Sequence[int]
+    error: Exception
+    log: Sequence[str]
+
+
+def failure(app: AppOnEngine, kind: str, choices: Choices, through_botocore: bool = False) -> Failure | None:
+    """Run a schedule; return its failure, or None if it passes."""
+    schedule = Schedule(app, KINDS[kind], choices, through_botocore)
+    try:
+        schedule.run()
+    except Exception as error:
+        return Failure(choices.made, error, schedule.model.log)
+    return None
+
+
+def shrink(app: AppOnEngine, kind: str, first: Failure) -> Failure:
+    """Return a smaller failure: with choices left out, and smaller numbers."""
+    best = first
+
+    def is_better(choices: list[int]) -> bool:
+        nonlocal best
+        found = failure(app, kind, Choices(given=choices))
+        if found is None:
+            return False
+        made = list(found.choices)
+        while made and made[-1] == 0:  # All choices beyond the list are 0.
+            made.pop()
+        better = (len(made), made) < (len(best.choices), list(best.choices))
+        if better:
+            best = found._replace(choices=made)
+        return better
+
+    improved = True
+    while improved:
+        improved = False
+        size = max(1, len(best.choices) // 2)
+        while size:
+            at = 0
+            while at < len(best.choices):
+                if is_better([*best.choices[:at], *best.choices[at + size :]]):
+                    improved = True
+                else:
+                    at += size
+            size //= 2
+        for at in range(len(best.choices)):
+            while at < len(best.choices) and best.choices[at] > 0:
+                if not is_better([*best.choices[:at], best.choices[at] // 2, *best.choices[at + 1 :]]):
+                    break
+                improved = True
+    return best

@@ -1,14 +1,13 @@
-"""`make soak`: run thousands of fault schedules, then the races, then show which schedules catch each broken rule.
+"""`make soak`: run many fault schedules, then the races, then show which schedules catch each broken rule.
 
-make soak                                     10,000 schedules of all kinds, then races and broken rules
+make soak                                     500,000 schedules of all kinds, then races and broken rules
 make soak SCHEDULES=500 KIND=backfill         500 schedules of one kind
-make soak SCHEDULES=20 KIND=faults SEED=7     the schedules of one seed, as printed by a failed run
-make soak JOBS=8                              eight processes, each with its own emulator
+make soak KIND=faults SEED=7                  one schedule, as printed by a failed run; shrinks it if it fails
+make soak JOBS=8                              eight processes
 """
 
 import argparse
 import contextlib
-import io
 import multiprocessing
 import os
 import signal
@@ -22,15 +21,14 @@ from typing import Any, NamedTuple, Protocol, TextIO
 
 from localcloud.emulator import Emulator
 from tests.proof import schedules
-from tests.proof.harness import Harness, open_harness
+from tests.proof.app_on_engine import AppOnEngine, open_app
 from tests.proof.mutations import MUTATIONS
 from tests.proof.races import PROCESSES, Race, Racers, racers
 
-SCHEDULES = 10_000
+SCHEDULES = 500_000
 JOBS = 2
-# Few enough that a failed schedule is reproduced within seconds.
-SCHEDULES_PER_SEED = 50
-MUTATION_SCHEDULES = 50
+SCHEDULES_PER_TASK = 200
+MUTATION_SCHEDULES = 200
 RACE_ORDERS = 2000
 CONFLICT_RATES = (0, 0.1, 0.5, 0.9)
 BAR_WIDTH = 40
@@ -40,10 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command. Return its exit status."""
     options = parse(arguments)
     fake_access()
+    if options.seed is not None:
+        return shrink(options.kind or "everything", options.seed)
     with workers(options.jobs) as pool:
-        if not soak(pool, tasks(options.schedules, options.kind, options.seed)):
+        if not soak(pool, tasks(options.schedules, options.kind)):
             return 1
-        if options.seed is not None or options.kind:
+        if options.kind:
             return 0
         with Emulator() as emulator, racers(emulator) as running:
             if not race(running, options.race_orders):
@@ -54,10 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command's arguments."""
-    parser = argparse.ArgumentParser(prog="make soak", description="Run thousands of fault schedules.")
+    parser = argparse.ArgumentParser(prog="make soak", description="Run many fault schedules.")
     parser.add_argument("--schedules", type=int, default=SCHEDULES, help="how many to run")
     parser.add_argument("--kind", choices=list(schedules.KINDS), help="run only this kind; default: all kinds")
-    parser.add_argument("--seed", type=int, help="run only the schedules of this seed, and shrink one that fails")
+    parser.add_argument("--seed", type=int, help="run only the schedule of this seed, and shrink it if it fails")
     parser.add_argument("--jobs", type=int, default=JOBS, help="number of processes")
     parser.add_argument("--race-orders", type=int, default=RACE_ORDERS, help="orders in each race")
     parser.add_argument(
@@ -88,21 +88,21 @@ class Pool(Protocol):
 
 
 class Worker:
-    """A worker process's own harness."""
+    """A worker process's own app."""
 
-    harness: Harness
+    app: AppOnEngine
     _open = contextlib.ExitStack()
 
     @classmethod
     def start(cls) -> None:
-        """Open the harness for the life of the process. Its emulator ends with the process."""
+        """Load the app for the life of the process."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Ctrl-C the parent process ends its workers.
-        cls.harness = cls._open.enter_context(open_harness())
+        cls.app = cls._open.enter_context(open_app())
 
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Pool]:
-    """Start a pool of processes with a harness each."""
+    """Start a pool of processes with an app each."""
     with multiprocessing.get_context("spawn").Pool(jobs, Worker.start) as pool:
         yield pool
 
@@ -111,49 +111,47 @@ def workers(jobs: int) -> Iterator[Pool]:
 
 
 class Task(NamedTuple):
-    """The `number` schedules of a kind that a seed determines."""
+    """The `number` schedules of a kind from a seed on."""
 
     kind: str
     number: int
     seed: int
-    shrink: bool = False
 
 
 class TaskResult(NamedTuple):
     """The outcome of a task."""
 
     task: Task
-    requests: int
-    faults: Counter[str]
-    failure: str  # What to print about a schedule that failed; empty if none did.
+    done: schedules.Done | None
+    failure: str = ""  # What to print about a schedule that failed.
 
 
-def tasks(number: int, kind: str | None, seed: int | None, schedules_per_seed: int = SCHEDULES_PER_SEED) -> list[Task]:
-    """Split `number` schedules into tasks, evenly over all kinds unless one is given. A given seed makes one task."""
-    if seed is not None:
-        return [Task(kind or "everything", number, seed, shrink=True)]
+def tasks(number: int, kind: str | None, per_task: int = SCHEDULES_PER_TASK) -> list[Task]:
+    """Split `number` schedules into tasks, evenly over all kinds unless one is given."""
     kinds = [kind] if kind else list(schedules.KINDS)
-    sizes = [min(schedules_per_seed, number - start) for start in range(0, number, schedules_per_seed)]
+    sizes = [min(per_task, number - start) for start in range(0, number, per_task)]
     return [Task(kinds[n % len(kinds)], size, schedules.fresh_seed()) for n, size in enumerate(sizes)]
 
 
 def soak(pool: Pool, planned: list[Task]) -> bool:
     """Run the schedules until one fails. Return whether all passed; print how to reproduce a failure."""
     number = sum(task.number for task in planned)
-    done: Counter[str] = Counter()
-    faults: Counter[str] = Counter()
+    kinds, faults, seen = Counter[str](), Counter[str](), Counter[str]()
     requests = 0
     started = time.monotonic()
     for result in pool.imap_unordered(run, planned):
-        if result.failure:
-            print(f"\n{result.failure}\nA schedule of kind {result.task.kind!r} failed.", flush=True)
+        if result.done is None:
+            print(f"\n{result.failure}", flush=True)
             return False
-        done[result.task.kind] += result.task.number
-        requests += result.requests
-        faults += result.faults
-        show_progress(done.total(), number, time.monotonic() - started, sys.stdout)
-    print(f"\n{number:,} schedules passed in {time.monotonic() - started:.0f} s: {format_counts(done)}.")
-    print(f"The app sent {requests:,} requests. Faults injected: {format_counts(faults) or 'none'}.", flush=True)
+        kinds[result.task.kind] += result.task.number
+        requests += result.done.requests
+        faults += result.done.faults
+        seen += result.done.seen
+        show_progress(kinds.total(), number, time.monotonic() - started, sys.stdout)
+    seconds = time.monotonic() - started
+    print(f"\n{number:,} schedules passed in {seconds:.0f} s, {number / seconds:.0f} a second: {format_counts(kinds)}.")
+    print(f"The app sent {requests:,} requests. Faults: {format_counts(faults) or 'none'}.")
+    print(f"What an emulator does not do: {format_counts(seen)}.", flush=True)
     return True
 
 
@@ -163,19 +161,27 @@ def format_counts(counts: Counter[str]) -> str:
 
 
 def run(task: Task) -> TaskResult:
-    """Run a task's schedules on this process's harness."""
-    harness = Worker.harness
-    harness.injector.requests = 0
-    harness.injector.faults.clear()
-    output = io.StringIO()
-    failure = ""
+    """Run a task's schedules on this process's app."""
     try:
-        with contextlib.redirect_stdout(output):
-            schedules.run(harness, *task)
+        return TaskResult(task, schedules.run(Worker.app, task.kind, task.number, task.seed))
     except Exception as error:
-        notes = "\n".join(getattr(error, "__notes__", []))
-        failure = f"{output.getvalue()}\n{''.join(traceback.format_exception(error, limit=-5))}\n{notes}"
-    return TaskResult(task, harness.injector.requests, Counter(harness.injector.faults), failure)
+        return TaskResult(task, None, "".join(traceback.format_exception(error, limit=-5)))
+
+
+def shrink(kind: str, seed: int) -> int:
+    """Run the schedule of a seed. If it fails, print a small one that fails too. Return the exit status."""
+    with open_app() as app:
+        through_botocore = seed % schedules.BOTOCORE_EVERY == 0
+        first = schedules.failure(app, kind, schedules.choices_of(kind, seed), through_botocore)
+        if first is None:
+            print("The schedule passes.")
+            return 0
+        print(f"The schedule fails with {len(first.choices)} choices. Shrinking it ...", flush=True)
+        smallest = schedules.shrink(app, kind, first)
+    print(*smallest.log, sep="\n")
+    print("".join(traceback.format_exception(smallest.error, limit=-5)))
+    print(f"The choices of this schedule: {list(smallest.choices)}")
+    return 1
 
 
 def show_progress(done: int, number: int, seconds: float, to: TextIO) -> None:
@@ -186,7 +192,7 @@ def show_progress(done: int, number: int, seconds: float, to: TextIO) -> None:
     line = f"{bar} {done}/{number} schedules, {seconds:.0f} s, {remaining:.0f} s left"
     if to.isatty():
         to.write(f"\r\033[K{line}")
-    elif done % (20 * SCHEDULES_PER_SEED) == 0 or done == number:
+    elif done % (50 * SCHEDULES_PER_TASK) == 0 or done == number:
         to.write(f"{line}\n")
     to.flush()
 
@@ -242,14 +248,12 @@ def print_matrix(
 
 def catch(cell: Cell) -> int | None:
     """Return how many schedules it takes to catch a broken rule; None if `cell.most` are not enough."""
-    harness = Worker.harness
     mutation = MUTATIONS[cell.mutation]
-    before = harness.table_sets
-    try:
-        with mutation.broken(harness), contextlib.redirect_stdout(io.StringIO()):
-            schedules.run(harness, cell.kind, cell.most, mutation.seed)
-    except AssertionError:
-        return harness.table_sets - before - 1  # Hypothesis runs a failed schedule a second time.
+    with mutation.broken(Worker.app):
+        for number in range(1, cell.most + 1):
+            choices = schedules.choices_of(cell.kind, mutation.seed + number - 1)
+            if schedules.failure(Worker.app, cell.kind, choices):
+                return number
     return None
 
 

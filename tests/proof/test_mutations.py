@@ -3,15 +3,15 @@
 import pytest
 
 from tests.proof import schedules
-from tests.proof.harness import Harness
+from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.mutations import MUTATIONS
 
 # Most mutations are caught within ten or twenty schedules; the run stops there.
-SCHEDULES_MAX = 400
+SCHEDULES_MAX = 2000
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_schedules_catch_a_broken_rule(harness: Harness, name: str):
+def test_schedules_catch_a_broken_rule(app: AppOnEngine, name: str):
     mutation = MUTATIONS[name]
-    with mutation.broken(harness), pytest.raises(AssertionError):
-        schedules.run(harness, mutation.caught_by, SCHEDULES_MAX, mutation.seed)
+    with mutation.broken(app), pytest.raises(AssertionError):
+        schedules.run(app, mutation.caught_by, SCHEDULES_MAX, mutation.seed)

@@ -1,12 +1,13 @@
 """`make soak` on a small scale: it detects failing schedules and races, and prints how to reproduce a failure."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.proof import soak
-from tests.proof.harness import Harness
+from tests.proof import schedules, soak
+from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.mutations import MUTATIONS
 from tests.proof.races import Attempts, Race, Racers
 from tests.proof.schedules import KINDS
@@ -22,45 +23,62 @@ class OneProcess:
 
 
 @pytest.fixture
-def pool(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> OneProcess:
-    monkeypatch.setattr(soak.Worker, "harness", harness, raising=False)
+def pool(app: AppOnEngine, monkeypatch: pytest.MonkeyPatch) -> OneProcess:
+    monkeypatch.setattr(soak.Worker, "app", app, raising=False)
     return OneProcess()
 
 
-def test_schedules_are_spread_evenly_over_the_kinds_and_grouped_by_seed():
+def test_schedules_are_spread_evenly_over_the_kinds():
     kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
-    planned = soak.tasks(10_000, kind=None, seed=None)
+    planned = soak.tasks(10_000, kind=None)
     for task in planned:
         kinds[task.kind] += task.number
     assert sum(kinds.values()) == 10_000
-    assert max(kinds.values()) - min(kinds.values()) <= soak.SCHEDULES_PER_SEED
-    assert len({task.seed for task in planned}) == len(planned)
-    assert [(task.kind, task.number) for task in soak.tasks(70, "audit", None)] == [("audit", 50), ("audit", 20)]
-    assert soak.tasks(70, "audit", 7) == [("audit", 70, 7, True)]
+    assert max(kinds.values()) - min(kinds.values()) <= soak.SCHEDULES_PER_TASK
+    assert [(task.kind, task.number) for task in soak.tasks(270, "audit")] == [("audit", 200), ("audit", 70)]
 
 
 def test_passing_schedules_are_counted(pool: OneProcess, capsys: pytest.CaptureFixture[str]):
-    assert soak.soak(pool, soak.tasks(7, kind=None, seed=None, schedules_per_seed=1))
+    assert soak.soak(pool, soak.tasks(len(KINDS), kind=None, per_task=1))
     printed = capsys.readouterr().out
-    assert "7/7 schedules" in printed
-    assert "7 schedules passed" in printed
+    assert f"{len(KINDS)}/{len(KINDS)} schedules" in printed
+    assert f"{len(KINDS)} schedules passed" in printed
     assert ": " + ", ".join(f"1 {kind}" for kind in KINDS) in printed
 
 
 def test_a_failing_schedule_ends_the_run_and_prints_the_command_to_shrink_it(
-    pool: OneProcess, harness: Harness, capsys: pytest.CaptureFixture[str]
+    pool: OneProcess, app: AppOnEngine, capsys: pytest.CaptureFixture[str]
 ):
-    with MUTATIONS["positions are not compared"].broken(harness):
-        assert not soak.soak(pool, soak.tasks(50, "redelivery", seed=None))
-    printed = capsys.readouterr().out
-    assert "make soak SCHEDULES=50 KIND='redelivery' SEED=" in printed
+    with MUTATIONS["positions are not compared"].broken(app):
+        assert not soak.soak(pool, soak.tasks(50, "redelivery"))
+        printed = capsys.readouterr().out
+        command = re.search(r"make soak KIND='redelivery' SEED=(\d+)", printed)
+        assert command
+        assert soak.shrink("redelivery", int(command.group(1))) == 1
     assert "AssertionError" in printed
     assert "schedules passed" not in printed
+    shrunk = capsys.readouterr().out
+    assert "deliver records" in shrunk
+    assert "AssertionError" in shrunk
 
 
-def test_workers_run_schedules_on_their_own_harnesses(capsys: pytest.CaptureFixture[str]):
+def test_a_schedule_that_passes_is_not_shrunk(capsys: pytest.CaptureFixture[str]):
+    assert soak.shrink("redelivery", 7) == 0
+    assert capsys.readouterr().out == "The schedule passes.\n"
+
+
+def test_a_shrunk_schedule_is_smaller_and_still_fails(app: AppOnEngine):
+    with MUTATIONS["positions are not compared"].broken(app):
+        failures = (schedules.failure(app, "overlap", schedules.choices_of("overlap", seed)) for seed in range(100))
+        first = next(found for found in failures if found)
+        smallest = schedules.shrink(app, "overlap", first)
+        assert schedules.failure(app, "overlap", schedules.Choices(given=smallest.choices))
+    assert len(smallest.choices) < len(first.choices) / 2
+
+
+def test_workers_run_schedules_with_their_own_apps(capsys: pytest.CaptureFixture[str]):
     with soak.workers(2) as pool:
-        assert soak.soak(pool, soak.tasks(4, "redelivery", seed=None, schedules_per_seed=1))
+        assert soak.soak(pool, soak.tasks(4, "redelivery", per_task=1))
     assert "4 schedules passed in" in capsys.readouterr().out
 
 

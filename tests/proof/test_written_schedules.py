@@ -1,13 +1,14 @@
 """Hand-written schedules: sequences of events that once led to a wrong total, or that nearly do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from chalicelib import tables
-from tests.proof.faults import Fault, Request
-from tests.proof.harness import Harness
-from tests.proof.model import Content, Model, State
+from tests.proof.app_on_engine import AppOnEngine
+from tests.proof.engine import calm
+from tests.proof.faults import Fault
+from tests.proof.model import MONTH_SECONDS, Content, Model, State
 
 PEN = Content("Pen", 5)
 
@@ -15,22 +16,38 @@ PEN = Content("Pen", 5)
 class Scenario:
     """A model with one order, in which an action can be scheduled just before a request of the app."""
 
-    def __init__(self, harness: Harness) -> None:
-        self.model = Model(harness, "NEW_AND_OLD_IMAGES", self._before_request)
+    def __init__(self, app: AppOnEngine) -> None:
+        self.model = Model(app, calm, choose_fault=self._before_request)
         self._scheduled: list[tuple[str, Callable[[], object]]] = []
 
     def before_next(self, operation: str, action: Callable[[], object]) -> None:
+        """Do something before the next such request. An invocation that it starts ends before that is sent."""
         self._scheduled.append((operation, action))
 
-    def _before_request(self, request: Request) -> Fault:
-        if self._scheduled and self._scheduled[0][0] == request.operation:
+    def _before_request(self, operation: str) -> Fault:
+        if self._scheduled and self._scheduled[0][0] == operation:
             self._scheduled.pop()[1]()
+            self.model.scheduler.sleep(30)
         return Fault.NONE
+
+    def start(self, first: int, last: int) -> None:
+        """Start an invocation with the order's records from `first` to `last`, counted from 1."""
+        self.model.deliver(self.model.mappings[0], self.model.shards[0], first - 1, last)
 
     def deliver(self, first: int, last: int) -> None:
         """Deliver the order's records from `first` to `last`, counted from 1."""
-        self.model.read_stream()
-        self.model.deliver(self.model.shards[1], first - 1, last)
+        self.start(first, last)
+        self.model.finish()
+
+    def backfill(self) -> None:
+        """Run a backfill."""
+        self.model.backfill()
+        self.model.finish()
+
+    def repair(self) -> None:
+        """Run an audit with repair."""
+        self.model.audit(repair=True)
+        self.model.finish()
 
     def check_end(self) -> None:
         assert not self._scheduled
@@ -39,24 +56,22 @@ class Scenario:
 
 
 @pytest.fixture
-def scenario(harness: Harness) -> Iterator[Scenario]:
-    created = Scenario(harness)
-    yield created
-    created.model.close()
+def scenario(app: AppOnEngine) -> Scenario:
+    return Scenario(app)
 
 
 def test_a_backfill_with_a_slow_clock_reads_an_order_before_its_first_record(scenario: Scenario):
-    scenario.model.clock.skew = -1  # The order is placed at the beginning of an hour.
+    scenario.model.shell.time.skew = -1  # The order is placed at the beginning of an hour.
     scenario.model.put("order-1", PEN)
-    scenario.model.backfill()
+    scenario.backfill()
     scenario.deliver(1, 1)
     scenario.check_end()
 
 
 def test_the_insert_time_is_stored_even_if_a_backfill_has_counted_the_order(scenario: Scenario):
-    scenario.model.clock.skew = -1
+    scenario.model.shell.time.skew = -1
     scenario.model.put("order-1", PEN._replace(placed_at="2026-11-10T09:00:00Z"))
-    scenario.model.backfill()
+    scenario.backfill()
     scenario.deliver(1, 1)
     scenario.model.put("order-1", PEN)
     scenario.deliver(2, 2)
@@ -68,7 +83,7 @@ def test_a_record_that_changed_nothing_is_redelivered_after_a_backfill(scenario:
     scenario.model.put("order-1", PEN._replace(note="urgent"))
     scenario.deliver(1, 2)
     scenario.model.put("order-1", PEN._replace(quantity=6))
-    scenario.model.backfill()
+    scenario.backfill()
     scenario.deliver(3, 3)
     scenario.deliver(2, 2)
     scenario.check_end()
@@ -80,8 +95,8 @@ def test_a_record_that_changed_nothing_is_redelivered_while_the_stream_catches_u
     scenario.model.put("order-1", PEN._replace(note="urgent"))
     scenario.deliver(2, 2)
     scenario.model.put("order-1", PEN._replace(quantity=6))
-    scenario.model.backfill()
-    scenario.before_next("TransactWriteItems", lambda: scenario.deliver(3, 3))
+    scenario.backfill()
+    scenario.before_next("TransactWriteItems", lambda: scenario.start(3, 3))
     scenario.deliver(2, 2)
     scenario.check_end()
 
@@ -90,8 +105,8 @@ def test_an_audit_cancels_an_order_that_ttl_archived_while_the_stream_lagged(sce
     scenario.model.put("order-1", PEN)
     scenario.deliver(1, 1)
     scenario.model.archive("order-1")
-    scenario.model.clock.now += 3600
-    scenario.model.audit(repair=True)
+    scenario.model.let_time_pass(3600)
+    scenario.repair()
     scenario.deliver(2, 2)
     scenario.check_end()
 
@@ -100,12 +115,12 @@ def test_a_tombstone_expires_while_the_order_is_placed_again(scenario: Scenario)
     scenario.model.put("order-1", PEN)
     scenario.model.cancel("order-1")
     scenario.deliver(1, 2)
-    scenario.model.let_a_month_pass()
+    scenario.model.let_time_pass(MONTH_SECONDS)
     scenario.model.put("order-1", PEN)
     scenario.before_next("TransactWriteItems", scenario.model.expire_tombstones)
     scenario.deliver(3, 3)
     scenario.check_end()
-    assert len(list(scenario.model.scan(tables.LEDGER))) == 1
+    assert len(list(scenario.model.items(tables.LEDGER))) == 1
 
 
 def test_an_archived_order_that_is_placed_and_removed_while_the_stream_is_off_stays_archived(scenario: Scenario):
@@ -114,20 +129,20 @@ def test_an_archived_order_that_is_placed_and_removed_while_the_stream_is_off_st
     assert not scenario.model.can_find_removal("order-1")
     scenario.model.cancel("order-1")
     scenario.model.switch_on()
-    scenario.model.backfill()
-    scenario.model.audit(repair=True)
-    scenario.model.orders["order-1"] = archived
+    scenario.backfill()
+    scenario.repair()
+    scenario.model.orders["order-1"].states.append(archived)
     scenario.check_end()
 
 
 def test_an_audit_finds_the_removal_if_a_backfill_has_counted_the_order_before(scenario: Scenario):
     place_an_archived_order_again_without_a_stream(scenario)
-    scenario.model.backfill()
+    scenario.backfill()
     assert scenario.model.can_find_removal("order-1")
     scenario.model.cancel("order-1")
     scenario.model.switch_on()
-    scenario.model.clock.now += 3600
-    scenario.model.audit(repair=True)
+    scenario.model.let_time_pass(3600)
+    scenario.repair()
     scenario.check_end()
 
 
@@ -136,7 +151,7 @@ def place_an_archived_order_again_without_a_stream(scenario: Scenario) -> State:
     scenario.model.put("order-1", PEN)
     scenario.model.archive("order-1")
     scenario.deliver(1, 2)
-    archived = scenario.model.orders["order-1"]
+    archived = scenario.model.orders["order-1"].now
     scenario.model.switch_off()
     scenario.model.put("order-1", PEN._replace(quantity=6))
     return archived

@@ -1,0 +1,161 @@
+"""Invocations and running operations as tasks, of which one step at a time is carried out.
+
+An invocation is a greenlet: it runs the app's code, and stops where that waits for DynamoDB or sleeps. An operation
+goes on by itself, even if its invocation has died. `choose` decides which task goes on, so a seed determines the order.
+"""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from tests.proof.engine import Choose
+
+START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
+REQUEST_SECONDS = 0.001
+# All of a transaction is visible a second after its start, at the latest (docs/proof.md).
+OPERATION_SECONDS = 1.0
+# A longer sleep ends only when nothing else can go on.
+SHORT_SECONDS = 1.0
+
+
+class Operation:
+    """A request that DynamoDB is carrying out."""
+
+    def __init__(self, running: Generator[None, None, Any], started: float) -> None:
+        self.running = running
+        self.started = started
+        self.done = False
+        self.response: Any = None
+        self.error: Exception | None = None
+
+    def step(self) -> None:
+        """Go on to the next point at which other tasks may go on."""
+        try:
+            next(self.running)
+        except StopIteration as end:
+            self.done, self.response = True, end.value
+        except Exception as error:
+            self.done, self.error = True, error
+
+    def result(self) -> Any:
+        """Return the response, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.response
+
+
+class Invocation(greenlet):  # type: ignore[misc]
+    """A running invocation. It waits for an operation, or until a time, or not at all."""
+
+    def __init__(self, run: Callable[[], Any], hub: greenlet) -> None:
+        super().__init__(run, hub)
+        self.operation: Operation | None = None
+        self.wakes_at = 0.0
+
+
+class Scheduler:
+    """The tasks, and their clock. `now` is in epoch seconds; `elapsed` are seconds that never go back."""
+
+    def __init__(self, choose: Choose) -> None:
+        self.choose = choose
+        self.now = float(START)
+        self.elapsed = 0.0
+        self.invocations: list[Invocation] = []
+        self.operations: list[Operation] = []
+        self._hub: Any = getcurrent()
+        self._favorite: Any = None  # Goes on as a rule, ...
+        self._starved: Any = None  # ... and this one only when it is the last, or has taken a second.
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task is left."""
+        return not (self.invocations or self.operations)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. Operations that would take longer than a second end before."""
+        for operation in list(self.operations):
+            if operation.started + OPERATION_SECONDS <= self.elapsed + seconds:
+                while not operation.done:
+                    operation.step()
+                self.operations.remove(operation)
+        self.now += seconds
+        self.elapsed += seconds
+
+    # --- Called by invocations -------------------------------------------------------------------
+
+    def start(self, run: Callable[[], Any]) -> None:
+        """Start an invocation. It runs when its turn comes."""
+        self.invocations.append(Invocation(run, self._hub))
+
+    def submit(self, running: Generator[None, None, Any]) -> Operation:
+        """Have DynamoDB begin with an operation."""
+        self.now += REQUEST_SECONDS
+        self.elapsed += REQUEST_SECONDS
+        operation = Operation(running, self.elapsed)
+        self.operations.append(operation)
+        return operation
+
+    def wait(self, operation: Operation) -> Any:
+        """Wait for an operation, and return its response or raise its error."""
+        current = getcurrent()
+        if not isinstance(current, Invocation) or len(self.operations) + len(self.invocations) == 2:
+            while not operation.done:
+                operation.step()
+            self.operations.remove(operation)
+            return operation.result()
+        current.operation = operation
+        self._hub.switch()
+        current.operation = None
+        return operation.result()
+
+    def sleep(self, seconds: float) -> None:
+        """Let the current invocation wait."""
+        current = getcurrent()
+        if not isinstance(current, Invocation):
+            self.advance(seconds)
+            return
+        current.wakes_at = self.elapsed + seconds
+        self._hub.switch()
+
+    # --- Called from outside ---------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Carry out a step of one task."""
+        ready: list[Any] = [*self.operations, *(each for each in self.invocations if self._is_ready(each))]
+        sleeping = [each.wakes_at for each in self.invocations if not each.operation and each.wakes_at > self.elapsed]
+        pause = min(sleeping) - self.elapsed if sleeping else 0.0
+        if sleeping and (not ready or (pause <= SHORT_SECONDS and self.choose(8) == 7)):
+            self.advance(pause)
+            return
+        if len(ready) > 1:
+            ready = [task for task in ready if task is not self._starved]
+        if len(ready) == 1:
+            task = ready[0]
+        elif self._favorite in ready and self.choose(4) < 3:
+            task = self._favorite
+        else:
+            task = self._favorite = ready[self.choose(len(ready))]
+            if self.choose(4) == 3:
+                self._starved = ready[self.choose(len(ready))]
+        self._run(task)
+
+    def _is_ready(self, invocation: Invocation) -> bool:
+        if invocation.operation is not None:
+            return invocation.operation.done
+        return invocation.wakes_at <= self.elapsed
+
+    def _run(self, task: Any) -> None:
+        if isinstance(task, Operation):
+            task.step()
+            if task.done:
+                self.operations.remove(task)
+        else:
+            task.switch()
+            if task.dead:
+                self.invocations.remove(task)
+
+    def finish(self) -> None:
+        """Go on until no task is left."""
+        while not self.idle:
+            self.step()
