@@ -11,13 +11,14 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
+from chalice.app import ChaliceViewError
 from greenlet import getcurrent
 
 from chalicelib import tables
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.engine import Choose
 from tests.proof.engine.streams import DAY_SECONDS, EventSourceMapping, Shard, Stream, ViewType
-from tests.proof.engine.tasks import Scheduler
+from tests.proof.engine.tasks import Invocation, Scheduler
 from tests.proof.faults import MAY_END_INVOCATION, Crash, Fault
 
 MONTH_SECONDS = 29 * DAY_SECONDS  # Four weeks and a day, so that tombstones have expired.
@@ -100,10 +101,11 @@ class Model:
         skew: int = 0,
         mishaps: int = 0,
         through_botocore: bool = False,
+        scheduler: Scheduler | None = None,
     ) -> None:
         """`choose_fault(operation)` returns the fault for each request; it may change this model first."""
         self.choose_fault = choose_fault
-        self.scheduler = Scheduler(choose)
+        self.scheduler = scheduler or Scheduler(choose)
         self.shell = app.shell
         self.network = app.attach(
             self.scheduler,
@@ -128,6 +130,7 @@ class Model:
         self._streams = 0
         self._invoked: dict[Any, Invoked] = {}  # By greenlet.
         self._errors: list[BaseException] = []
+        self._fault_of_route = Fault.NONE
         self.switch_on()
 
     # --- Orders ----------------------------------------------------------------------------------
@@ -150,10 +153,14 @@ class Model:
             counted = Counted(content.product, content.quantity, hour and utc(hour)[:13], from_insert)
         self._changed(order_id, State(content, inserted, inserted_at, counted))
 
-    def cancel(self, order_id: str) -> None:
-        """Delete an order as a person or program does."""
-        self.log.append(f"cancel {order_id}")
-        self.database.call("DeleteItem", TableName=tables.ORDERS, Key={"OrderID": {"S": order_id}})
+    def cancel(self, order_id: str, fault: Fault = Fault.NONE) -> None:
+        """Delete an order with the API. The SDK's retry hides this fault."""
+        self.log.append(f"cancel {order_id}: {fault.value}")
+        self._fault_of_route = fault
+        try:
+            self.shell.cancel_order(order_id)
+        except ChaliceViewError as error:
+            raise AssertionError(f"DELETE of {order_id}: {error}") from error
         self._changed(order_id, State())
 
     def archive(self, order_id: str) -> None:
@@ -365,7 +372,10 @@ class Model:
         return True
 
     def _choose_fault(self, operation: str) -> Fault:
-        invoked = self._invoked[getcurrent()]
+        invoked = self._invoked.get(getcurrent())
+        if invoked is None:  # A route has sent it.
+            fault, self._fault_of_route = self._fault_of_route, Fault.NONE
+            return fault
         if invoked.has_crashed:  # Python still runs its `finally` blocks.
             return Fault.CRASH_BEFORE
         fault = self.choose_fault(operation)
@@ -379,6 +389,13 @@ class Model:
         self.scheduler.step()
         if self._errors:
             raise self._errors.pop()
+
+    def kill(self, task: Invocation) -> None:
+        """End an invocation at the point at which it is. The request that it waits for goes on."""
+        if task in self._invoked:  # It has begun.
+            self._invoked[task].has_crashed = True
+            task.throw(Crash)
+        self.scheduler.invocations.remove(task)
 
     def finish(self, check: bool = True) -> None:
         """Go on until no task is left. Then check."""
@@ -425,8 +442,8 @@ class Model:
         """
         if self.database.committing:
             return
+        self.check_ledger()
         counters = self._counters()
-        assert_same(counters, self._ledger_sums())
         if self.all_delivered and not self.change_lost and not self.removal_lost:
             self.ahead_of_stream = False
             for history in self.orders.values():
@@ -435,6 +452,12 @@ class Model:
             return
         if all(history.attempted <= history.delivered for history in self.orders.values()):
             assert_same(counters, self._expected(lambda history: history.states[history.delivered]))
+            self._check_orders(all_counted=False)
+
+    def check_ledger(self) -> None:
+        """Check entry-matches-counters, unless a transaction is half visible."""
+        if not self.database.committing:
+            assert_same(self._counters(), self._ledger_sums())
 
     def check_all(self) -> None:
         """Check counters and ledger entries against all orders. Every record must have been delivered."""
@@ -442,6 +465,19 @@ class Model:
         assert_same(counters, self._ledger_sums())
         assert_same(counters, self._expected(lambda history: history.now))
         self._check_entries()
+        self._check_orders(all_counted=True)
+
+    def _check_orders(self, all_counted: bool) -> None:
+        """Check what the API returns about each order: whether the totals include it as it is."""
+        for order_id, history in self.orders.items():
+            now, delivered = history.now, history.states[history.delivered]
+            if now.content is None:
+                continue
+            is_counted = now.counted is not None
+            if not all_counted:
+                # Placed again, it is not counted before the record of that, even if the totals have its like.
+                is_counted = is_counted and delivered.content is not None and looks_the_same(delivered, now)
+            assert self.shell.show_order(order_id)["counted"] == is_counted, f"{order_id} has the wrong `counted`"
 
     def _ledger_sums(self) -> Counters:
         """Return the counters that the entries' contributions add up to (entry-matches-counters)."""
@@ -514,6 +550,14 @@ class Context:
     def get_remaining_time_in_millis() -> int:
         """Return the full time of an invocation."""
         return INVOCATION_MILLISECONDS
+
+
+def looks_the_same(before: State, now: State) -> bool:
+    """Return whether two states of an order count the same, as far as its item shows."""
+    if before.counted is None or now.counted is None or before.counted[:2] != now.counted[:2]:
+        return False
+    contents = [state.content for state in (before, now) if state.content]
+    return before.counted.hour == now.counted.hour or not any(content.placed_at for content in contents)
 
 
 @lru_cache(maxsize=10_000)

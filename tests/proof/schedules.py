@@ -204,7 +204,7 @@ class Schedule:
                 changes.append("archive")
         change = self.choices.pick(changes)
         if change == "cancel":
-            model.cancel(order_id)
+            model.cancel(order_id, self.choices.pick([Fault.NONE, Fault.RESPONSE_LOST, Fault.ERROR_AFTER]))
         elif change == "archive":
             model.archive(order_id)
         elif change == "put" or content is None:

@@ -411,10 +411,10 @@ class Database:
 
     def _processed(self, asked: int) -> int:
         """Return how many keys are read, at least one."""
-        return 1 + self.choose(asked - 1) if asked > 1 and self._mishap("keys unprocessed") else asked
+        return 1 + self.choose(asked - 1) if asked > 1 and self._mishap("keys unprocessed", 4) else asked
 
-    def _mishap(self, what: str) -> bool:
-        happens = self.mishaps > 0 and self.choose(self.mishaps) == self.mishaps - 1
+    def _mishap(self, what: str, factor: int = 1) -> bool:
+        happens = self.mishaps > 0 and self.choose(self.mishaps) >= self.mishaps - factor
         self.seen[what] += happens
         return happens
 
