@@ -19,7 +19,38 @@ from localcloud.emulator import Emulator
 from tests.proof.faults import FaultInjector
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
+START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
 LOGGER = logging.getLogger("order-totals")  # All loaded copies of the app share it.
+
+
+class Clock:
+    """An artificial clock that replaces the `time` module of app.py."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start time, without skew."""
+        self.now = START
+        self.elapsed = 0.0
+        self.skew = 0  # Seconds by which the app's clock is ahead of DynamoDB's.
+
+    def time(self) -> float:
+        """Return the app's time in epoch seconds."""
+        return self.now + self.skew
+
+    def time_ns(self) -> int:
+        """Return the app's time in epoch nanoseconds."""
+        return (self.now + self.skew) * 1_000_000_000
+
+    def monotonic(self) -> float:
+        """Return seconds that ignore skew and never go back."""
+        return self.elapsed
+
+    def sleep(self, seconds: float) -> None:
+        """Let this many seconds pass. `now` moves by whole seconds only."""
+        self.elapsed += seconds
+        self.now += int(seconds)
 
 
 class EmulatorClient:
@@ -71,6 +102,8 @@ class Harness:
         self.dynamodb = EmulatorClient(emulator.port)
         self.shell = load_app(emulator.endpoint_url)
         self.injector = FaultInjector(self.shell.dynamodb)
+        self.clock = Clock()
+        self.shell.time = self.clock
         self._table_sets = 0
 
     def make_tables(self, view: tables.StreamView) -> dict[str, str]:

@@ -71,6 +71,7 @@ class History:
         self.recorded = 0  # The last state with a record.
         self.attempted = 0  # The last state whose record has been in any batch.
         self.delivered = 0  # The last state whose record has been in a batch that succeeded.
+        self.lost = 0  # The last state whose record was given up.
         self.lost_inserts: set[int] = set()  # Changes whose record was given up.
 
     @property
@@ -119,16 +120,18 @@ class Model:
         self.database = self.network.database
         self.orders: dict[str, History] = {}
         self.change_lost = False  # Whether an order changed without a record and no backfill has run since.
+        self.recovering = 0  # How many backfills are at work on such changes.
         self.removal_lost = False  # Whether one of these changes was a removal. Only an audit with repair finds it.
         self.ahead_of_stream = False  # Whether a backfill or repair may have counted changes before their records.
         self.mappings: list[EventSourceMapping] = []
-        # Records that were given up. None of them is delivered later (docs/proof.md).
+        # Records that were given up. Neither they nor older ones of the order are delivered later (docs/proof.md).
         self.given_up: list[tuple[Shard, int]] = []
         self.log: list[str] = []  # What has happened, for people.
         self._of_record: dict[tuple[str, str], tuple[str, int]] = {}  # The order and its state, by stream and number.
         self._view = view
         self._streams = 0
         self._invoked: dict[Any, Invoked] = {}  # By greenlet.
+        self.pending: list[Callable[[], object]] = []  # What an invocation has other things do while it sleeps.
         self._errors: list[BaseException] = []
         self._fault_of_route = Fault.NONE
         self.switch_on()
@@ -256,6 +259,7 @@ class Model:
         for index, (history, at) in enumerate(lost, start):
             if at > history.delivered:
                 self.given_up.append((shard, index))
+                history.lost = max(history.lost, at)
                 history.lost_inserts.add(at)
                 self.change_lost = True
                 self.removal_lost = self.removal_lost or history.states[at].content is None
@@ -264,6 +268,10 @@ class Model:
     def can_read_again(self) -> bool:
         """Return whether the stream may be read from its start: it has no records that were given up."""
         return all(index < shard.trimmed for shard, index in self.given_up)
+
+    def may_redeliver(self, shard: Shard, start: int, end: int) -> bool:
+        """Return whether no record of these, and no newer one of its order, was given up."""
+        return all(at > history.lost for history, at in self.states_of(shard.records[start:end]))
 
     def _id_of(self, history: History) -> str:
         return next(order_id for order_id, each in self.orders.items() if each is history)
@@ -304,10 +312,12 @@ class Model:
         if self.change_lost:
             self.scheduler.advance(2)  # A change that nothing has recorded is older than any stale read.
         lost_before, self.change_lost = self.change_lost, False
+        self.recovering += lost_before
         self.ahead_of_stream = True
 
         def run() -> None:
             result = self._run_job(self.shell.backfill, {"seconds": seconds})
+            self.recovering -= lost_before
             self.change_lost = self.change_lost or (lost_before and result is None)
             self.ahead_of_stream = True
 
@@ -387,6 +397,8 @@ class Model:
     def step(self) -> None:
         """Carry out a step of one task. Raise the error of an invocation that failed without a reason."""
         self.scheduler.step()
+        while self.pending:
+            self.pending.pop()()
         if self._errors:
             raise self._errors.pop()
 

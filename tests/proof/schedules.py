@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.engine.streams import EventSourceMapping, Shard
+from tests.proof.engine.tasks import SHORT_SECONDS
 from tests.proof.faults import Fault
 from tests.proof.model import MONTH_SECONDS, Content, Model
 
@@ -44,7 +45,8 @@ KINDS = {
 HOUR_SECONDS = 3600
 STEPS = 16
 FAULTS_MAX = 8  # In one schedule, so that retries come to an end.
-INVOCATIONS_MAX = 3  # At once.
+INVOCATIONS_MAX = 3  # At once, as a rule.
+MEANWHILES_MAX = 5  # In one schedule.
 MISHAPS = 12  # One of so many requests has a throttled item or unprocessed keys.
 FAULTS = (
     Fault.CRASH_BEFORE,
@@ -104,6 +106,7 @@ class Schedule:
         self.choices = choices
         self.faults: Counter[str] = Counter()
         self.calm = False  # Whether no more faults come.
+        self.meanwhiles = MEANWHILES_MAX
         self.model = Model(
             app,
             self.choose,
@@ -153,6 +156,11 @@ class Schedule:
             events.append(self.switch_off if model.stream else model.switch_on)
         return events
 
+    def meanwhile_events(self) -> list[Callable[[], object]]:
+        """Return what may happen before a request is sent."""
+        jobs = [self.backfill] * self.kind.backfill + [self.audit] * self.kind.audit
+        return [self.write_and_deliver, self.write_and_deliver, self.next_batch, self.old_batch, *jobs]
+
     def go_on(self) -> None:
         """Carry out some steps of the tasks, or all that are left."""
         model = self.model
@@ -170,7 +178,11 @@ class Schedule:
             model.finish()
 
     def choose_fault(self, operation: str) -> Fault:
-        """Return the fault for a request of the app."""
+        """Return the fault for a request of the app. Perhaps much else happens before it is sent."""
+        if self.kind.overlap and not (self.kind.prompt or self.calm) and self.meanwhiles and self.choices(6) == 5:
+            self.meanwhiles -= 1
+            self.model.pending = [self.choices.pick(self.meanwhile_events()) for _ in range(1 + self.choices(2))]
+            self.model.scheduler.sleep(2 * SHORT_SECONDS)
         if not self.kind.faults or self.calm or self.faults.total() >= FAULTS_MAX or self.choices(3) < 2:
             return Fault.NONE
         fault = self.choices.pick((Fault.NONE, *FAULTS, None))
@@ -200,7 +212,7 @@ class Schedule:
             # Without a stream, only an audit can find the removal.
             if model.stream or (self.kind.audit and model.can_find_removal(order_id)):
                 changes.append("cancel")
-            if model.stream and not model.change_lost:
+            if model.stream and not (model.change_lost or model.recovering):
                 changes.append("archive")
         change = self.choices.pick(changes)
         if change == "cancel":
@@ -229,7 +241,7 @@ class Schedule:
             mapping, shard = self.choices.pick(ready)
             checkpoint = mapping.checkpoint(shard)
             back = self.choices(min(2, checkpoint - shard.trimmed) + 1)
-            if any((shard, at) in self.model.given_up for at in range(checkpoint - back, checkpoint)):
+            if not self.model.may_redeliver(shard, checkpoint - back, checkpoint):
                 back = 0
             length = mapping.remaining(shard) - self.choices(mapping.remaining(shard))
             self.model.deliver(mapping, shard, checkpoint - back, checkpoint + length)
@@ -242,9 +254,8 @@ class Schedule:
             mapping, shard = self.choices.pick(old)
             end = mapping.checkpoint(shard) - self.choices(mapping.checkpoint(shard) - shard.trimmed)
             start = max(shard.trimmed, end - 1 - self.choices(3))
-            if any((shard, at) in self.model.given_up for at in range(start, end)):
-                return
-            self.model.deliver(mapping, shard, start, end)
+            if self.model.may_redeliver(shard, start, end):
+                self.model.deliver(mapping, shard, start, end)
 
     def write_and_deliver(self) -> None:
         """Change an order, and deliver all records at once."""
@@ -367,7 +378,7 @@ class Schedule:
         """Yield all records, the newest of each shard first."""
         for shard in reversed(self.model.shards):
             for at in reversed(range(shard.trimmed, len(shard.records))):
-                if (shard, at) not in self.model.given_up:
+                if self.model.may_redeliver(shard, at, at + 1):
                     yield self.model.mappings[0], shard, at
 
     def expect_clean_audit(self, repair: bool) -> None:

@@ -65,7 +65,7 @@ class Scheduler:
         self.operations: list[Operation] = []
         self._hub: Any = getcurrent()
         self._favorite: Any = None  # Goes on as a rule, ...
-        self._starved: Any = None  # ... and this one only when it is the last, or has taken a second.
+        self._starved: Any = None  # ... and this one only when nothing else can, or after a second.
 
     @property
     def idle(self) -> bool:
@@ -136,9 +136,9 @@ class Scheduler:
             task = self._favorite
         else:
             task = self._favorite = ready[self.choose(len(ready))]
-            if self.choose(4) == 3:
-                self._starved = ready[self.choose(len(ready))]
         self._run(task)
+        if isinstance(task, Operation) and not task.done and len(self.invocations) > 1 and self.choose(12) == 11:
+            self._starved = task
 
     def _is_ready(self, invocation: Invocation) -> bool:
         if invocation.operation is not None:
