@@ -155,7 +155,8 @@ class Explorer(Scheduler):
             for table in self.model.database.tables.values()
         ]
         invocations = [
-            (self._numbers[each], bool(each), self._results.get(each), each.wakes_at, each in self._woken) for each in self.invocations
+            (self._numbers[each], bool(each), self._results.get(each), each.wakes_at, each in self._woken)
+            for each in self.invocations
         ]
         operations = [self._progress[each] for each in self.operations]
         waiting = [each.operation and each.operation.done for each in self.invocations]

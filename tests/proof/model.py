@@ -123,6 +123,7 @@ class Model:
         self.recovering = 0  # How many backfills are at work on such changes.
         self.removal_lost = False  # Whether one of these changes was a removal. Only an audit with repair finds it.
         self.ahead_of_stream = False  # Whether a backfill or repair may have counted changes before their records.
+        self.slowest_seconds = 0.0  # How long a delivery has taken.
         self.mappings: list[EventSourceMapping] = []
         # Records that were given up. Neither they nor older ones of the order are delivered later (docs/proof.md).
         self.given_up: list[tuple[Shard, int]] = []
@@ -288,6 +289,7 @@ class Model:
         self.log.append(f"deliver records {start} to {end} of {shard}")
         records = shard.records[start:end]
         states = self.states_of(records)
+        began = self.scheduler.elapsed
         for history, at in states:
             history.attempted = max(history.attempted, at)
 
@@ -297,6 +299,7 @@ class Model:
                     mapping.advance(shard, end)
                 for history, at in states:
                     history.delivered = max(history.delivered, at)
+            self.slowest_seconds = max(self.slowest_seconds, self.scheduler.elapsed - began)
 
         self._start(run)
 

@@ -43,6 +43,7 @@ KINDS = {
 }
 
 HOUR_SECONDS = 3600
+GRACE_SECONDS = 10  # Of an audit in traffic.
 STEPS = 16
 FAULTS_MAX = 8  # In one schedule, so that retries come to an end.
 INVOCATIONS_MAX = 3  # At once, as a rule.
@@ -321,7 +322,7 @@ class Schedule:
 
     def audit_in_traffic(self) -> None:
         """Start an audit that must not find anything."""
-        self.traffic_audits.append(self.model.audit(False, grace=10))
+        self.traffic_audits.append(self.model.audit(False, grace=GRACE_SECONDS))
 
     def give_up(self) -> None:
         """Have a mapping give up a batch, unless it is being delivered."""
@@ -361,7 +362,8 @@ class Schedule:
             model.finish()
         if self.kind.prompt:
             for results in self.traffic_audits:
-                assert results[0]["verdict"] != "drifted", results[0]
+                was_slow = model.slowest_seconds > GRACE_SECONDS - 2  # Many conflicting invocations take seconds.
+                assert was_slow or results[0]["verdict"] != "drifted", results[0]
         elif self.kind.audit:
             self.expect_clean_audit(repair=True)
         model.check_all()
