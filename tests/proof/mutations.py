@@ -10,11 +10,13 @@ from decimal import Context
 from typing import Any, NamedTuple
 from unittest import mock
 
-from chalicelib import amounts, effects, orders, views
+from chalicelib import amounts, effects, orders, tables, views
 from chalicelib.counting import entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Rule, Status
-from chalicelib.jobs import backfill, reads
+from chalicelib.jobs import audit, backfill, reads
+from chalicelib.jobs.audit import counter_audit
+from chalicelib.jobs.audit.counter_audit import CounterAudit
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.engine.client import Client
 
@@ -246,7 +248,7 @@ def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.LATER_RECORD, first_seen=(ledger.NEW, ledger.NEW, ledger.NEW))
 
 
-@mutation("a backfill's clock overrides the hour of an order's INSERT", "backfill", seed=10)
+@mutation("a backfill's clock overrides the hour of an order's INSERT", "backfill", seed=56)
 def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.INSERT, first_seen=ledger.SOURCES[ledger.LATER_RECORD].first_seen)
 
@@ -254,7 +256,7 @@ def _(app: AppOnEngine) -> Any:
 # --- Backfill ------------------------------------------------------------------------------------
 
 
-@mutation("a backfill reads an order before its ledger entry", "backfill", seed=14)
+@mutation("a backfill reads an order before its ledger entry", "backfill", seed=22)
 def _(app: AppOnEngine) -> Any:
     def match(work: backfill.Backfill, items: Mapping[str, Any]) -> Any:
         open_orders: Sequence[str] = list(items)
@@ -269,7 +271,7 @@ def _(app: AppOnEngine) -> Any:
     return mock.patch.object(backfill.Backfill, "_match", match)
 
 
-@mutation("a backfill overwrites entries that changed after it read them", "backfill")
+@mutation("a backfill overwrites entries that changed after it read them", "backfill", seed=54)
 def _(app: AppOnEngine) -> Any:
     def reconciliation(entries: Iterable[Entry], items: Mapping[str, Any], now: int, **_: Any) -> Committer:
         def plan(entry: Entry) -> Entry:
@@ -281,7 +283,7 @@ def _(app: AppOnEngine) -> Any:
     return mock.patch.object(backfill, "reconciliation", reconciliation)
 
 
-@mutation("a record that catches up with a backfill is not written", "backfill", seed=5)
+@mutation("a record that catches up with a backfill is not written", "backfill", seed=345)
 def _(app: AppOnEngine) -> Any:
     later, insert = (
         ledger.SOURCES[source]._replace(catches_up=False) for source in (ledger.LATER_RECORD, ledger.INSERT)
@@ -289,12 +291,12 @@ def _(app: AppOnEngine) -> Any:
     return mock.patch.dict(ledger.SOURCES, {ledger.LATER_RECORD: later, ledger.INSERT: insert})
 
 
-@mutation("a backfill does not note that an entry is ahead of the stream", "backfill", seed=5)
+@mutation("a backfill does not note that an entry is ahead of the stream", "backfill", seed=345)
 def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.RECONCILIATION, ahead_of_stream=False)
 
 
-@mutation("an audit forgets what it reverted, so a late TTL record cannot restore it", "audit", seed=4)
+@mutation("an audit forgets what it reverted, so a late TTL record cannot restore it", "audit", seed=188)
 def _(app: AppOnEngine) -> Any:
     return replace_transition(ledger.MISSING, reverted=False)
 
@@ -309,9 +311,80 @@ def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.LATER_RECORD, revision=Rule("", lambda revision, _: revision))
 
 
-@mutation("a backfill moves an entry's position past records still to come", "backfill", seed=2)
+@mutation("a backfill moves an entry's position past records still to come", "backfill", seed=20)
 def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.RECONCILIATION, position=Rule("", lambda position, _: f"{position}~"))
+
+
+# --- Reads ---------------------------------------------------------------------------------------
+
+
+@mutation("ledger entries are read stale", "overlap", seed=345)
+def _(app: AppOnEngine) -> Any:
+    return stale_reads("BatchGetItem", tables.LEDGER)
+
+
+@mutation("the orders of a backfill are read stale", "backfill")
+def _(app: AppOnEngine) -> Any:
+    return stale_reads("BatchGetItem", tables.ORDERS)
+
+
+@mutation("unprocessed keys are dropped", "audit in traffic")
+def _(app: AppOnEngine) -> Any:
+    return replace_response("BatchGetItem", lambda response: {**response, "UnprocessedKeys": {}})
+
+
+@mutation("only the first page of a scan is read", "backfill")
+def _(app: AppOnEngine) -> Any:
+    return replace_response(
+        "Scan", lambda response: {name: value for name, value in response.items() if name != "LastEvaluatedKey"}
+    )
+
+
+# --- The audit, and the API ----------------------------------------------------------------------
+
+
+@mutation("an audit does not pause between two passes", "audit in traffic", seed=66)
+def _(app: AppOnEngine) -> Any:
+    return mock.patch.object(counter_audit, "PAUSE_SECONDS", 0)
+
+
+@mutation("a counter has drifted after one look", "audit in traffic", seed=383)
+def _(app: AppOnEngine) -> Any:
+    judge = CounterAudit._judge
+
+    def judge_twice(*arguments: Any) -> Any:
+        judge(*arguments)
+        return judge(*arguments)
+
+    return mock.patch.object(CounterAudit, "_judge", judge_twice)
+
+
+@mutation("an order has drifted without a grace period", "audit in traffic", seed=29)
+def _(app: AppOnEngine) -> Any:
+    request = audit.request
+
+    def without_grace(event: Mapping[str, Any] | None) -> Any:
+        work = request(event)
+        work.orders.grace_period_seconds = 0
+        return work
+
+    return mock.patch.object(audit, "request", without_grace)
+
+
+@mutation("a retried DELETE whose response was lost is a 404", "redelivery")
+def _(app: AppOnEngine) -> Any:
+    return replace_response("DeleteItem", lambda response: {**response, "ResponseMetadata": {"RetryAttempts": 0}})
+
+
+@mutation("an order is counted if the totals have its like", "redelivery", seed=103)
+def _(app: AppOnEngine) -> Any:
+    status = ledger.order_status
+
+    def without_status(entry: Entry, item: Any) -> Any:
+        return status(entry._replace(status=Status.COUNTED) if entry.status is Status.ARCHIVED else entry, item)
+
+    return mock.patch.object(ledger, "order_status", without_status)
 
 
 # --- Helpers -------------------------------------------------------------------------------------
@@ -347,6 +420,33 @@ def together(*patches: Any) -> Iterator[None]:
         return
     with patches[0], together(*patches[1:]):
         yield
+
+
+def stale_reads(operation: str, *names: str) -> Any:
+    """Make the consistent reads of these tables eventually consistent."""
+    call = Client._call
+
+    def stale(client: Client, sent: str, request: dict[str, Any]) -> Any:
+        if sent == operation == "Scan" and request["TableName"] in names:
+            request = {**request, "ConsistentRead": False}
+        elif sent == operation == "BatchGetItem":
+            wanted = request["RequestItems"]
+            without = {name: {**keys, "ConsistentRead": False} for name, keys in wanted.items() if name in names}
+            request = {"RequestItems": {**wanted, **without}}
+        return call(client, sent, request)
+
+    return mock.patch.object(Client, "_call", stale)
+
+
+def replace_response(operation: str, replace: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Let the app see another response to an operation."""
+    call = Client._call
+
+    def replaced(client: Client, sent: str, request: dict[str, Any]) -> Any:
+        response = call(client, sent, request)
+        return replace(response) if sent == operation else response
+
+    return mock.patch.object(Client, "_call", replaced)
 
 
 # --- Rows of views: tests/proof/test_views_and_sql.py catches these -------------------------------
