@@ -25,10 +25,10 @@ ORDERS = ("order-1", "order-2")
 
 
 class Case(NamedTuple):
-    """The records of both invocations, as ranges of the stream, and what else happens."""
+    """The records of the invocations, as ranges of the stream, and what else happens."""
 
     first: tuple[int, int]
-    second: tuple[int, int]
+    second: tuple[int, int] | None
     crashes: int  # How many of them may die.
     backfill: bool = False
 
@@ -193,8 +193,9 @@ def follow(app: AppOnEngine, case: Case, explorer: Explorer) -> None:
     for order_id in ORDERS:
         model.put(order_id, Content("Pen", 5))
     (mapping,), (shard,) = model.mappings, model.shards
-    for start, end in (case.first, case.second):
-        model.deliver(mapping, shard, start, end)
+    for batch in (case.first, case.second):
+        if batch:
+            model.deliver(mapping, shard, *batch)
     if case.backfill:
         model.backfill()
     while not explorer.idle:

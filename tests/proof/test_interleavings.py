@@ -11,6 +11,7 @@ CASES = {
     "the same batch twice, one of both may die": Case((0, 4), (0, 4), crashes=1),
     "one batch after the other": Case((0, 2), (2, 4), crashes=0),
     "an amendment during a redelivery": Case((0, 4), (2, 4), crashes=0),
+    "a backfill during a batch": Case((0, 4), None, crashes=0, backfill=True),
 }
 
 
