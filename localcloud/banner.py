@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -54,7 +55,7 @@ The stream handler's log follows. Edits to app.py and chalicelib/ are deployed a
 """
 
 
-def dynamodb_curl(endpoint_url: str, operation: str, request: dict[str, object]) -> str:
+def dynamodb_curl(endpoint_url: str, operation: str, request: Mapping[str, object]) -> str:
     """Return a curl command that sends a signed request to DynamoDB. Signing needs curl 7.75 or newer."""
     return (
         f"curl --aws-sigv4 aws:amz:{REGION}:dynamodb --user {ROOT_KEY}:{ROOT_SECRET} {endpoint_url}"
