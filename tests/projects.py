@@ -35,10 +35,14 @@ def copy_source(folder: Path) -> Path:
 
 def view_example(document: str) -> str:
     """Return the source of the example view in a document."""
-    text = (PROJECT / document).read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert isinstance(example, str)
+    (example,) = view_examples(document)
     return example
+
+
+def view_examples(document: str) -> list[str]:
+    """Return the sources of all example views in a document."""
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def add_view(project: Path, example: str) -> None:

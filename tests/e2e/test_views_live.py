@@ -1,4 +1,4 @@
-"""Adding a view, removing it and adding it again while orders arrive, with the steps of docs/views.md."""
+"""Adding a view, removing it and adding it again while orders arrive, with the steps of docs/adapt.md."""
 
 import subprocess
 import sys

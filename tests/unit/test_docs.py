@@ -98,7 +98,7 @@ def test_links_of_documents_lead_somewhere(document: Path):
 
 
 def test_fields_in_the_documents_can_be_declared():
-    text = (PROJECT / "docs" / "views.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "adapt.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     namespace = {**vars(fields), "Decimal": Decimal, "__name__": "example"}
     exec(f"class Order(NamedTuple):\n    order_id: str\n    placed_at: str\n{example}", namespace)

@@ -1,4 +1,4 @@
-"""Changes of views between versions of the app: added, changed, removed and added again (docs/views.md)."""
+"""Changes of views between versions of the app: added, changed, removed and added again (docs/adapt.md)."""
 
 from collections.abc import Callable
 from typing import Any
