@@ -16,7 +16,7 @@ def text(url: str, stack: Stack, data: Path | None) -> str:
     aws = stack.emulator.endpoint_url
     example = _example()
     table, row = stack.tables[example.table], _query(stack.tables[example.table], *example.key)
-    put = {"TableName": stack.tables["OrdersTable"], "Item": example.item}
+    put: dict[str, object] = {"TableName": stack.tables["OrdersTable"], "Item": example.item}
     body = shlex.quote(json.dumps(example.body))
     variables = " ".join(f"{name}={value}" for name, value in root_environment(aws).items())
     return f"""

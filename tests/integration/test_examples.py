@@ -1,5 +1,6 @@
 """The models of examples/, each in place of the shipped one: the app counts, backfills, audits and describes them."""
 
+import json
 import subprocess
 import sys
 from decimal import Decimal
@@ -36,6 +37,15 @@ def rows(result: Result, *key: str) -> Rows:
         }
         for item in result.json
     }
+
+
+def read_routes(*paths: str) -> dict[str, Step]:
+    return {path: ("GET", f"/views/{path}", None) for path in paths}
+
+
+def complete_views(results: dict[str, Result]) -> list[str]:
+    """Return the names of the views that are complete."""
+    return [view["view"] for view in results["views"].json["views"] if view["complete"]]
 
 
 # --- Payments ------------------------------------------------------------------------------------
@@ -84,6 +94,8 @@ def payments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         **dict(COUNTED_LATER),
         **read_payments("after the backfill"),
         "bad": ("POST", "/orders", payment("p9", "0.001", "pending")),
+        "views": ("GET", "/views", None),
+        **read_routes("revenue/Book%20Corner%7CEUR", "refunds/Book%20Corner%7CEUR/2026-11-23", "currencies?top=1"),
     }  # fmt: skip
     return run(tmp_path_factory, "payments", steps)
 
@@ -120,6 +132,15 @@ def test_backfill_adds_a_payment_that_was_not_counted_and_the_audit_is_clean(pay
     found = payment_rows(payments, "after the backfill")
     assert found["RevenueTable"]["A%7CB|USD", "2026-11-02"] == {"revenue": "99.9", "payments": "1"}
     assert found["CurrencyTable"]["USD",] == {"revenue": "99.9", "payments": "1"}
+
+
+def test_routes_show_the_rows_of_payments(payments: dict[str, Result]):
+    key = {"merchantAndCurrency": "Book Corner|EUR", "day": "2026-11-23"}
+    assert complete_views(payments) == ["revenue", "refunds", "currencies"]
+    assert payments["revenue/Book%20Corner%7CEUR"].json["rows"] == [{**key, "revenue": "0.20", "payments": 1}]
+    assert payments["refunds/Book%20Corner%7CEUR/2026-11-23"].json == {**key, "refunded": "12.50", "refunds": 1}
+    (largest,) = json.loads(payments["currencies?top=1"].text)["rows"]  # Its freshness has a decimal point.
+    assert (largest["currency"], largest["revenue"]) == ("USD", "99.90")
 
 
 def test_description_and_page_have_the_fields_of_a_payment(payments: dict[str, Result]):
@@ -173,6 +194,8 @@ def page_views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         **dict(COUNTED_LATER),
         **read_page_views("after the backfill"),
         "ledger": ("TABLE", "LedgerTable", None),
+        "views": ("GET", "/views", None),
+        **read_routes("hours/%2Fpricing?from=2026-11-23T18&to=2026-11-23T18", "days/2026-11-23", "days?top=1"),
     }
     return run(tmp_path_factory, "page_views", steps)
 
@@ -204,6 +227,15 @@ def test_backfill_adds_a_page_view_that_was_not_counted_and_the_audit_is_clean(p
     found = page_view_rows(page_views, "after the backfill")
     assert found["HourTable"]["/docs", "2026-09-01T10|DE"] == {"views": "1"}
     assert found["DayTable"]["2026-09-01", "/docs"] == {"views": "1"}
+
+
+def test_routes_show_the_rows_of_page_views(page_views: dict[str, Result]):
+    assert complete_views(page_views) == ["hours", "days"]
+    (hour,) = page_views["hours/%2Fpricing?from=2026-11-23T18&to=2026-11-23T18"].json["rows"]
+    assert hour == {"path": "/pricing", "hourAndCountry": "2026-11-23T18|DE", "views": 1}
+    days = page_views["days/2026-11-23"].json["rows"]
+    assert [(row["path"], row["views"]) for row in days] == [("/", 1), ("/pricing", 1)]
+    assert json.loads(page_views["days?top=1"].text)["rows"][0]["views"] == 1
 
 
 def test_rows_and_ledger_entries_of_page_views_expire(page_views: dict[str, Result]):
