@@ -110,11 +110,11 @@ def _(app: AppOnEngine) -> Any:
 def _(app: AppOnEngine) -> Any:
     run_steps = app.shell.run_steps
 
-    def swallowing(*arguments: Any) -> None:
+    def swallowing(*arguments: Any) -> Any:
         try:
-            run_steps(*arguments)
+            return run_steps(*arguments)
         except Exception:
-            return
+            return None
 
     return mock.patch.object(app.shell, "run_steps", swallowing)
 
