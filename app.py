@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics
@@ -60,31 +59,22 @@ WRITE = access.route_options(ACCESS.writes)
 if ACCESS.origin:
     app.api.cors = CORSConfig(ACCESS.origin, expose_headers=["Location"], max_age=3600)
 
-# curl sends application/x-www-form-urlencoded by default.
-BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
-
 
 # --- Orders --------------------------------------------------------------------------------------
 
 
-@app.route("/orders", methods=["POST"], content_types=BODY_TYPES, **WRITE)
+@app.route("/orders", methods=["POST"], content_types=http.BODY_TYPES, **WRITE)
 def place_order() -> Response:
     """Place an order. Return 200 and change nothing if it exists with the same content."""
     order_input = http.read_order(request(), orders.CREATE_FIELDS)
     if isinstance(order_input, orders.FieldErrors):
         return http.bad_request(order_input)
-    now = time.time_ns() // 1_000_000
-    order_id = order_input.order_id or ulid.make_order_id(now, os.urandom(10))
-    item = orders.to_item(order_id, order_input, timestamps.from_epoch_milliseconds(now))
+    order_id = order_input.order_id or ulid.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
+    item = orders.to_item(order_id, order_input, timestamps.from_epoch_milliseconds(time.time_ns() // 1_000_000))
     stored = put_new_order(item)
     if not orders.same_content(stored, order_input):
         raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
-    path = request().context.get("path", "/orders")  # Includes the stage, unlike the request's own path.
-    return Response(
-        orders.to_json(stored),
-        status_code=201 if stored == item else 200,
-        headers={"Location": f"{path.rstrip('/')}/{quote(order_id)}", "Content-Type": "application/json"},
-    )
+    return http.placed(request(), order_id, stored, is_new=stored == item)
 
 
 @app.route("/orders/{order_id}", methods=["GET"], **READ)
@@ -93,7 +83,7 @@ def show_order(order_id: str) -> Any:
     return read(order_status.show(order_id))
 
 
-@app.route("/orders/{order_id}", methods=["PUT"], content_types=BODY_TYPES, **WRITE)
+@app.route("/orders/{order_id}", methods=["PUT"], content_types=http.BODY_TYPES, **WRITE)
 def amend_order(order_id: str) -> Response | dict[str, Any]:
     """Amend an order."""
     order_input = http.read_order(request(), orders.UPDATE_FIELDS)
@@ -365,10 +355,9 @@ def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
 def conditional_update(effect: effects.ConditionalUpdate) -> bool:
     """Update an item; return whether the condition held and no transaction was changing the item."""
     requests_made.requests += 1
-    errors = dynamodb.exceptions
     try:
         dynamodb.update_item(TableName=NAMES[effect.table], **effect.parameters)
-    except (errors.ConditionalCheckFailedException, errors.TransactionConflictException):
+    except (dynamodb.exceptions.ConditionalCheckFailedException, dynamodb.exceptions.TransactionConflictException):
         return False
     return True
 

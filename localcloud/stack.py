@@ -105,9 +105,10 @@ class Stack:
     def warm(self) -> None:
         """Start the processes of the API's function and the stream handler, so that the first requests do not wait.
 
-        The event source mapping reuses the stream handler's process. The empty batch changes nothing.
+        The event source mapping reuses the stream handler's process. The empty batch changes nothing. Asking for the
+        views before there is an order marks them as complete.
         """
-        responds(f"{self.api_url}/totals")
+        responds(f"{self.api_url}/views")
         self.invoke("Aggregate", {"Records": []})
 
     def log_events(self, function: str, since_ms: int = 0) -> list[LogEvent]:
@@ -120,10 +121,8 @@ class Stack:
         try:
             found = [each for page in pages.paginate(logGroupName=group, startTime=since_ms) for each in page["events"]]
         except ClientError as error:
-            if (
-                error.response["Error"]["Code"] == "ResourceNotFoundException"
-            ):  # The log group appears when the function is first invoked.
-                return []
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                return []  # The log group appears when the function is first invoked.
             raise
         events = [LogEvent(each["timestamp"], each["logStreamName"], each["message"]) for each in found]
         return sorted(events, key=lambda event: event.time_ms)

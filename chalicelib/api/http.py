@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from chalice.app import BadRequestError, ChaliceViewError, NotFoundError, Request, Response
 
@@ -12,6 +12,10 @@ from chalicelib.views import VIEWS
 Found = TypeVar("Found")
 
 OUTAGE = "The database is out of reach or too busy. Try again in a second."
+
+
+# curl sends application/x-www-form-urlencoded by default.
+BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
 
 
 class ServiceUnavailableError(ChaliceViewError):
@@ -39,6 +43,16 @@ def read_order(request: Request, fields: Sequence[str]) -> orders.OrderInput | o
 def response(result: Any) -> Any:
     """Return what a route returns for a result: a 400 for errors in the query, and otherwise the result."""
     return bad_request(result) if isinstance(result, orders.FieldErrors) else result
+
+
+def placed(request: Request, order_id: str, item: orders.Item, is_new: bool) -> Response:
+    """Return a placed order: a 201, or a 200 if it was there already."""
+    path = request.context.get("path", "/orders")  # Includes the stage, unlike the request's own path.
+    return Response(
+        orders.to_json(item),
+        status_code=201 if is_new else 200,
+        headers={"Location": f"{path.rstrip('/')}/{quote(order_id)}", "Content-Type": "application/json"},
+    )
 
 
 def bad_request(errors: orders.FieldErrors) -> Response:

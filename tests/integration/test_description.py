@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from chalicelib.api import openapi
+from chalicelib.api import http, openapi
 from tests.integration.error_responses import error_response
 from tests.streams import Stream, item
 
@@ -40,7 +40,7 @@ def test_document_has_the_content_types_of_the_routes(shell):
     for path, methods in shell.app.routes.items():
         for method, route in methods.items():
             described = operation(path, method).get("requestBody", {"content": {}})["content"]
-            assert bool(described) == (route.content_types == shell.BODY_TYPES)
+            assert bool(described) == (route.content_types == http.BODY_TYPES)
             assert set(described) <= set(route.content_types)
 
 
