@@ -91,6 +91,9 @@ def test_generated_python_client_can_call_every_operation(
     (row,) = call("views.list_partition", "trend", unique).parsed.rows
     assert (row.total, call("views.show_row", "trend", unique, row.day).parsed.day) == (7, row.day)
 
+    assert call("audit.show_audit").status_code == 200
+    assert call("audit.request_audit").status_code == 202
+
     assert call("about.show_dashboard").parsed.startswith("<!doctype html>")
     assert call("about.show_description").parsed["openapi"] == "3.1.0"
     assert call("orders.cancel_order", unique).status_code == 204
