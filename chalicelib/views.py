@@ -142,6 +142,13 @@ def _problems(view: View) -> Iterable[str]:
         yield "keep needs 1 day or more, and one of the key attributes"
 
 
+def of_form(table: str, key: tuple[str, ...], *amounts: str) -> View | None:
+    """Return the view of a table if it has this key and counts these amounts in whole numbers."""
+    view = VIEWS.get(table)
+    is_of_form = view is not None and view.key == key and all(view.places.get(name) == 0 for name in amounts)
+    return view if is_of_form else None
+
+
 def join(*values: str) -> str:
     """Return one text that holds several values, for a key: `join("/home", "DE")` is `/home|DE`.
 

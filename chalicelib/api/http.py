@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 from chalice.app import BadRequestError, ChaliceViewError, NotFoundError, Request, Response
 
 from chalicelib import orders
-from chalicelib.views import VIEWS
+from chalicelib.views import View
 
 Found = TypeVar("Found")
 
@@ -89,15 +89,10 @@ def counted(found: Found | None, product: str) -> Found:
     return found
 
 
-def is_kept(table: str, key: tuple[str, ...], *amounts: str) -> bool:
-    """Return whether the model has a view of this table with this key and these amounts."""
-    view = VIEWS.get(table)
-    return view is not None and view.key == key and set(amounts) <= view.places.keys()
-
-
-def require(is_kept: bool) -> None:
-    """Raise NotFoundError, a 404, for a route whose view the model does not have."""
-    if not is_kept:
+def require(view: View | None) -> View:
+    """Return the view of a route. Raises NotFoundError, a 404, if the model does not have it."""
+    if view is None:
         raise NotFoundError(
             "This model does not keep the totals of products. GET /views lists the views that it keeps."
         )
+    return view

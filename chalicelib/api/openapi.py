@@ -58,8 +58,8 @@ def _open_document(base: str) -> dict[str, Any]:
                 "delete": _CANCEL,
             },
             "/audit": {"get": _SHOW_AUDIT, "post": _REQUEST_AUDIT},
-            **(_TOTALS_PATHS if totals.is_kept() else {}),
-            **(_TREND_PATHS if trend.is_kept() else {}),
+            **(_TOTALS_PATHS if totals.view() else {}),
+            **(_TREND_PATHS if trend.view() else {}),
             "/views": {"get": _LIST_VIEWS},
             "/views/{view}": {"parameters": [_VIEW_IN_PATH], "get": _LIST_ROWS},
             "/views/{view}/{key}": {"parameters": [_VIEW_IN_PATH, _KEY_IN_PATH], "get": _LIST_PARTITION},
@@ -372,7 +372,7 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Totals": _object(
         {
-            "totals": {"type": "array", "items": _ref("Total"), "maxItems": max(totals.LIMIT_MAX, totals.TOP_MAX)},
+            "totals": {"type": "array", "items": _ref("Total"), "maxItems": max(rows.LIMIT_MAX, top_list.ROWS_MAX)},
             "cursor": _CURSOR,
             "asOf": _AS_OF,
             "complete": _LIST_IS_COMPLETE,
@@ -462,7 +462,7 @@ def _error(description: str, code: str, message: str, problems: Mapping[str, str
 
 
 _BAD_DAYS = {"days": f"must be a whole number from 1 to {trend.DAYS_MAX}"}
-_BAD_CURSOR = {"cursor": totals.BAD_CURSOR}
+_BAD_CURSOR = {"cursor": rows.BAD_CURSOR}
 
 
 def _bad_request(description: str, problems: Mapping[str, str]) -> Schema:
@@ -618,8 +618,8 @@ _LIST_TOTALS: Schema = {
         # No parameter has a `default`: generated clients would send it, even with one that it cannot be combined with.
         _query_parameter(
             "limit",
-            f"The number of totals in a page; {totals.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",
-            _whole_number(totals.LIMIT_MAX),
+            f"The number of totals in a page; {rows.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",
+            _whole_number(rows.LIMIT_MAX),
         ),
         _query_parameter(
             "cursor",
@@ -631,7 +631,7 @@ _LIST_TOTALS: Schema = {
             "Show this many of the largest totals, without pages. Equal quantities are ordered by product. The list is "
             "about a second old with few products, and older with many (`asOf`). "
             "Cannot be combined with `limit` or `cursor`.",
-            _whole_number(totals.TOP_MAX),
+            _whole_number(top_list.ROWS_MAX),
         ),
         _query_parameter("trend", "With `top`: add the trend of the product with this name.", {"type": "string"}),
         _query_parameter(

@@ -1,6 +1,6 @@
 """Any view's rows in the API: pages of them, the largest, those of a partition, and single ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from chalice.app import NotFoundError
 from chalicelib import completeness, cursors, orders, stream_lag, tables, timestamps, views
 from chalicelib.api import http, query_string, top_list
 from chalicelib.api.top_list import TopView
-from chalicelib.effects import Get, Key, Page, Query, Scan, Steps, key_of
+from chalicelib.effects import Get, Key, Query, Scan, Steps, key_of
 from chalicelib.orders import FieldErrors, Item
 from chalicelib.views import View
 
@@ -41,16 +41,17 @@ def list_rows(name: Segment, params: Params, now: float) -> Steps[dict[str, Any]
     if isinstance(query, FieldErrors):
         return query
     freshness = yield from read_freshness()
+    items, more = yield from read(view, query, now)
+    return {"rows": [to_json(view, item) for item in items], **more, "freshness": freshness}
+
+
+def read(view: View, query: "RowsQuery", now: float) -> Steps[tuple[Sequence[Item], dict[str, Any]]]:
+    """Return items, with the `cursor` of a page, or with `asOf` and `complete` of the largest rows."""
     if query.top is None:
         page = yield Scan(view.table, query.start, query.limit, consistent=False)
-        return {**page_to_json(view, page), "freshness": freshness}
+        return page.items, {"cursor": encode_cursor(view, page.last)}
     found = yield from top_list.read(top_view(view), now)
-    return {
-        "rows": [to_json(view, row) for row in found.rows[: query.top]],
-        "asOf": timestamps.from_epoch(int(found.as_of)),
-        "complete": found.complete,
-        "freshness": freshness,
-    }
+    return found.rows[: query.top], {"asOf": timestamps.from_epoch(int(found.as_of)), "complete": found.complete}
 
 
 def list_partition(name: Segment, key: Segment, params: Params) -> Steps[dict[str, Any] | FieldErrors]:
@@ -66,7 +67,7 @@ def list_partition(name: Segment, key: Segment, params: Params) -> Steps[dict[st
     if not orders.can_be_key(partition):
         return {"rows": [], "cursor": None}
     page = yield Query(view.table, partition, query.first, query.last, query.start, query.limit)
-    return page_to_json(view, page)
+    return {"rows": [to_json(view, item) for item in page.items], "cursor": encode_cursor(view, page.last)}
 
 
 def show(name: Segment, key: Segment, sort_key: Segment) -> Steps[dict[str, Any]]:
@@ -130,10 +131,9 @@ def to_json(view: View, item: Item) -> dict[str, Any]:
     return row | ({view.stamp: item.get(view.stamp, {}).get("S")} if view.stamp else {})
 
 
-def page_to_json(view: View, page: Page) -> dict[str, Any]:
-    """Return a page as `{"rows", "cursor"}`; the cursor of the last page is None."""
-    cursor = None if page.last is None else cursors.encode([view.table, *page.last])
-    return {"rows": [to_json(view, item) for item in page.items], "cursor": cursor}
+def encode_cursor(view: View, key: Key | None) -> str | None:
+    """Return the opaque cursor for the last key of a page, or None for None, the end of the table."""
+    return None if key is None else cursors.encode([view.table, *key])
 
 
 def top_view(view: View) -> TopView:
@@ -156,6 +156,9 @@ class RowsQuery(NamedTuple):
     last: str | None = None  # The largest sort key.
 
 
+QUERY_PARAMETERS = ("limit", "cursor", "top")
+
+
 def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
     """Return the query for a page of rows, or for the largest, or every error in it."""
     query = query or {}
@@ -166,7 +169,7 @@ def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
         errors["top"] = "is not possible: the view does not name the amount to sort by"
     elif "top" in query and ("limit" in query or "cursor" in query):
         errors["top"] = "cannot be combined with limit or cursor"
-    query_string.reject_unknown(query, ["limit", "cursor", "top"], errors)
+    query_string.reject_unknown(query, QUERY_PARAMETERS, errors)
     return errors or RowsQuery(limit, start, top if "top" in query else None)
 
 

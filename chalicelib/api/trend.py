@@ -12,6 +12,7 @@ from chalicelib import orders, tables, timestamps, views
 from chalicelib.api import http, query_string
 from chalicelib.effects import Get, Query, Steps
 from chalicelib.orders import FieldErrors, Item
+from chalicelib.views import View
 
 DAYS_DEFAULT = 7
 DAYS_MAX = 90  # An item is smaller than 2 KB, so that 90 fit in one page of a Query, 1 MB.
@@ -36,7 +37,7 @@ def days_until(last: str, count: int) -> list[str]:
 
 def show(segment: str, params: Mapping[str, str] | None, now: float) -> Steps[dict[str, Any] | FieldErrors]:
     """Return a product's trend. The segment of the path is percent-encoded; `now` is in epoch seconds."""
-    http.require(is_kept())
+    http.require(view())
     count = parse_days(params)
     if isinstance(count, FieldErrors):
         return count
@@ -46,16 +47,17 @@ def show(segment: str, params: Mapping[str, str] | None, now: float) -> Steps[di
 
 def find(product: str, count: int, now: float) -> Steps[dict[str, Any] | None]:
     """Return a product's trend, or None if nothing has been counted for it."""
-    if not orders.can_be_key(product) or not is_kept():
+    if not orders.can_be_key(product) or view() is None:
         return None
     days = days_until(timestamps.from_epoch(int(now))[:10], count)
     page = yield Query(tables.TREND, product, days[0], days[-1])
     return to_json(product, days, page.items) if page.items or (yield Get(tables.TOTALS, (product,))) else None
 
 
-def is_kept() -> bool:
-    """Return whether the model has the views that this route shows."""
-    return http.is_kept(tables.TREND, ("product", "day"), "total") and http.is_kept(tables.TOTALS, ("product",))
+def view() -> View | None:
+    """Return the view that this route shows, or None if the model does not have it and totals in this form."""
+    has_totals = views.of_form(tables.TOTALS, ("product",))
+    return views.of_form(tables.TREND, ("product", "day"), "total") if has_totals else None
 
 
 def to_json(product: str, days: Sequence[str], items: Iterable[Item]) -> dict[str, Any]:

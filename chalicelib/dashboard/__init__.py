@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chalicelib import orders, tables
+from chalicelib import orders
+from chalicelib.api import totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Settings
-from chalicelib.views import VIEWS
 
 FILES = ("page.html", "style.css", "script.js")
 """The arguments of `page`, in this order."""
@@ -28,13 +28,13 @@ def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) 
     """Return the page for a stage with these access settings."""
     before, _, rest = html.partition("{style}")
     between, _, after = rest.partition("{script}")
-    totals = _name(tables.TOTALS, ("product",), "totalQuantity", "orderCount")
+    totals_view, trend_view = totals.view(), trend.view()
     values = {
         "reads": access.reads,
         "writes": access.writes,
-        "totals": totals,
-        "trend": totals and _name(tables.TREND, ("product", "day"), "total"),
-        "noscript": "totals?top=20" if totals else "views",
+        "totals": totals_view.name if totals_view else "",
+        "trend": trend_view.name if totals_view and trend_view else "",
+        "noscript": "totals?top=20" if totals_view else "views",
         "example": json.dumps(orders.EXAMPLE),
         "fields": json.dumps([{**field.form, **field.type.form} for field in orders.FIELDS]),
     }
@@ -48,12 +48,6 @@ def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) 
         "X-Content-Type-Options": "nosniff",
     }
     return Page(f"{before}{style}{between}{script}{after}", headers)
-
-
-def _name(table: str, key: tuple[str, ...], *amounts: str) -> str:
-    """Return the name of a table's view, or "" if the model does not keep it in the form that the page draws."""
-    view = VIEWS.get(table)
-    return view.name if view and view.key == key and all(view.places.get(name) == 0 for name in amounts) else ""
 
 
 def _policy(style: str, script: str) -> list[str]:

@@ -113,7 +113,7 @@ def api(page: Page) -> Iterator[Api]:
 @pytest.fixture
 def without_totals(monkeypatch: pytest.MonkeyPatch, api: Api) -> Api:
     """Let the model have only the other two views."""
-    monkeypatch.setattr(dashboard, "VIEWS", {})
+    monkeypatch.setattr(views, "VIEWS", {})
     api.views = [CURRENCIES, BY_DAY]
     return api
 
@@ -373,7 +373,7 @@ def test_model_without_totals_retries_while_the_views_cannot_be_read(page: Page,
 
 
 def test_model_without_trends_does_not_ask_for_them(page: Page, api: Api, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dashboard, "VIEWS", {"AggregateTable": views.VIEWS["AggregateTable"]})
+    monkeypatch.setattr(views, "VIEWS", {"AggregateTable": views.VIEWS["AggregateTable"]})
     api.open()
     expect(page.locator("#bars")).to_contain_text("Ink")
     page.locator("#bars button").click()

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib import cursors
-from chalicelib.api import totals
+from chalicelib import cursors, tables
+from chalicelib.api import rows, totals
 from chalicelib.cursors import CursorError
 from chalicelib.jobs import audit, backfill, invocation
 from chalicelib.jobs.audit import checksums, counter_audit, entry_audit
 from chalicelib.jobs.invocation import BadRequest
 from chalicelib.jobs.state import encode
+from chalicelib.views import VIEWS
 from tests.doubles import run
 from tests.orders_and_stream import OrdersAndStream, example
 from tests.streams import item
@@ -101,7 +102,7 @@ def test_a_text_that_is_no_cursor_is_refused(text: object):
 
 @pytest.mark.parametrize("raw", [b"5", b"null", b'["Pen"]', b'{"product":"Pen"}', b'"\\ud800"', b'""'], ids=repr)
 def test_the_api_refuses_a_cursor_that_holds_no_key(raw: bytes):
-    assert totals.parse_query({"cursor": cursor_of(raw)}) == {"cursor": totals.BAD_CURSOR}
+    assert totals.parse_query(VIEWS[tables.TOTALS], {"cursor": cursor_of(raw)}) == {"cursor": rows.BAD_CURSOR}
 
 
 # --- Crafted cursors of jobs ---------------------------------------------------------------------

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError, validators
 from openapi_spec_validator import validate as validate_openapi
 
-from chalicelib import fields, orders
-from chalicelib.api import openapi, totals, trend
+from chalicelib import fields, orders, tables
+from chalicelib.api import openapi, rows, totals, trend
 from chalicelib.api.access import Access, Settings
 from chalicelib.fields import FieldType, is_valid
 from chalicelib.orders import FieldErrors
+from chalicelib.views import VIEWS
 from tests.payments import copy_with_payments
 
 DOCUMENT = openapi.document("/api")
@@ -174,7 +175,7 @@ def parameters(path: str) -> dict[str, Any]:
 def test_schemas_of_query_parameters_have_the_limits_of_the_routes(number: int):
     totals_parameters, trend_parameters = parameters("/totals"), parameters("/totals/{product}/trend")
     for name in ("limit", "top"):
-        invalid = isinstance(totals.parse_query({name: str(number)}), FieldErrors)
+        invalid = isinstance(totals.parse_query(VIEWS[tables.TOTALS], {name: str(number)}), FieldErrors)
         assert accepts(totals_parameters[name], number) is not invalid
     assert accepts(trend_parameters["days"], number) is isinstance(trend.parse_days({"days": str(number)}), int)
 
@@ -185,7 +186,7 @@ def test_parameters_that_cannot_be_combined_have_no_default(name: str):
 
 
 def test_document_has_the_query_parameters_of_the_routes():
-    assert totals.parse_query({"x": "1"}) == {
+    assert totals.parse_query(VIEWS[tables.TOTALS], {"x": "1"}) == {
         "x": f"is not a known parameter; the parameters are {', '.join(parameters('/totals'))}"
     }
     assert trend.parse_days({"x": "1"}) == {
@@ -195,7 +196,7 @@ def test_document_has_the_query_parameters_of_the_routes():
 
 def test_document_has_the_defaults_of_the_routes():
     described = {each["name"]: each["description"] for each in DOCUMENT["paths"]["/totals"]["get"]["parameters"]}
-    assert f"{totals.LIMIT_DEFAULT} if omitted" in described["limit"]
+    assert f"{rows.LIMIT_DEFAULT} if omitted" in described["limit"]
     assert parameters("/totals/{product}/trend")["days"]["default"] == trend.parse_days({})
 
 

@@ -8,7 +8,7 @@ from chalice.app import NotFoundError
 
 from chalicelib import cursors, tables, views
 from chalicelib.api import rows, top_list
-from chalicelib.effects import Page, Query, Scan
+from chalicelib.effects import Query, Scan
 from chalicelib.orders import FieldErrors
 from chalicelib.views import Keep, View
 from tests.doubles import FakeDynamoDB, perform
@@ -78,7 +78,7 @@ def test_largest_rows_are_ordered_by_a_decimal_amount(dynamo: FakeDynamoDB):
 
 
 def cursor(view: View, *key: str) -> str:
-    text = rows.page_to_json(view, Page([], key))["cursor"]
+    text = rows.encode_cursor(view, key)
     assert isinstance(text, str)
     return text
 

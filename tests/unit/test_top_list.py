@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib import effects, tables
-from chalicelib.api import top_list, totals
+from chalicelib import effects, tables, views
+from chalicelib.api import rows, top_list, totals
 from chalicelib.api.top_list import CLAIM_SECONDS, PAGES_MAX, ROWS_MAX, TopList, TopView
 from chalicelib.effects import BatchGet, ConditionalUpdate, Scan, Sleep, Steps
 
 NOW = 1_795_000_000.0
 PAGE_BYTES = 1_000_000
 ROW_BYTES = 100
-VIEW = totals.TOP
+VIEW = rows.top_view(views.VIEWS[tables.TOTALS])
 UNITS_A_SECOND = 10  # What refreshing may cost, in read units.
 
 

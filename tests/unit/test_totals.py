@@ -1,12 +1,23 @@
 """Totals in the API: query parameters, cursors and the largest totals."""
 
+import json
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chalice.app import NotFoundError
 
-from chalicelib.api import top_list, totals
+from chalicelib import tables, views
+from chalicelib.api import rows, top_list, totals
+from chalicelib.api.rows import RowsQuery
 from chalicelib.api.totals import TotalsQuery
+from chalicelib.effects import BatchGet, ConditionalUpdate, Page, Scan
 from chalicelib.orders import FieldErrors
+from tests.doubles import FakeDynamoDB
+from tests.unit.test_rows import result
+
+VIEW = views.VIEWS[tables.TOTALS]
 
 
 def total(product: str, quantity: int) -> dict[str, dict[str, str]]:
@@ -40,20 +51,20 @@ def test_malformed_total_is_shown_with_zeros_and_does_not_hide_the_others(
     malformed = {"product": {"S": "Ghost"}, **item}
     expected = {"product": "Ghost", "totalQuantity": quantity, "orderCount": count, "updatedAt": None}
     assert totals.to_json(malformed) == expected
-    assert top_list.largest(totals.TOP, [malformed, total("Ink", 9)])[0] == total("Ink", 9)
+    assert top_list.largest(rows.top_view(VIEW), [malformed, total("Ink", 9)])[0] == total("Ink", 9)
 
 
 def parse(**query: str) -> TotalsQuery | FieldErrors:
-    return totals.parse_query(query)
+    return totals.parse_query(VIEW, query)
 
 
 def test_default_is_the_first_page():
-    assert parse() == TotalsQuery(50, None, None)
+    assert parse() == TotalsQuery(RowsQuery(50, None, None), None, 7)
 
 
 @pytest.mark.parametrize("limit", ["1", "100"])
 def test_limit_sets_the_page_size(limit: str):
-    assert parse(limit=limit) == TotalsQuery(int(limit), None, None)
+    assert parse(limit=limit) == TotalsQuery(RowsQuery(int(limit), None, None), None, 7)
 
 
 @pytest.mark.parametrize("text", ["0", "101", "-1", "1.5", "", " 1", "1e1", "٣", "9" * 5000, "0" * 5000 + "1"])
@@ -64,17 +75,17 @@ def test_number_out_of_range_is_an_error(name: str, text: str):
 
 @pytest.mark.parametrize("product", ["Pen", "C++ & Co / 50%", "筆記本 📓", " ", "\x00", "a" * 2048])
 def test_cursor_decodes_to_its_key(product: str):
-    cursor = totals.encode_cursor((product,))
+    cursor = rows.encode_cursor(VIEW, (product,))
     assert cursor
-    assert parse(cursor=cursor) == TotalsQuery(50, (product,), None)
+    assert parse(cursor=cursor) == TotalsQuery(RowsQuery(50, (product,), None), None, 7)
 
 
 def test_last_page_has_no_cursor():
-    assert totals.encode_cursor(None) is None
+    assert rows.encode_cursor(VIEW, None) is None
 
 
-KEY_TOO_LONG = totals.encode_cursor(("a" * 2049,))
-KEY_EMPTY = totals.encode_cursor(("",))
+KEY_TOO_LONG = rows.encode_cursor(VIEW, ("a" * 2049,))
+KEY_EMPTY = rows.encode_cursor(VIEW, ("",))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,7 @@ def test_cursor_from_elsewhere_is_an_error(cursor: str):
 
 
 def test_top_cannot_be_combined_with_pages():
-    assert parse(top="3") == TotalsQuery(50, None, 3)
+    assert parse(top="3") == TotalsQuery(RowsQuery(50, None, 3), None, 7)
     assert parse(top="3", limit="5") == {"top": "cannot be combined with limit or cursor"}
 
 
@@ -94,8 +105,57 @@ def test_unknown_parameter_is_an_error():
 
 
 def test_trend_of_a_product_comes_with_the_largest_totals_only():
-    assert parse(top="3", trend="Pen") == TotalsQuery(50, None, 3, "Pen", 7)
-    assert parse(top="3", trend="Pen", days="30") == TotalsQuery(50, None, 3, "Pen", 30)
+    assert parse(top="3", trend="Pen") == TotalsQuery(RowsQuery(50, None, 3), "Pen", 7)
+    assert parse(top="3", trend="Pen", days="30") == TotalsQuery(RowsQuery(50, None, 3), "Pen", 30)
     assert parse(trend="Pen") == {"trend": "needs top"}
     assert parse(top="3", days="30") == {"days": "needs trend"}
     assert parse(top="3", trend="Pen", days="91") == {"days": "must be a whole number from 1 to 90"}
+
+
+# --- Another model's view of the table ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"places": {"totalQuantity": 2, "orderCount": 0}}, {"top": "orderCount"}, {"top": None}, {"key": ("sku",)}],
+    ids=repr,
+)
+def test_totals_do_not_show_a_view_of_another_form(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
+    """Decimal quantities would be shown as 0, and two lists with different amounts would be one."""
+    other = views.VIEWS[tables.TOTALS]._replace(**changes)
+    monkeypatch.setitem(views.VIEWS, tables.TOTALS, other)
+    with pytest.raises(NotFoundError, match="GET /views"):
+        result(totals.show("Pen"), FakeDynamoDB())
+    with pytest.raises(NotFoundError, match="GET /views"):
+        result(totals.list_totals({"top": "1"}, 0.0), FakeDynamoDB())
+
+
+def test_largest_totals_and_largest_rows_are_one_list_with_all_amounts(monkeypatch: pytest.MonkeyPatch):
+    shipped = views.VIEWS[tables.TOTALS]
+    monkeypatch.setitem(views.VIEWS, tables.TOTALS, shipped._replace(places={**shipped.places, "weight": 2}))
+    by_totals = written(totals.list_totals({"top": "1"}, 0.0))
+    assert by_totals == written(rows.list_rows("totals", {"top": "1"}, 0.0))
+    assert by_totals[("top/AggregateTable",)] == [{**WITHOUT_REVISION, "weight": {"N": "1.5"}}]
+
+
+WITHOUT_REVISION = {name: value for name, value in total("Pen", 5).items() if name != "revision"}
+
+
+def written(steps: Iterator[Any]) -> dict[Any, Any]:
+    """Return the rows that a route writes into StateTable, by the key of the list; the table has one product."""
+    item = {**total("Pen", 5), "weight": {"N": "1.5"}}
+    lists: dict[Any, Any] = {}
+    given: Any = None
+    while True:
+        try:
+            effect = steps.send(given)  # type: ignore[attr-defined]
+        except StopIteration:
+            return lists
+        given = {} if isinstance(effect, BatchGet) else None
+        if isinstance(effect, Scan):
+            given = Page([item], None, 0.5)
+        elif isinstance(effect, ConditionalUpdate):
+            given = True
+            packed = effect.parameters["ExpressionAttributeValues"].get(":packedRows")
+            if packed:
+                lists[(effect.parameters["Key"]["name"]["S"],)] = json.loads(zlib.decompress(packed["B"]))
