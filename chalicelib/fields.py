@@ -312,6 +312,14 @@ def is_valid(type_: FieldType, value: object) -> bool:
     return True
 
 
+def fits(value: object, max_bytes: int) -> bool:
+    """Return whether a value is a text of 1 to `max_bytes` in UTF-8."""
+    try:
+        return isinstance(value, str) and 1 <= len(value.encode()) <= max_bytes
+    except UnicodeEncodeError:  # Half of a surrogate pair, which JSON can contain as "\ud800".
+        return False
+
+
 def _parse_decimal(digits: str | None) -> Decimal | None:
     """Return a DynamoDB number, or None if it is not one."""
     try:

@@ -251,7 +251,7 @@ def _item_errors(item: Item) -> FieldErrors:
 
 def can_be_key(text: str) -> bool:
     """Return whether DynamoDB accepts this text as a partition key. It need not be a valid order id or product."""
-    return 1 <= len(text.encode()) <= KEY_MAX_BYTES
+    return fields.fits(text, KEY_MAX_BYTES)
 
 
 def same_content(item: Item, order: OrderInput) -> bool:

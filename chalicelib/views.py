@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from chalicelib import amounts
 from chalicelib.amounts import Amount
+from chalicelib.fields import fits
 
 ROWS_MAX = 49
 """How many rows an order may add to, over all views.
@@ -215,7 +216,9 @@ def _check(view: View, row: Any) -> None:
     if not isinstance(increments, dict):
         raise InvalidRowError("returns a row whose amounts are not a dict")
     for part in key:
-        if type(part) is not str or not (0 < len(part) <= KEY_MAX_BYTES and (part.isascii() or _fits_key(part))):
+        if type(part) is not str or not (
+            0 < len(part) <= KEY_MAX_BYTES and (part.isascii() or fits(part, KEY_MAX_BYTES))
+        ):
             raise InvalidRowError(f"returns a key with a value that is not a text of 1 to {KEY_MAX_BYTES} UTF-8 bytes")
     places = view.places
     for name, amount in increments.items():
@@ -226,13 +229,6 @@ def _check(view: View, row: Any) -> None:
             raise InvalidRowError(f"adds to {name} something other than a number of at most {digits}")
     if view.keep and _last_day(key[view.key.index(view.keep.by)]) is None:
         raise InvalidRowError(f"returns a {view.keep.by} that does not begin with a date such as 2026-11-23")
-
-
-def _fits_key(part: str) -> bool:
-    try:
-        return len(part.encode()) <= KEY_MAX_BYTES
-    except UnicodeEncodeError:  # Half of a surrogate pair.
-        return False
 
 
 # --- Rows that expire ----------------------------------------------------------------------------

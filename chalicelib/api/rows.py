@@ -10,6 +10,7 @@ from chalicelib import completeness, cursors, orders, stream_lag, tables, timest
 from chalicelib.api import http, query_string, top_list
 from chalicelib.api.top_list import TopView
 from chalicelib.effects import Get, Key, Query, Scan, Steps, key_of
+from chalicelib.fields import fits
 from chalicelib.orders import FieldErrors, Item
 from chalicelib.views import View
 
@@ -183,9 +184,9 @@ def parse_partition_query(view: View, key: str, query: Params) -> RowsQuery | Fi
     limit, start = _parse_page(view, query, errors)
     first, last = query.get("from"), query.get("to")
     for name, value in (("from", first), ("to", last)):
-        if value is not None and not _fits(value, views.KEY_MAX_BYTES):
+        if value is not None and not fits(value, views.KEY_MAX_BYTES):
             errors[name] = BAD_SORT_KEY
-    if last is not None and _fits(last + _END, views.KEY_MAX_BYTES):
+    if last is not None and fits(last + _END, views.KEY_MAX_BYTES):
         last += _END
     if not errors and first is not None and last is not None and first > last:
         errors["from"] = "must not be after to"
@@ -216,11 +217,4 @@ def _decode_cursor(view: View, text: str) -> Key | None:
 def _can_be_key(key: Any) -> bool:
     """Return whether DynamoDB accepts these values as a partition key and perhaps a sort key."""
     partition, *sort = key
-    return _fits(partition, orders.KEY_MAX_BYTES) and all(_fits(each, views.KEY_MAX_BYTES) for each in sort)
-
-
-def _fits(value: object, max_bytes: int) -> bool:
-    try:
-        return isinstance(value, str) and 1 <= len(value.encode()) <= max_bytes
-    except UnicodeEncodeError:  # Half of a surrogate pair.
-        return False
+    return fits(partition, orders.KEY_MAX_BYTES) and all(fits(each, views.KEY_MAX_BYTES) for each in sort)
