@@ -4,6 +4,7 @@ Safe to run beside live traffic. The exit status is that of the verdict in EXIT_
 Ctrl-C. `make` itself exits with 2 for each of these except 0.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -58,23 +59,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole result to a file")
     options = parser.parse_args(arguments)
-    console = Console()
+    stopped = "Stopped. The data is consistent. Run it again to start over."
+    return stages.run(lambda: _run(options, Console()), stopped, (*stages.EXPECTED_ERRORS, OSError))
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
     request: dict[str, Any] = {"repair": options.repair}
     if options.grace_period is not None:
         request["gracePeriodSeconds"] = options.grace_period
-    try:
-        stage = stages.from_options(options)
-        function = stage.function("audit")
-        with Display(console) as display:
-            result = AuditRun(stage, function, display).run(request)
-        if options.json:
-            options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (*stages.EXPECTED_ERRORS, OSError) as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
-        return 2
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. The data is consistent. Run it again to start over.")
-        return 130
+    stage = stages.from_options(options)
+    function = stage.function("audit")
+    with Display(console) as display:
+        result = AuditRun(stage, function, display).run(request)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     show(console, result, options.repair)
     return EXIT_STATUS[result["verdict"]]
 

@@ -4,6 +4,7 @@ Safe to run beside live traffic, and safe to stop and restart at any time. Exit 
 after an error or if an order cannot be counted, 130 after Ctrl-C.
 """
 
+import argparse
 import sys
 import threading
 import time
@@ -74,23 +75,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = stages.parser("make backfill", "Count every order of a stage that its totals do not contain yet.")
     parser.add_argument("--segments", type=int, help="number of parallel invocations")
     options = parser.parse_args(arguments)
-    console = Console()
-    try:
-        stage = stages.from_options(options)
-        function = stage.function("backfill")
-        estimate = stage.item_count(tables.ORDERS, function)
-        segments = options.segments or min(SEGMENTS_MAX, 1 + estimate // ORDERS_PER_SEGMENT)
-        started = time.monotonic()
-        with Display(console) as display:
-            backfill = BackfillRun(function, segments, display, estimate)
-            backfill.run()
-            display.end()
-    except stages.EXPECTED_ERRORS as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
-        return 2
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. Orders counted so far stay counted. Run it again to count the rest.")
-        return 130
+    stopped = "Stopped. Orders counted so far stay counted. Run it again to count the rest."
+    return stages.run(lambda: _run(options, Console()), stopped)
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    stage = stages.from_options(options)
+    function = stage.function("backfill")
+    estimate = stage.item_count(tables.ORDERS, function)
+    segments = options.segments or min(SEGMENTS_MAX, 1 + estimate // ORDERS_PER_SEGMENT)
+    started = time.monotonic()
+    with Display(console) as display:
+        backfill = BackfillRun(function, segments, display, estimate)
+        backfill.run()
+        display.end()
     console.print(summary(backfill, segments, time.monotonic() - started))
     for order_id, reason in backfill.uncountable.items():
         console.print(f"{order_id} cannot be counted: {reason}", style="red", highlight=False, markup=False)

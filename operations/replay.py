@@ -5,6 +5,7 @@ handler ignores records that it knows. Exit status: 0 if no batch is left, 2 aft
 Ctrl-C.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -73,20 +74,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = stages.parser("make replay", "Count the batches of a stage that Lambda gave up and kept.")
     options = parser.parse_args(arguments)
-    console = Console()
-    try:
-        stage = stages.from_options(options)
-        function = stage.function("aggregate")
-        with Display(console) as display:
-            replay = ReplayRun(stage.client("s3"), stage.resource(BUCKET), function, display)
-            replay.run()
-            display.end()
-    except stages.EXPECTED_ERRORS as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
-        return 2
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. Batches counted so far are done. Run it again for the rest.")
-        return 130
+    stopped = "Stopped. Batches counted so far are done. Run it again for the rest."
+    return stages.run(lambda: _run(options, Console()), stopped)
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    stage = stages.from_options(options)
+    function = stage.function("aggregate")
+    with Display(console) as display:
+        replay = ReplayRun(stage.client("s3"), stage.resource(BUCKET), function, display)
+        replay.run()
+        display.end()
     for key, reason in replay.left.items():
         console.print(f"{key} is left: {reason}", style="red", highlight=False, markup=False)
     console.print(f"Counted {replay.batches:,} batches with {replay.records:,} records; {len(replay.left):,} left.")

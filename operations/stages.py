@@ -21,6 +21,7 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
+from rich.console import Console
 
 from chalicelib import tables
 from infrastructure import chalice_config, local_stage
@@ -36,6 +37,18 @@ class StageError(Exception):
 
 EXPECTED_ERRORS = (StageError, chalice_config.ConfigError, ClientError, BotoCoreError)
 """What the commands print as a message, without a traceback."""
+
+
+def run(command: Callable[[], int], stopped: str, expected: tuple[type[Exception], ...] = EXPECTED_ERRORS) -> int:
+    """Run a command and return its exit status. Print expected errors; print `stopped` if it is interrupted."""
+    try:
+        return command()
+    except expected as error:
+        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True).print(stopped)
+        return 130
 
 
 @contextmanager
