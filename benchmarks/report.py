@@ -104,7 +104,7 @@ def correctness_table(results: Results) -> str:
 
 
 def goals(results: Results) -> list[tuple[str, float, Callable[[float], bool], str]]:
-    """Return each goal: its text, the measured figure, the test that the figure must pass, and the unit."""
+    """Return each goal as its text, the measured figure, the test for the figure, and the unit."""
     ours, add, marker = (headline(results, name) for name in ("ours", "update_item", "marker"))
     container = results["container"]
     return [

@@ -74,7 +74,7 @@ class _Example(NamedTuple):
 
 def _example() -> _Example:
     """Return the example order of the model, and where to read what it adds."""
-    # Imported here, because an error in model.py is to be reported by packaging.
+    # Import late, so that packaging is the first to report an error in model.py.
     from chalicelib import orders, tables, views
 
     order = orders.parse_order(json.dumps(orders.EXAMPLE).encode(), orders.UPDATE_FIELDS)

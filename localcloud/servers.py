@@ -132,7 +132,7 @@ def free_port() -> int:
 
 def responds(url: str) -> bool:
     """Return whether an HTTP server responds at a URL, with any status."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # No proxy, whatever the settings.
     try:
         with opener.open(url, timeout=10):
             return True

@@ -25,8 +25,8 @@ class TotalsQuery(NamedTuple):
     """The query of `GET /totals`: a page or the largest totals, and perhaps a trend."""
 
     rows: RowsQuery
-    trend_of: str | None  # The product whose trend to add to the largest totals, ...
-    days: int  # ... and its days.
+    trend_of: str | None  # The product whose trend to add to the largest totals.
+    days: int  # The number of days of that trend.
 
 
 def parse_query(view: View, query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:

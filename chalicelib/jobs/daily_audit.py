@@ -21,8 +21,8 @@ VERDICT: Key = ("audit/verdict",)
 REQUESTED: Key = ("audit/requested",)
 
 INTERVAL_SECONDS = 24 * 60 * 60
-TURN_SECONDS = 840  # An invocation leaves the audit after that, ...
-CLAIM_SECONDS = 880  # ... and another may take over after this: it crashed. The schedule's interval is 900.
+TURN_SECONDS = 840  # An invocation leaves the audit after this time.
+CLAIM_SECONDS = 880  # A later turn is crashed, and another may take over. The schedule's interval is 900 s.
 CURSOR_MAX_BYTES = 390_000
 """An item has at most 400 KB. An audit that has more to remember ends with what it has found."""
 

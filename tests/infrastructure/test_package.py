@@ -142,7 +142,7 @@ def test_functions_run_on_the_chosen_python_and_processor(deployed: dict[str, An
 
 
 def test_packaging_fails_if_a_library_is_compiled(project: Path, tmp_path: Path):
-    """It may fit neither the runtime's Python nor its processor, which differ from those that package."""
+    """Lambda's Python and processor may differ from those of the machine that packages."""
     (project / "vendor").mkdir()
     (project / "vendor" / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
     with pytest.raises(PackageError, match=r"compiled code \(fast\.cpython-311-x86_64-linux-gnu\.so\)"):

@@ -341,10 +341,10 @@ KEY = {"OrderID": {"S": "difference"}}
         # DynamoDB: numbers have at most 38 digits, also as the result of an addition.
         ("UpdateItem", {"TableName": ORDERS, "Key": KEY, "UpdateExpression": "ADD n :tiny",
                         "ExpressionAttributeValues": {":tiny": {"N": "0.1"}}}),
-        # DynamoDB: a key has exactly the attributes of the key schema, ...
+        # DynamoDB: a key has exactly the attributes of the key schema.
         ("TransactWriteItems", {"TransactItems": [{"ConditionCheck": {
             "TableName": ORDERS, "Key": {**KEY, "more": {"N": "1"}}, "ConditionExpression": "attribute_exists(b)"}}]}),
-        # ... and a sort key has at most 1,024 bytes.
+        # DynamoDB: a sort key has at most 1,024 bytes.
         ("TransactWriteItems", {"TransactItems": [{"Delete": {
             "TableName": TREND, "Key": {"product": {"S": "a"}, "day": {"S": "x" * 1025}}}}]}),
     ],

@@ -40,8 +40,10 @@ TRACKED_MAX_BYTES = 600_000
 _COUNTER_BYTES = 100  # What a counter takes besides its key and its amounts.
 _AMOUNT_BYTES = 28  # Stored and expected.
 
-MOVING_LOOKS_MAX = 2  # After so many looks at it, a counter that has moved is unverified, ...
-LOOKS_MAX = 5  # ... and any other one that is not wrong by the same amounts twice, or that drifted before it moved.
+# After this many looks, a counter is unverified: one that moved, and any other that was not wrong by the same amounts
+# twice, or that drifted before it moved.
+MOVING_LOOKS_MAX = 2
+LOOKS_MAX = 5
 PAUSE_SECONDS = 1  # Between passes: much longer than a transaction takes to become visible as a whole.
 
 _FIGURES = ("checked", "drifted", "repaired", "held", "unverified")

@@ -24,7 +24,7 @@ TOKEN_SECONDS = 600  # "A client token is valid for 10 minutes after the first r
 # "Read consistency": an eventually consistent read may not reflect a write that completed recently. AWS names no bound.
 # The app rests on this one (docs/proof.md).
 STALE_SECONDS = 1.0
-# What a throttled item of a transaction reports (API reference, TransactionCanceledException).
+# The cancellation reason of a throttled item (API reference, TransactionCanceledException).
 THROTTLED = ("ThrottlingError", "ProvisionedThroughputExceeded")
 
 

@@ -64,8 +64,8 @@ class Scheduler:
         self.invocations: list[Invocation] = []
         self.operations: list[Operation] = []
         self._hub: Any = getcurrent()
-        self._favorite: Any = None  # Goes on as a rule, ...
-        self._starved: Any = None  # ... and this one only when nothing else can, or after a second.
+        self._favorite: Any = None  # Usually runs next.
+        self._starved: Any = None  # Runs only if nothing else can, or after a second.
 
     @property
     def idle(self) -> bool:
