@@ -149,6 +149,22 @@ def wait_until(page: Page, condition: str) -> None:
         page.wait_for_timeout(50)
 
 
+def can_be_hidden(page: Page) -> None:
+    """Let `hide` hide the next document in the page."""
+    page.add_init_script(
+        "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true});"
+        "const listen = document.addEventListener.bind(document);"
+        "document.addEventListener = (type, ...rest) => {"
+        " window.isWaiting ||= type === 'visibilitychange'; listen(type, ...rest); }"
+    )
+
+
+def hide(page: Page) -> None:
+    """Hide the page, and wait until its script waits for it to be shown. By then it has sent its last request."""
+    page.evaluate("window.isHidden = true")
+    wait_until(page, "window.isWaiting === true")
+
+
 @pytest.fixture
 def unique() -> str:
     """Return a text that no other test uses, for products."""

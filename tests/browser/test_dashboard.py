@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
-from tests.browser.conftest import DESKTOP, PHONE, MonitoredPage, Site, TopQuantities, wait_until
+from tests.browser.conftest import DESKTOP, PHONE, MonitoredPage, Site, TopQuantities, can_be_hidden, hide, wait_until
 from tests.e2e.http import Api
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
@@ -149,17 +149,11 @@ def test_old_or_incomplete_list_is_shown_as_such(page: Page, local: Site):
 
 def test_hidden_page_sends_no_requests(monitored: MonitoredPage, local: Site):
     page = monitored.page
-    page.add_init_script(
-        "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true});"
-        "const listen = document.addEventListener.bind(document);"
-        "document.addEventListener = (type, ...rest) => {"
-        " window.isWaiting ||= type === 'visibilitychange'; listen(type, ...rest); }"
-    )
+    can_be_hidden(page)
     page.clock.install()
     page.goto(local.url)
     expect(page.locator("#status")).not_to_have_text("Connecting …")
-    page.evaluate("window.isHidden = true")
-    wait_until(page, "window.isWaiting === true")  # The last request has been sent.
+    hide(page)  # The last request has been sent.
     request_count = len(monitored.requests)
     page.clock.run_for(30_000)
     assert len(monitored.requests) == request_count

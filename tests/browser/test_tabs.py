@@ -16,7 +16,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, Page, Route, expect
 
 from chalicelib import dashboard, views
-from tests.browser.conftest import DESKTOP, PHONE, WAIT_SECONDS, wait_until
+from tests.browser.conftest import DESKTOP, PHONE, WAIT_SECONDS, can_be_hidden, hide
 
 FOLDER = Path(dashboard.__file__).parent
 URL = "http://orders.example/api/"
@@ -196,17 +196,11 @@ def test_only_the_visible_tab_is_refreshed(page: Page, api: Api):
 
 
 def test_hidden_page_does_not_refresh_a_view(page: Page, api: Api):
-    page.add_init_script(
-        "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true});"
-        "const listen = document.addEventListener.bind(document);"
-        "document.addEventListener = (type, ...rest) => {"
-        " window.isWaiting ||= type === 'visibilitychange'; listen(type, ...rest); }"
-    )
+    can_be_hidden(page)
     page.clock.install()
     api.open("#/views/currencies")
     expect(page.locator("#list-table")).to_contain_text("EUR")
-    page.evaluate("window.isHidden = true")
-    wait_until(page, "window.isWaiting === true")
+    hide(page)
     api.requests.clear()
     page.clock.run_for(30_000)
     assert api.requests == []
