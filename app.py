@@ -69,8 +69,9 @@ def place_order() -> Response:
     order_input = http.read_order(request(), orders.CREATE_FIELDS)
     if isinstance(order_input, orders.FieldErrors):
         return http.bad_request(order_input)
-    order_id = order_input.order_id or ulid.make_order_id(time.time_ns() // 1_000_000, os.urandom(10))
-    item = orders.to_item(order_id, order_input, timestamps.from_epoch_milliseconds(time.time_ns() // 1_000_000))
+    now = time.time_ns() // 1_000_000
+    order_id = order_input.order_id or ulid.make_order_id(now, os.urandom(10))
+    item = orders.to_item(order_id, order_input, timestamps.from_epoch_milliseconds(now))
     stored = put_new_order(item)
     if not orders.same_content(stored, order_input):
         raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
