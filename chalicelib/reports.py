@@ -78,7 +78,7 @@ def of_turn(
     report = of_audit(turn.work, requests)
     if is_over or turn.work.verdict is Verdict.DRIFTED:
         return report._replace(metrics={**report.metrics, **age})
-    return Report([Line("info", "Audit goes on", turn.work.to_log(requests))], age)
+    return Report([Line("info", "Audit goes on", _audit_fields(turn.work, requests))], age)
 
 
 _AUDIT_LEVELS: Mapping[Verdict, Level] = {
@@ -90,7 +90,7 @@ _AUDIT_LEVELS: Mapping[Verdict, Level] = {
 
 def of_audit(work: Audit, requests: int) -> Report:
     """Return the verdict of an audit. Its last invocation has made `requests` requests of DynamoDB."""
-    line = Line(_AUDIT_LEVELS[work.verdict or Verdict.UNPROVEN], "Audit", work.to_log(requests))
+    line = Line(_AUDIT_LEVELS[work.verdict or Verdict.UNPROVEN], "Audit", _audit_fields(work, requests))
     if work.verdict is None:  # Only the part so far is clean.
         line = line._replace(message="Audit incomplete: run make audit")
     return Report(
@@ -101,3 +101,15 @@ def of_audit(work: Audit, requests: int) -> Report:
             "AuditIncomplete": Metric(int(not work.done)),
         },
     )
+
+
+_LOGGED_FINDINGS = 10
+
+
+def _audit_fields(work: Audit, requests: int) -> dict[str, Any]:
+    """Return the response of an audit without its cursor and with fewer findings."""
+    response = work.to_json(requests)
+    del response["cursor"]
+    for part in ("orders", "counters"):
+        response[part]["findings"] = response[part]["findings"][:_LOGGED_FINDINGS]
+    return response

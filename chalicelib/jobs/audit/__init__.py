@@ -21,8 +21,6 @@ OPTIONS = {
     "gracePeriodSeconds": Option(GRACE_PERIOD_SECONDS, "a whole number from 1 to 300", 1, GRACE_PERIOD_MAX_SECONDS),
 }
 
-_LOGGED_FINDINGS = 10
-
 
 class Verdict(StrEnum):
     """The result of an audit."""
@@ -75,8 +73,7 @@ class Audit:
 
     def to_json(self, requests: int) -> dict[str, Any]:
         """Return the response of the job (docs/jobs.md). This invocation has made `requests` requests of DynamoDB."""
-        total = self.requests + requests
-        orders, counters = self.orders, self.counters
+        total, orders, counters = self.requests + requests, self.orders, self.counters
         number, part = (counters.number, counters) if orders.done else (0, orders)
         return {
             "done": self.done,
@@ -90,14 +87,6 @@ class Audit:
             "progress": {"pass": number, "table": part.table, "items": part.items},
             "requests": total,
         }
-
-    def to_log(self, requests: int) -> dict[str, Any]:
-        """Return the same for a log line: without the cursor, and with smaller samples."""
-        response = self.to_json(requests)
-        del response["cursor"]
-        for part in ("orders", "counters"):
-            response[part]["findings"] = response[part]["findings"][:_LOGGED_FINDINGS]
-        return response
 
 
 def request(event: Mapping[str, Any] | None) -> Audit:

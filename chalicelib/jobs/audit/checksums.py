@@ -15,8 +15,7 @@ from chalicelib import amounts
 from chalicelib.jobs.state import require
 from chalicelib.views import CounterKey, Increments
 
-BUCKETS = 2**14
-"""131 KB of checksums, 175 KB in a cursor: it still fits into an item of DynamoDB, which has at most 400 KB."""
+BUCKETS = 2**14  # 131 KB of checksums. They take 175 KB in a cursor, which fits into an item of 400 KB.
 
 _PRIME = 2**61 - 1
 

@@ -28,12 +28,10 @@ from chalicelib.counting.ledger import Entry, Status
 from chalicelib.counting.transactions import REVISION
 from chalicelib.effects import Checkpoint, Scan, Sleep, Steps
 from chalicelib.jobs.audit.checksums import BucketChecksums, bucket
-from chalicelib.jobs.audit.findings import Findings, product_of
+from chalicelib.jobs.audit.findings import PAGE_ITEMS, Findings, product_of
 from chalicelib.jobs.state import Amount, Range, require
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, CounterKey
-
-PAGE_ITEMS = 1000  # Held in memory at a time.
 
 # The limit for tracked counters: some 3,000, which take up to 300 KB in a cursor.
 TRACKED_MAX_BYTES = 600_000
@@ -47,7 +45,6 @@ LOOKS_MAX = 5
 PAUSE_SECONDS = 1  # Between passes: much longer than a transaction takes to become visible as a whole.
 
 _FIGURES = ("checked", "drifted", "repaired", "held", "unverified")
-
 _HORIZON_SECONDS = 2 * 24 * 60 * 60  # Rows that expire so soon may be gone before the audit ends.
 
 Amounts = dict[str, Amount]
@@ -165,9 +162,7 @@ class CounterAudit(Findings):
         for at in self.checksums.flagged(self.end):
             self.checksums.sums[at] = 0
         self.end = 0
-        self.tracked = {
-            counter: each for counter, each in self.tracked.items() if self._judge(counter, each, may_correct)
-        }
+        self.tracked = {key: each for key, each in self.tracked.items() if self._judge(key, each, may_correct)}
 
     def _judge(self, counter: CounterKey, tracked: TrackedCounter, may_correct: Callable[[CounterKey], bool]) -> bool:
         """Decide what a pass has shown of a counter. Return whether to look again."""
@@ -215,8 +210,8 @@ class CounterAudit(Findings):
                 tracked.to_repair = False
                 yield Checkpoint()
         flagged = self.checksums.flagged(len(self.checksums.sums))
-        if not self.tracked and not flagged:
-            self.done = True
+        self.done = not (self.tracked or flagged)
+        if self.done:
             return
         yield Sleep(PAUSE_SECONDS)
         for tracked in self.tracked.values():

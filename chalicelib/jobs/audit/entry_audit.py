@@ -9,8 +9,7 @@
    if the stream is behind when the audit begins, since records that are still to come look like drift.
 4. An unreadable entry is always drift. A repair rebuilds it from the order's item and leaves the counters to the
    counter audit, since the entry's contributions are unknown.
-
-A repair cancels an entry without an order. If TTL removed the order and the record of that is lost, nothing shows it.
+5. A repair cancels an entry without an order. If TTL removed the order and that record is lost, nothing shows it.
 """
 
 import hashlib
@@ -25,21 +24,17 @@ from chalicelib.counting import entry_item, ledger
 from chalicelib.counting.ledger import Entry, Status
 from chalicelib.effects import Checkpoint, Scan, Sleep, Steps
 from chalicelib.jobs import backfill, reads
-from chalicelib.jobs.audit.findings import PRODUCTS_MAX, Findings, ProductDigests, add_products, may_include
+from chalicelib.jobs.audit.findings import PAGE_ITEMS, PRODUCTS_MAX, Findings, ProductDigests, add_products, may_include
 from chalicelib.jobs.state import Range, require
 from chalicelib.orders import Item
 from chalicelib.views import CounterKey
 
 GRACE_PERIOD_SECONDS = 10  # How long an order may differ because the stream has not delivered it yet.
 GRACE_PERIOD_MAX_SECONDS = 300
-
-PAGE_ITEMS = 1000  # Held in memory at a time.
-
 # A few thousand suspects. Each batch of that many waits for the grace period once.
 _SUSPECTS_MAX_CHARACTERS = 300_000
 _SUSPECT_CHARACTERS = 64  # What a suspect takes besides its order id.
 _LOOKS_MAX = 4  # An order that has changed before each of them is in flight.
-
 _KINDS = ("missing", "differing", "orphaned", "unreadable")
 _FIGURES = ("checked", "entries", *_KINDS, "inFlight", "repaired", "uncountable")
 
@@ -155,8 +150,7 @@ class EntryAudit(Findings):
         suspects = dict(list(self.suspects.items())[:PAGE_ITEMS])
         now = yield Sleep()
         due_at = max(suspect.since for suspect in suspects.values()) + self.grace_period_seconds
-        if now < due_at:
-            now = yield Sleep(due_at - now)
+        now = yield Sleep(max(0, due_at - now))
         behind = yield from self._is_stream_behind(now)
         mismatches, now = yield from _look(list(suspects))
         to_repair = []
@@ -200,18 +194,15 @@ def _look(order_ids: Sequence[str]) -> Steps[tuple[dict[str, Mismatch], int]]:
 
 def _to_json(mismatch: Mismatch) -> dict[str, Any]:
     entry, expected = mismatch.entry, mismatch.expected
-    problem = {"problem": entry.unreadable} if entry.unreadable else {}
-    found = {"orderId": entry.order_id, "finding": mismatch.kind, **problem}
+    found = {"orderId": entry.order_id, "finding": mismatch.kind}
+    if entry.unreadable:
+        found["problem"] = entry.unreadable
     return {**found, "ledger": _entry_to_json(entry), "expected": _entry_to_json(expected)}
 
 
 def _entry_to_json(entry: Entry) -> dict[str, Any]:
     contributions = [
-        {
-            "table": counter.table,
-            "key": list(counter.key),
-            "amounts": {name: to_json(amount) for name, amount in added.items()},
-        }
-        for counter, added in entry.contributions.items()
+        {"table": table, "key": list(key), "amounts": {name: to_json(amount) for name, amount in added.items()}}
+        for (table, key), added in entry.contributions.items()
     ]
     return {"status": entry.status.value, "contributions": contributions}

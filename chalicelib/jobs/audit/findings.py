@@ -10,6 +10,7 @@ from chalicelib import effects, tables
 from chalicelib.jobs.state import require
 from chalicelib.views import CounterKey
 
+PAGE_ITEMS = 1000  # Held in memory at a time.
 # The sample is part of the response, which has at most 6 MB (Lambda quotas, synchronous), and of the cursor.
 _SAMPLE_MAX = 100
 _SAMPLE_MAX_CHARACTERS = 200_000
