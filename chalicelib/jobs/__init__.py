@@ -1,1 +1,1 @@
-"""The jobs that run beside the stream: backfill and audit."""
+"""The jobs: backfill, audit and daily audit. They run beside the stream handler."""

@@ -21,12 +21,12 @@ from chalicelib.orders import Item
 JOB = "backfill"
 
 PAGE_ORDERS = 10_000
-"""How many orders a backfill holds in memory. Large pages put more orders of a product into one transaction.
+"""The most orders in a page. A larger page puts more orders of a product into one transaction.
 
-DynamoDB returns at most 1 MB for a Scan, which is about 9,000 orders.
+A Scan returns at most 1 MB, which is about 9,000 orders.
 """
 
-SEGMENTS_MAX = 1000  # DynamoDB accepts a million, but each one is an invocation here.
+SEGMENTS_MAX = 1000  # DynamoDB accepts a million, but each segment takes an invocation of its own.
 OPTIONS = {
     "seconds": invocation.SECONDS,
     "segment": Option(0, "a whole number from 0, below segments", 0, SEGMENTS_MAX - 1),
@@ -38,7 +38,7 @@ _UNCOUNTABLE_SHOWN = 20
 
 @dataclass
 class _Position:
-    """What a cursor holds."""
+    """The state in a backfill's cursor."""
 
     start: effects.Key | None
     segment: int
@@ -51,23 +51,22 @@ class _Position:
 
 @dataclass
 class Backfill:
-    """The progress of a backfill of the table, or of a segment of it."""
+    """The progress of a backfill of OrdersTable or of one of its segments."""
 
     seconds: int = invocation.SECONDS_MAX
     segment: int = 0
     segments: int = 1
     start: effects.Key | None = None  # The key after which the next page starts.
     done: bool = False
-    # The counts of this invocation:
-    orders: int = 0  # Read.
-    changed: int = 0  # Orders whose entry was changed.
-    rejected: int = 0  # Invalid orders among those read; their entries have the reasons.
-    uncountable: dict[str, str] = field(default_factory=dict)  # Reasons by order id, of orders set apart.
+    orders: int = 0  # The orders that this invocation has read.
+    changed: int = 0  # The orders whose entry this invocation has changed.
+    rejected: int = 0  # The invalid orders that this invocation has read.
+    uncountable: dict[str, str] = field(default_factory=dict)  # For each order set apart, the reason.
 
     def steps(self) -> Steps[None]:
-        """Read page after page to the end."""
+        """Read the orders page by page and reconcile each page."""
         while not self.done:
-            # This read may be stale, so mismatches are read again.
+            # An eventually consistent Scan costs half. `_match` reads mismatches again, consistently.
             page = yield Scan(tables.ORDERS, self.start, PAGE_ORDERS, False, self.segment, self.segments)
             yield from self._match({item["OrderID"]["S"]: item for item in page.items})
             if page.last is None:
@@ -78,13 +77,13 @@ class Backfill:
             yield Checkpoint()
 
     def _match(self, items: Mapping[str, Item]) -> Steps[None]:
-        """Reconcile the entries of these items."""
+        """Reconcile the ledger entries of these orders with their items."""
         entries = yield from reads.read_entries(list(items), consistent=False)
         now = yield Sleep()
         open_orders = mismatched(entries, items, now)
         self._note_unchanged(entries, open_orders)
         while open_orders:
-            entries = yield from reads.read_entries(open_orders)  # Always before the items: see reconciliation.
+            entries = yield from reads.read_entries(open_orders)  # Entries before items, as `reconciliation` requires.
             current = yield from reads.read_orders(open_orders)
             work = reconciliation(entries.values(), current, now)
             yield from work.steps()
@@ -101,10 +100,9 @@ class Backfill:
         self.uncountable.update(work.set_apart)
 
     def to_json(self, requests: int) -> dict[str, Any]:
-        """Return the response of the job. It has made `requests` requests of DynamoDB.
+        """Return the job's response. `requests` is the number of DynamoDB requests that this invocation made.
 
-        `{"done", "cursor", "orders", "changed", "rejected", "uncountable", "uncountableOrders", "requests"}`: the
-        counts of this invocation, and the cursor for the next one, null at the end.
+        The counts are those of this invocation. `cursor` is for the next invocation, and null at the end.
         """
         position = _Position(self.start, self.segment, self.segments)
         return {
@@ -120,9 +118,9 @@ class Backfill:
 
 
 def request(event: Mapping[str, Any] | None) -> Backfill:
-    """Return the backfill that an event requests: `{}`, `{"segment": 2, "segments": 8}` or `{"cursor": "..."}`.
+    """Return the backfill for an event such as `{}`, `{"segment": 2, "segments": 8}` or `{"cursor": "..."}`.
 
-    Each may have `seconds`. Raise BadRequest for anything else.
+    Every event may have `seconds`. Raise BadRequest for any other option.
     """
     given = dict(event or {})
     cursor = given.pop("cursor", None)
@@ -140,7 +138,7 @@ def request(event: Mapping[str, Any] | None) -> Backfill:
 
 
 def mismatched(entries: Mapping[str, Entry], items: Mapping[str, Item], now: int) -> list[str]:
-    """Return the orders whose entry does not match their item."""
+    """Return the ids of the orders whose entry does not match their item."""
     return [order_id for order_id, item in items.items() if differs(entries[order_id], item, now)]
 
 
@@ -152,11 +150,11 @@ def differs(entry: Entry, item: Item | None, now: int) -> bool:
 def reconciliation(entries: Iterable[Entry], items: Mapping[str, Item], now: int, *, repair: bool = False) -> Committer:
     """Return a committer that reconciles these entries with the items of their orders.
 
-    Read the items after the entries, and consistently. Then an entry that is still the same when it is replaced
-    includes no change that is later than the item, and the stream will still deliver those. The orders of entries that
-    have changed end in `stale`: read them again.
-    An order without an item is left to the stream, which shows whether it was cancelled or archived. With `repair`,
-    for orders that the stream has had time to deliver, it is cancelled, and an unreadable entry is rebuilt.
+    The caller must read the entries first and then the items, with consistent reads. Then an entry that has not changed
+    since holds nothing newer than the item. Orders whose entry has changed end up in `stale`; read both again.
+    Without `repair`, an order without an item is left to the stream, which shows whether it was cancelled or archived.
+    With `repair`, such an order is cancelled, and an unreadable entry is rebuilt. Use `repair` only for orders whose
+    records the stream has had time to deliver.
     """
     looked_at = {entry.order_id: entry for entry in entries}
 

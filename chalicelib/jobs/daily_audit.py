@@ -1,8 +1,8 @@
-"""The scheduled audit: one a day, and one whenever somebody asks for it, over as many invocations as it takes.
+"""The daily audit: run an audit once a day, or when a user requests one, over as many invocations as it takes.
 
-A schedule invokes the function every 15 minutes. It resumes the audit that is running, or starts one if one is due. The
-cursor, the last verdict and the request are items of StateTable. An audit counts as one turn after the other: only who
-has claimed a turn may write its result, so that two invocations at once do no harm.
+A schedule invokes the function every 15 minutes. Each invocation resumes the running audit, or starts one if it is due.
+StateTable holds the cursor, the last verdict and the time of the last request. One invocation's part of an audit is a
+turn. Only the invocation that claimed a turn may store its result, so two invocations at once do no harm.
 """
 
 import base64
@@ -21,49 +21,49 @@ VERDICT: Key = ("audit/verdict",)
 REQUESTED: Key = ("audit/requested",)
 
 INTERVAL_SECONDS = 24 * 60 * 60
-TURN_SECONDS = 840  # An invocation leaves the audit after this time.
-CLAIM_SECONDS = 880  # A later turn is crashed, and another may take over. The schedule's interval is 900 s.
+TURN_SECONDS = 840  # The work of one turn stops after this time.
+CLAIM_SECONDS = 880  # A longer turn has crashed; the next invocation, after 900 s, takes over.
 CURSOR_MAX_BYTES = 390_000
-"""An item has at most 400 KB. An audit that has more to remember ends with what it has found."""
+"""The largest cursor that fits into an item, which has at most 400 KB. An audit with a larger one ends early."""
 
 _PARTS = ("orders", "counters")
 
 
 class State(NamedTuple):
-    """What StateTable has about audits. Times are epoch seconds; 0 means never."""
+    """The items about audits in StateTable. Times are epoch seconds; 0 means never."""
 
-    turn: int  # The number of the last turn that was claimed.
-    claimed_at: float  # 0 if that turn has ended.
-    started_at: float  # Of the running audit, or of the last one.
-    cursor: str | None  # None before the end of an audit's first turn, and if no audit is running.
+    turn: int  # The number of the last claimed turn.
+    claimed_at: float  # When that turn was claimed; 0 if it has ended.
+    started_at: float  # When the running or last audit started.
+    cursor: str | None  # None if no audit is running, or if its first turn has not ended.
     finished_at: float
-    verdict: Mapping[str, Any] | None  # The last audit's.
+    verdict: Mapping[str, Any] | None  # The verdict and figures of the last audit.
     requested_at: float
 
     @property
     def is_running(self) -> bool:
-        """Whether an audit has started and is not over."""
+        """Whether an audit has started and not finished."""
         return self.cursor is not None or self.claimed_at > 0
 
     def due(self, now: float) -> bool:
-        """Return whether to start an audit if none is running."""
+        """Return whether a new audit is due: a day has passed, or a user has requested one."""
         return now >= self.started_at + INTERVAL_SECONDS or self.requested_at > self.started_at
 
     def age_hours(self, now: float) -> float:
-        """Return how long ago an audit has finished, or the first one has started."""
+        """Return the hours since the last audit finished, or since the first audit started if none has finished."""
         return round((now - (self.finished_at or self.started_at or now)) / 3600, 2)
 
 
 class Turn(NamedTuple):
-    """An invocation's part of an audit."""
+    """The part of an audit that one invocation does."""
 
     number: int
-    started_at: float  # The audit's start.
+    started_at: float  # When the audit started, not the turn.
     work: Audit
 
 
 def begin(now: float) -> Steps[tuple[State, Turn | None]]:
-    """Return the state, and the turn if there is something to do and nobody else does it. `now` is in epoch seconds."""
+    """Load the state and claim a turn. The turn is None if no audit is due or another invocation has the turn."""
     state = yield from _load()
     if now < state.claimed_at + CLAIM_SECONDS or not (state.is_running or state.due(now)):
         return state, None
@@ -76,9 +76,9 @@ def begin(now: float) -> Steps[tuple[State, Turn | None]]:
 
 
 def end(turn: Turn, requests: int, now: float) -> Steps[bool]:
-    """Store where the turn has left the audit, or its verdict; return whether the audit is over.
+    """Store the turn's cursor, or the verdict if the audit is over. Return whether it is over.
 
-    The turn has made `requests` requests of DynamoDB.
+    `requests` is the number of DynamoDB requests that the turn made.
     """
     result = turn.work.to_json(requests)
     packed = base64.urlsafe_b64decode(f"{result['cursor']}==") if result["cursor"] else b""
@@ -94,13 +94,13 @@ def end(turn: Turn, requests: int, now: float) -> Steps[bool]:
 
 
 def request(now: float) -> Steps[dict[str, Any]]:
-    """Ask for an audit, and return the response of `GET /audit`."""
+    """Store the request for an audit. Return the same response as `GET /audit`."""
     yield update_state(REQUESTED, {"requestedAt": _number(now)})
     return (yield from to_json())
 
 
 def to_json() -> Steps[dict[str, Any]]:
-    """Return the response of `GET /audit`: the last audit, the running one, and whether one is asked for."""
+    """Return the response of `GET /audit`: the last audit, the running audit and the pending request."""
     state = yield from _load()
     waiting = state.requested_at > state.started_at
     last = state.verdict and {"finishedAt": timestamps.from_epoch(int(state.finished_at)), **state.verdict}
@@ -112,7 +112,7 @@ def to_json() -> Steps[dict[str, Any]]:
 
 
 def _work(cursor: str | None) -> Audit:
-    """Return the audit of a cursor; a new one if an upgrade has made the cursor unusable."""
+    """Return the audit in a cursor, or a new audit if there is no cursor or this version cannot use it."""
     try:
         return audit.request({"seconds": TURN_SECONDS, **({"cursor": cursor} if cursor else {})})
     except invocation.BadRequest:

@@ -1,4 +1,4 @@
-"""How a job is invoked: its options, and the cursor from which the next invocation continues.
+"""The invocation of a job: its options, and the cursor from which the next invocation continues.
 
 A job does a part of its work in each invocation and returns a cursor until nothing is left to do.
 """
@@ -16,31 +16,31 @@ class Job(Protocol):
     """A backfill or an audit."""
 
     seconds: int
-    """After how long to leave the job at a checkpoint."""
+    """After this time, the invocation stops at the next checkpoint and returns a cursor."""
 
     def steps(self) -> Steps[None]:
-        """Yield the effects until the job is done."""
+        """Yield effects until the job is done."""
 
 
 SECONDS_MAX = 900
 """Lambda's longest timeout (Lambda quotas)."""
 
-# The time that an invocation reserves for the request in progress and its last log lines.
+# An invocation reserves this share of its time for the request in progress and the last log lines.
 RESERVE_SHARE = 0.1
 RESERVE_MAX_SECONDS = 5.0
 
 
 def reserve_seconds(remaining_seconds: float) -> float:
-    """Return how long before its end an invocation should stop."""
+    """Return how many seconds before its timeout an invocation should stop."""
     return min(RESERVE_MAX_SECONDS, RESERVE_SHARE * remaining_seconds)
 
 
-# The limit for the JSON in a cursor. Jobs make at most some 3 MB. Parsing takes up to 33 times the memory.
+# The limit for the JSON in a cursor. Jobs make at most about 3 MB. Parsing takes up to 33 times as much memory.
 _CURSOR_MAX_BYTES = 6_000_000
 
 
 class BadRequest(ValueError):
-    """A job was invoked with an option or a cursor that it does not accept. The text says what is wrong."""
+    """A job got an option or a cursor that it does not accept. The message says what is wrong."""
 
 
 # --- Options -------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ class Option(NamedTuple):
     default: Any
     rule: str
     smallest: int = 0
-    largest: int = 0  # Only numbers have bounds.
+    largest: int = 0  # Ignored if the default is a bool.
 
     def accepts(self, value: object) -> bool:
         """Return whether the value follows the rule."""
@@ -62,11 +62,11 @@ class Option(NamedTuple):
 
 
 SECONDS = Option(SECONDS_MAX, f"a whole number of seconds from 1 to {SECONDS_MAX}", 1, SECONDS_MAX)
-"""After how many seconds the job returns with a cursor; earlier if its invocation ends earlier."""
+"""After this many seconds the job returns with a cursor. It returns earlier if the invocation would time out."""
 
 
 def options(job: str, event: Mapping[str, Any] | None, known: Mapping[str, Option]) -> dict[str, Any]:
-    """Return the options in an event, with defaults for those left out. Raise BadRequest for any others."""
+    """Return the options in an event, with defaults for missing ones. Raise BadRequest for unknown or wrong ones."""
     given = dict(event or {})
     values = {}
     wrong = []
@@ -85,14 +85,14 @@ def options(job: str, event: Mapping[str, Any] | None, known: Mapping[str, Optio
 
 
 def cursor(job: str, state: object) -> str:
-    """Return the cursor that holds the state of a job."""
+    """Return a cursor that holds a job's state."""
     return cursors.encode({"job": job, "views": _views(), "state": encode(state)})
 
 
 def state(job: str, text: object, kind: Any) -> Any:
-    """Return the state in a cursor, a value of type `kind`.
+    """Return the state in a cursor, as a value of type `kind`.
 
-    Raise BadRequest if the cursor is damaged, of another job, of other views, or not one that this version makes.
+    Raise BadRequest if the cursor is damaged or from another job, or if the views or its format have changed.
     """
     try:
         content = cursors.decode(text, _CURSOR_MAX_BYTES)
@@ -110,5 +110,5 @@ def state(job: str, text: object, kind: Any) -> Any:
 
 
 def _views() -> list[str]:
-    """Return the names of the views. With another view, the work done so far would have to be done again."""
+    """Return the tables of the views. A cursor holds them, because a job must start over when the views change."""
     return sorted(VIEWS)

@@ -1,7 +1,7 @@
-"""Convert the state of a job to JSON for its cursor, and strictly back.
+"""Convert a job's state to JSON for its cursor, and validate it when a cursor comes back.
 
-A job's state is a tree of dataclasses, named tuples, dicts, lists and plain values. Its type hints are its schema:
-`decode` accepts only what they allow, so that a crafted cursor is refused before a job uses it.
+A job's state is a tree of dataclasses, named tuples, dicts, lists and plain values. Their type hints are the schema:
+`decode` accepts only what they allow, so it rejects a forged cursor before a job uses it.
 """
 
 import base64
@@ -27,13 +27,13 @@ class Range(NamedTuple):
 
 
 _DECIMAL = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,40})?")
-_WHOLE = Range(0, 2**53)  # The bounds of an int that has no others.
+_WHOLE = Range(0, 2**53)  # The bounds of an int without a Range.
 Amount = Annotated[int | Decimal, Range(-(10**140), 10**140)]
-"""An amount of a counter, or a sum of such. DynamoDB's numbers are below 10**126."""
+"""An amount of a counter, or a sum of amounts. DynamoDB's numbers are below 10**126."""
 
 
 def encode(value: Any) -> Any:
-    """Return the value as json.dumps accepts it. A dict becomes a list of pairs if its keys are not strings."""
+    """Return the state as JSON values. A dict becomes a list of pairs if its keys are not strings."""
     if dataclasses.is_dataclass(value):
         return {each.name: encode(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
@@ -48,10 +48,9 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: Any, value: Any) -> Any:
-    """Return parsed JSON as a value of this type. Raise ValueError, TypeError or AttributeError if it is not one.
+    """Return a value of type `kind` from parsed JSON. Raise ValueError, TypeError or AttributeError if it does not fit.
 
-    A class can check more in `__post_init__` (dataclass) or `check` (named tuple). Supported are the types that the
-    states of the jobs have, and no others.
+    A dataclass can add checks in `__post_init__`, a named tuple in `check`. Only types that the jobs use are supported.
     """
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, UnionType):
@@ -61,7 +60,7 @@ def decode(kind: Any, value: Any) -> Any:
     if origin is dict:
         pairs = value.items() if isinstance(value, dict) else value
         return {_decode_key(arguments[0], key): decode(arguments[1], each) for key, each in pairs}
-    if origin is tuple:  # Only tuple[str, ...], which is a key.
+    if origin is tuple:  # A key, tuple[str, ...]. No other tuple is supported.
         return tuple(_decode_key(str, each) for each in _checked(value, list))
     if origin is list:
         return [decode(arguments[0], each) for each in _checked(value, list)]
@@ -79,20 +78,20 @@ def decode(kind: Any, value: Any) -> Any:
 
 
 def require(condition: object) -> None:
-    """Raise ValueError if a state does not fulfill a condition."""
+    """Raise ValueError if the condition is false."""
     if not condition:
-        raise ValueError("A state is not one that this version makes.")
+        raise ValueError("This version of the app does not make such a state.")
 
 
 def _checked(value: Any, kind: type) -> Any:
     require(type(value) is kind)
     if kind is str:
-        value.encode()  # Raises UnicodeEncodeError for half a surrogate pair, which JSON can contain.
+        value.encode()  # Raises UnicodeEncodeError for a lone surrogate, which JSON can contain.
     return value
 
 
 def _decode_number(value: Any, kind: Any, bounds: Range) -> Any:
-    """Decode an int, or a decimal number in text if the kind allows it."""
+    """Decode a number. Unless `kind` is int, it may be text with decimal places."""
     if type(value) is str and kind is not int and _DECIMAL.fullmatch(value):
         value = Decimal(value)
     require(type(value) in (int, Decimal) and bounds.low <= value <= bounds.high)
@@ -106,7 +105,7 @@ def _decode_key(kind: Any, value: Any) -> Any:
 
 
 def _decode_union(kinds: tuple[Any, ...], value: Any) -> Any:
-    """Decode the first type that fits."""
+    """Decode the value as the first of these types that fits."""
     for kind in kinds[:-1]:
         try:
             return decode(kind, value)

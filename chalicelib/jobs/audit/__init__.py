@@ -1,4 +1,4 @@
-"""The audit: compares the orders with the ledger (entry_audit.py), then the counters with it (counter_audit.py)."""
+"""The audit: compares orders with the ledger (entry_audit.py), then the ledger with counters (counter_audit.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,23 +26,23 @@ class Verdict(StrEnum):
     """The result of an audit."""
 
     CLEAN = "clean"  # Every order is in the ledger, and every counter is the sum of the ledger.
-    DRIFTED = "drifted"  # Something differs and is not repaired.
-    UNPROVEN = "unproven"  # No drift was found, but orders were in flight or counters could not be verified.
+    DRIFTED = "drifted"  # Drift was found and not repaired.
+    UNPROVEN = "unproven"  # No drift was found, but some orders were in flight or some counters were unverified.
 
 
 @dataclass
 class Audit:
-    """The progress and the findings of an audit, over all its invocations. All fields go into the cursor."""
+    """The progress and findings of an audit, over all its invocations. The cursor holds all fields."""
 
-    seconds: int  # After which this invocation returns.
+    seconds: int  # The invocation returns after this many seconds.
     orders: EntryAudit
     counters: CounterAudit
-    requests: int = 0  # Made by the invocations before this one.
-    incomplete_views: list[str] | None = None  # Known at the end.
+    requests: int = 0  # The requests that earlier invocations made.
+    incomplete_views: list[str] | None = None  # None until the audit ends.
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the audit has finished."""
         return self.incomplete_views is not None
 
     @property
@@ -56,23 +56,23 @@ class Audit:
 
     @property
     def unproven(self) -> int:
-        """How many orders and counters were found neither right nor wrong."""
+        """The number of orders in flight and unverified counters."""
         return self.orders.figures["inFlight"] + self.counters.figures["unverified"]
 
     @property
     def drifted_products(self) -> int:
-        """How many products the findings concern, repaired or not: at least 1 if there is drift, up to PRODUCTS_MAX."""
+        """The number of products with findings, repaired or not. At most PRODUCTS_MAX, and at least 1 if there is drift."""
         products = self.orders.products | self.counters.products
         return min(max(len(products), int(self.verdict is Verdict.DRIFTED)), PRODUCTS_MAX)
 
     def steps(self) -> Steps[None]:
-        """Audit the ledger first, since its repairs change counters. If all is clean, every view is complete."""
+        """Audit entries before counters, because repairing an entry changes counters. A clean audit completes all views."""
         yield from self.orders.steps()
         yield from self.counters.steps(self.orders.may_correct)
         self.incomplete_views = yield from completeness.incomplete(self.verdict is Verdict.CLEAN)
 
     def to_json(self, requests: int) -> dict[str, Any]:
-        """Return the response of the job (docs/jobs.md). This invocation has made `requests` requests of DynamoDB."""
+        """Return the job's response (docs/jobs.md). `requests` is the number of this invocation's DynamoDB requests."""
         total, orders, counters = self.requests + requests, self.orders, self.counters
         number, part = (counters.number, counters) if orders.done else (0, orders)
         return {
@@ -90,9 +90,9 @@ class Audit:
 
 
 def request(event: Mapping[str, Any] | None) -> Audit:
-    """Return the audit that an event requests: `{}`, `{"repair": true}`, or `{"cursor": "..."}`.
+    """Return the audit for an event such as `{}`, `{"repair": true}` or `{"cursor": "..."}`.
 
-    Each may have `seconds`, and the first two `gracePeriodSeconds`. Raise BadRequest for anything else.
+    Every event may have `seconds`. One without a cursor may have `gracePeriodSeconds`. Raise BadRequest for others.
     """
     given = dict(event or {})
     cursor = given.pop("cursor", None)

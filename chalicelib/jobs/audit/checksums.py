@@ -1,9 +1,9 @@
-"""Checksums of all counters in bounded memory: one number for each of many buckets of counters.
+"""Compare all counters with the ledger in bounded memory: one checksum for each bucket of counters.
 
-A hash of its key assigns each counter to a bucket. The checksum of a bucket is a sum over its counters and their
-attributes: each amount times a weight of that attribute of that counter, modulo a prime. Adding what is stored and
-subtracting what the entries contribute leaves 0 if all amounts agree. A wrong amount never leaves 0 by itself; several
-in one bucket cancel out with a probability of 1 to 2**61.
+A hash of the key assigns each counter to a bucket. Each attribute of each counter has a weight. A bucket's checksum is
+the sum of amount times weight, modulo a prime. The audit adds the stored amounts and subtracts the contributions of
+the entries, so the checksum is 0 if they agree. One wrong amount always makes it nonzero. Several wrong amounts in a
+bucket can cancel out, with a probability of 1 in 2**61.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _PRIME = 2**61 - 1
 
 
 def bucket(counter: CounterKey) -> int:
-    """Return the number of a counter's bucket. It is the same in every process."""
+    """Return the number of a counter's bucket. Every process returns the same number."""
     return zlib.crc32(_name(counter)) % BUCKETS
 
 
@@ -35,7 +35,7 @@ class BucketChecksums:
         require(len(self.sums) == BUCKETS)
 
     def add(self, counter: CounterKey, added: Increments, sign: int = 1) -> None:
-        """Add amounts of a counter, or subtract them if the sign is -1."""
+        """Add a counter's amounts to its bucket's checksum. Subtract them if `sign` is -1."""
         name, at = _name(counter), bucket(counter)
         change = sum(amounts.scaled(amount) * _weight(name, attribute) for attribute, amount in added.items())
         self.sums[at] = (self.sums[at] + sign * change) % _PRIME
@@ -50,6 +50,6 @@ def _name(counter: CounterKey) -> bytes:
 
 
 def _weight(name: bytes, attribute: str) -> int:
-    """Return a number from 1 to the prime minus 1 that has no pattern."""
+    """Return a pseudorandom number from 1 to _PRIME - 1, always the same one for an attribute of a counter."""
     digest = hashlib.blake2b(name + b"\0\0" + attribute.encode(), digest_size=8).digest()
     return 1 + int.from_bytes(digest, "big") % (_PRIME - 1)

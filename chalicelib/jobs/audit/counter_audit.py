@@ -1,21 +1,21 @@
-"""The second part of an audit: every counter is the sum of what the ledger's entries have contributed to it.
+"""The second part of an audit: check that every counter is the sum of the ledger entries' contributions to it.
 
-A pass reads all counters, then the whole ledger, then the counters again, all consistently. Every transaction that
-changes a counter raises its revision. So if that is the same before and after, nothing has moved, and what is stored
-must be the sum of what the entries contribute.
+A pass reads all counters, then the whole ledger, then all counters again, with consistent reads. Every transaction
+that changes a counter raises its revision. If both reads find the same revision, the counter did not change during the
+pass, and its stored amounts must equal the sum of the contributions.
 
-1. The first pass holds only checksums of buckets of counters (checksums.py). A checksum also covers the revisions
-   before and after, so a bucket with a checksum of 0 is proven.
-2. Rounds follow. Each tracks the counters of as many flagged buckets as memory allows one by one, and makes passes
-   until there is nothing more to find out about them.
-3. Drift is a counter that is wrong by the same amounts in two passes: a reader may see only a part of a transaction
-   that is being carried out (Developer Guide, "Isolation levels").
-4. A counter that keeps moving is `unverified` in the end, never drift. So is a wrong one while any entry is
-   unreadable: what that entry has contributed is unknown.
-5. Drift is repaired, if that is requested, on the condition that the revision has not changed, and looked at again.
-   A counter that an order in flight will change is `held`: the ledger may lack what the counter has.
+1. The first pass keeps only one checksum for each bucket of counters (checksums.py). The checksum covers both revisions
+   too, so all counters of a bucket with checksum 0 are correct and did not change.
+2. The other buckets are checked in rounds. A round tracks every counter of as many buckets as fit into memory, and
+   makes passes until each of these counters has a result.
+3. A counter has drifted if it is wrong by the same amounts in two passes. One pass is not enough, because a read may
+   see only a part of a transaction in progress (Developer Guide, "Isolation levels").
+4. A counter that changes in every pass is reported as `unverified`, not as drift. So is a wrong counter while any entry
+   is unreadable, since that entry's contributions are unknown.
+5. With `repair`, the audit corrects a drifted counter if its revision has not changed, and checks it again. A counter
+   that an order in flight will change is `held`, not corrected: the ledger may lack changes that the counter has.
 
-Contributions to a table without a view are left alone (unknown-views-are-kept).
+The audit ignores contributions to a table without a view (unknown-views-are-kept).
 """
 
 from collections.abc import Callable
@@ -33,55 +33,54 @@ from chalicelib.jobs.state import Amount, Range, require
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS, CounterKey
 
-# The limit for tracked counters: some 3,000, which take up to 300 KB in a cursor.
+# Enough for about 3,000 tracked counters, which take up to 300 KB in a cursor.
 TRACKED_MAX_BYTES = 600_000
-_COUNTER_BYTES = 100  # What a counter takes besides its key and its amounts.
-_AMOUNT_BYTES = 28  # Stored and expected.
+_COUNTER_BYTES = 100  # The size of a counter without its key and amounts.
+_AMOUNT_BYTES = 28  # The size of an attribute's stored and expected amounts.
 
-# After this many looks, a counter is unverified: one that moved, and any other that was not wrong by the same amounts
-# twice, or that drifted before it moved.
+# A counter that changed during each of 2 checks is unverified. A counter that was wrong before gets up to 5 checks.
 MOVING_LOOKS_MAX = 2
 LOOKS_MAX = 5
-PAUSE_SECONDS = 1  # Between passes: much longer than a transaction takes to become visible as a whole.
+PAUSE_SECONDS = 1  # The pause between passes. A transaction becomes visible as a whole much sooner.
 
 _FIGURES = ("checked", "drifted", "repaired", "held", "unverified")
-_HORIZON_SECONDS = 2 * 24 * 60 * 60  # Rows that expire so soon may be gone before the audit ends.
+_HORIZON_SECONDS = 2 * 24 * 60 * 60  # A row that expires within two days may be deleted before the audit ends.
 
 Amounts = dict[str, Amount]
-"""Amounts by attribute. An attribute `a` that is not such a number is `{"a\\0its text": 1}`: it is always wrong."""
+"""Amounts by attribute. An attribute `a` that is not a valid amount appears as `{"a\\0its text": 1}`, always wrong."""
 
 
 @dataclass
 class TrackedCounter:
-    """A counter that is looked at by itself. A revision is "" if it is missing or not a number."""
+    """A counter that is checked individually. A revision is "" if it is missing or not a number."""
 
-    revision: str = ""  # At the beginning of this pass.
-    expected: Amounts = field(default_factory=dict)  # The sum of the entries.
-    stored: Amounts = field(default_factory=dict)  # At the end of this pass.
-    checked_revision: str = ""  # At the end of this pass.
-    wrong: Amounts = field(default_factory=dict)  # By how much it was wrong in an earlier pass.
+    revision: str = ""  # The revision at the start of this pass.
+    expected: Amounts = field(default_factory=dict)  # The sum of the entries' contributions.
+    stored: Amounts = field(default_factory=dict)  # The amounts at the end of this pass.
+    checked_revision: str = ""  # The revision at the end of this pass.
+    wrong: Amounts = field(default_factory=dict)  # Stored minus expected in an earlier pass, where they differed.
     looks: int = 0
-    reported: bool = False  # As drift.
+    reported: bool = False  # Whether the counter has been reported as drift.
     to_repair: bool = False
 
     def corrections(self) -> Amounts:
-        """Return the amounts that the wrong attributes should have."""
+        """Return the correct amounts of the wrong attributes."""
         return {name: self.expected.get(name, 0) for name in (key.partition("\0")[0] for key in sorted(self.wrong))}
 
 
 @dataclass
 class CounterAudit(Findings):
-    """The progress and the findings of the second part."""
+    """The progress and findings of the counter audit."""
 
     figures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_FIGURES, 0))
     done: bool = False
-    number: Annotated[int, Range(1, 2**53)] = 1  # The number of the pass.
-    scan: int = 0  # The number of the scan in this pass; one beyond the last when the pass has been judged.
-    unreadable: int = 0  # The unreadable entries in this pass.
-    checksums: BucketChecksums = field(default_factory=BucketChecksums)  # 0 for the buckets of this and earlier rounds.
-    end: int = 0  # The first pass of a round takes the flagged buckets below it. In any other pass it is 0.
-    tracked: dict[CounterKey, TrackedCounter] = field(default_factory=dict)  # In this round.
-    horizon: Annotated[int, Range(0, 2**40)] = 0  # Rows that expire before it, in epoch seconds, are left out.
+    number: Annotated[int, Range(1, 2**53)] = 1  # The number of the current pass.
+    scan: int = 0  # The index of the current scan in this pass; after the last scan, the pass is judged.
+    unreadable: int = 0  # The number of unreadable entries in this pass.
+    checksums: BucketChecksums = field(default_factory=BucketChecksums)  # A judged bucket is set to 0.
+    end: int = 0  # A round's first pass tracks the flagged buckets below this number. In other passes it is 0.
+    tracked: dict[CounterKey, TrackedCounter] = field(default_factory=dict)  # The counters of this round.
+    horizon: Annotated[int, Range(0, 2**40)] = 0  # Skip rows that expire before this time, in epoch seconds.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,11 +92,11 @@ class CounterAudit(Findings):
 
     @property
     def table(self) -> str | None:
-        """The table to read: all counters, the ledger, all counters again, then None if the pass has been judged."""
+        """The table to read: each view's, then the ledger, then each view's again. None after the pass's last scan."""
         return [*VIEWS, tables.LEDGER, *VIEWS, None][self.scan]
 
     def steps(self, may_correct: Callable[[CounterKey], bool]) -> Steps[None]:
-        """Make pass after pass. `may_correct` returns whether a repair may correct a counter."""
+        """Make passes until every counter has a result. `may_correct` tells whether a repair may correct a counter."""
         if views.any_expire() and not self.horizon:
             self.horizon = (yield Sleep()) + _HORIZON_SECONDS
         while not self.done:
@@ -144,17 +143,17 @@ class CounterAudit(Findings):
                 amounts.add_to(tracked.expected, added)
 
     def _tracked(self, counter: CounterKey) -> TrackedCounter | None:
-        """Return the counter if this round tracks it. The first pass of a round begins to track counters."""
+        """Return the tracked counter, or None if this round does not track it. A round's first pass adds counters."""
         if self.end and (at := bucket(counter)) < self.end and self.checksums.sums[at]:
             return self.tracked.setdefault(counter, TrackedCounter())
         return self.tracked.get(counter)
 
     def _fit_memory(self) -> None:
-        """While this round tracks too many counters, leave half of its buckets to a later one."""
+        """While the tracked counters exceed the memory limit, postpone half of the buckets to a later round."""
         while self.end and sum(_bytes(*each) for each in self.tracked.items()) > TRACKED_MAX_BYTES:
             flagged = self.checksums.flagged(self.end)
             if len(flagged) == 1:
-                return  # A bucket is never split. One exceeds the limit only if there are some 50 million counters.
+                return  # One bucket alone exceeds the limit only with about 50 million counters. Accept that.
             self.end = flagged[len(flagged) // 2]
             self.tracked = {counter: each for counter, each in self.tracked.items() if bucket(counter) < self.end}
 
@@ -165,7 +164,7 @@ class CounterAudit(Findings):
         self.tracked = {key: each for key, each in self.tracked.items() if self._judge(key, each, may_correct)}
 
     def _judge(self, counter: CounterKey, tracked: TrackedCounter, may_correct: Callable[[CounterKey], bool]) -> bool:
-        """Decide what a pass has shown of a counter. Return whether to look again."""
+        """Record the result of a pass for a counter. Return whether to check the counter again."""
         stored, expected = tracked.stored, tracked.expected
         differences = {name: amounts.subtract(stored.get(name, 0), expected.get(name, 0)) for name in stored | expected}
         wrong = {name: amount for name, amount in differences.items() if amount}
@@ -197,12 +196,12 @@ class CounterAudit(Findings):
             name, _, text = wrong.partition("\0")
             stored[name] = text or _to_json(counter, name, tracked.stored.get(name, 0))
         expected = {name: _to_json(counter, name, amount) for name, amount in tracked.corrections().items()}
-        self.figures["checked"] += not tracked.stored  # It has no item, so the first pass has not counted it.
+        self.figures["checked"] += not tracked.stored  # The first pass counted only counters with an item.
         key = {"table": counter.table, "product": product_of(counter), "key": list(counter.key)}
         self.add("drifted", [counter], {**key, "stored": stored, "expected": expected})
 
     def _repair(self) -> Steps[None]:
-        """Repair what has drifted, then begin the next pass. It finds again what has moved and was not repaired."""
+        """Repair drifted counters, then begin the next pass, which checks them again."""
         now = yield Sleep()
         for counter, tracked in self.tracked.items():
             if tracked.to_repair:
@@ -229,11 +228,11 @@ def _parse(table: str, item: Item) -> tuple[str, Amounts]:
     for name, value in item.items():
         text = value.get("N", "not a number")
         amount = amounts.parse(text, view.places.get(name, 0))
-        if amount is None and name in view.places:  # The view may have had more decimal places.
+        if amount is None and name in view.places:  # An earlier version of the view may have had more decimal places.
             amount = amounts.parse_all_places(text)
         if name == REVISION and "N" in value:
             revision = text
-        elif name == tables.TTL:  # A view that no longer expires may have had it.
+        elif name == tables.TTL:  # Left over from a version of the view whose rows expired.
             continue
         elif amount is not None:
             stored[name] = amount
@@ -243,10 +242,10 @@ def _parse(table: str, item: Item) -> tuple[str, Amounts]:
 
 
 def _to_json(counter: CounterKey, name: str, amount: Amount) -> int | str:
-    """Return an amount for a finding: a decimal one as text, even if it is 0."""
+    """Return an amount as a finding shows it: a decimal amount is text, even if it is 0."""
     return amounts.to_text(amount) if VIEWS[counter.table].places.get(name) else amounts.to_json(amount)
 
 
 def _bytes(counter: CounterKey, tracked: TrackedCounter) -> int:
-    """Return about how many bytes of a cursor's JSON a counter takes."""
+    """Return the approximate size of a tracked counter in a cursor's JSON."""
     return _COUNTER_BYTES + sum(len(value.encode()) for value in counter.key) + _AMOUNT_BYTES * len(tracked.expected)

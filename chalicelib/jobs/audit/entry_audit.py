@@ -1,15 +1,15 @@
-"""The first part of an audit: every order is in the ledger as OrdersTable has it, and the ledger has no others.
+"""The first part of an audit: check that every order matches its ledger entry, and that every entry has an order.
 
-1. Each order is compared with its entry, and each entry with its order. These reads may be stale, so a mismatch is
-   read again consistently, the entry before the item. If it is still there, the order is a suspect.
-2. Suspects are looked at again after the grace period, some thousand at a time. A suspect has drifted if neither the
-   entry's revision nor the item has changed. An order that keeps changing is in flight, and so is every suspect while
-   the stream is behind.
-3. Drift is repaired, if that is requested, with a backfill's reconciliation, and looked at again. Nothing is repaired
-   if the stream is behind when the audit begins, since records that are still to come look like drift.
-4. An unreadable entry is always drift. A repair rebuilds it from the order's item and leaves the counters to the
+1. Compare each order with its entry, and each entry with its order. These reads may be stale, so read a mismatch again
+   with consistent reads, the entry before the item. If they still differ, the order is a suspect.
+2. Check suspects again after the grace period, up to 1,000 at a time. A suspect has drifted if neither the entry's
+   revision nor the item has changed. An order that keeps changing is in flight, and so is every suspect while the
+   stream is behind.
+3. With `repair`, reconcile drifted entries as the backfill does, and check them again. Repair nothing if the stream is
+   behind when the audit begins, since records that have not arrived yet look like drift.
+4. An unreadable entry is always drift. A repair rebuilds the entry from the order's item and leaves the counters to the
    counter audit, since the entry's contributions are unknown.
-5. A repair cancels an entry without an order. If TTL removed the order and that record is lost, nothing shows it.
+5. A repair cancels an entry without an order, even if TTL removed the order and the record of that was lost.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from chalicelib.jobs.state import Range, require
 from chalicelib.orders import Item
 from chalicelib.views import CounterKey
 
-GRACE_PERIOD_SECONDS = 10  # How long an order may differ because the stream has not delivered it yet.
+GRACE_PERIOD_SECONDS = 10  # The time that the stream has to deliver a change before a mismatch counts as drift.
 GRACE_PERIOD_MAX_SECONDS = 300
-# A few thousand suspects. Each batch of that many waits for the grace period once.
+# Enough for a few thousand suspects. When the limit is reached, all of them wait for one grace period.
 _SUSPECTS_MAX_CHARACTERS = 300_000
-_SUSPECT_CHARACTERS = 64  # What a suspect takes besides its order id.
-_LOOKS_MAX = 4  # An order that has changed before each of them is in flight.
+_SUSPECT_CHARACTERS = 64  # The size of a suspect without its order id.
+_LOOKS_MAX = 4  # An order that changed before each of 4 checks is in flight.
 _KINDS = ("missing", "differing", "orphaned", "unreadable")
 _FIGURES = ("checked", "entries", *_KINDS, "inFlight", "repaired", "uncountable")
 
@@ -44,11 +44,11 @@ class Mismatch(NamedTuple):
 
     entry: Entry
     item: Item | None
-    expected: Entry  # The entry that would match the item, or the same object if that is unknown.
+    expected: Entry  # The entry that matches the item, or `entry` itself if that is unknown.
 
     @property
     def kind(self) -> str:
-        """The kind of drift that it would be, one of _KINDS."""
+        """The kind of drift, one of _KINDS, if the mismatch turns out to be drift."""
         if self.entry.unreadable:
             return "unreadable"
         if self.item is None:
@@ -57,35 +57,35 @@ class Mismatch(NamedTuple):
 
     @property
     def counters(self) -> list[CounterKey]:
-        """The counters that the order contributes to, or should."""
+        """The counters to which the order contributes or should contribute."""
         return [*self.entry.contributions, *self.expected.contributions]
 
     @property
     def digest(self) -> str:
-        """A text that changes with the entry's revision and with the item."""
+        """A hash of the entry's revision and the item. It changes when either changes."""
         text = json.dumps([self.entry.revision, self.item], sort_keys=True, default=repr)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class SuspectedDrift(NamedTuple):
-    """What is remembered of a mismatch until the next look."""
+    """A mismatch that waits for its next check."""
 
     digest: str
     since: Annotated[int, Range(0, 2**33)]  # Epoch seconds.
     looks: int = 1
-    reported: bool = False  # As drift.
+    reported: bool = False  # Whether the order has been reported as drift.
 
 
 @dataclass
 class EntryAudit(Findings):
-    """The progress and the findings of the first part."""
+    """The progress and findings of the entry audit."""
 
     figures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_FIGURES, 0))
     grace_period_seconds: Annotated[int, Range(1, GRACE_PERIOD_MAX_SECONDS)] = GRACE_PERIOD_SECONDS
     products_in_flight: ProductDigests = field(default_factory=dict)
-    stream_was_behind: bool | None = None  # When the audit began; None if it has not begun.
+    stream_was_behind: bool | None = None  # The stream's state when the audit began; None before that.
     table: str | None = tables.ORDERS  # The table being read: orders, then the ledger, then None.
-    suspects: dict[str, SuspectedDrift] = field(default_factory=dict)  # By order id.
+    suspects: dict[str, SuspectedDrift] = field(default_factory=dict)  # Suspects by order id.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,20 +95,20 @@ class EntryAudit(Findings):
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to look at or to repair."""
+        """Whether both tables are read and no suspect is left."""
         return not (self.table or self.suspects)
 
     @property
     def may_repair(self) -> bool:
-        """Whether to repair drift."""
+        """Whether this audit may repair drift: it was asked to, and the stream was not behind when it began."""
         return self.repair and not self.stream_was_behind
 
     def may_correct(self, counter: CounterKey) -> bool:
-        """Return whether a repair may correct a counter. It may not while an order in flight will change it."""
+        """Return whether a repair may correct a counter. It must not if an order in flight will change the counter."""
         return self.may_repair and not may_include(self.products_in_flight, counter)
 
     def steps(self) -> Steps[None]:
-        """Go through both tables. The state changes only after the last read of each step."""
+        """Compare both tables. Each step changes the state only after its last read, so it can be repeated."""
         if self.stream_was_behind is None:
             now = yield Sleep()
             self.stream_was_behind = yield from self._is_stream_behind(now)
@@ -133,7 +133,7 @@ class EntryAudit(Findings):
             items = {item["OrderID"]["S"]: item for item in page.items}
             entries = yield from reads.read_entries(list(items), consistent=False)
             mismatched = backfill.mismatched(entries, items, now)
-        else:  # Entries whose order exists have been compared with it already.
+        else:  # The pass over the orders has already compared entries whose order exists.
             listed = [entry_item.from_item(item["OrderID"]["S"], item) for item in page.items]
             alive = [entry.order_id for entry in listed if backfill.differs(entry, None, now)]
             existing = yield from reads.read_orders(alive, consistent=False)
@@ -146,7 +146,7 @@ class EntryAudit(Findings):
             self.table = tables.LEDGER if table == tables.ORDERS else None
 
     def _look_again(self) -> Steps[None]:
-        """Look again at some suspects, after their grace period, and repair what has drifted."""
+        """Check a group of suspects again after their grace period, and repair those that have drifted."""
         suspects = dict(list(self.suspects.items())[:PAGE_ITEMS])
         now = yield Sleep()
         due_at = max(suspect.since for suspect in suspects.values()) + self.grace_period_seconds
@@ -170,7 +170,7 @@ class EntryAudit(Findings):
                 add_products(self.products_in_flight, mismatch.counters)
             else:
                 self.suspects[order_id] = SuspectedDrift(mismatch.digest, now, suspect.looks + 1, suspect.reported)
-        # The orders to repair are still suspects. If this is interrupted, the next look shows what is left to repair.
+        # The orders to repair stay suspects, so if the repair is interrupted, the next check finds the rest.
         present = {each.entry.order_id: each.item for each in to_repair if each.item is not None}
         committer = backfill.reconciliation([each.entry for each in to_repair], present, now, repair=True)
         yield from committer.steps()
@@ -180,7 +180,7 @@ class EntryAudit(Findings):
 
 
 def _look(order_ids: Sequence[str]) -> Steps[tuple[dict[str, Mismatch], int]]:
-    """Read these orders, each entry before its item. Return the mismatches by order, and the time in epoch seconds."""
+    """Read all entries, then all items. Return the mismatches by order id, and the time in epoch seconds."""
     entries = (yield from reads.read_entries(order_ids)) if order_ids else {}
     items = (yield from reads.read_orders(order_ids)) if order_ids else {}
     now = yield Sleep()

@@ -1,4 +1,4 @@
-"""What an audit has found, within bounds: everything is counted, and a sample of it is kept."""
+"""The findings of an audit, in bounded memory: count every finding and keep a sample."""
 
 import hashlib
 import json
@@ -10,47 +10,47 @@ from chalicelib import effects, tables
 from chalicelib.jobs.state import require
 from chalicelib.views import CounterKey
 
-PAGE_ITEMS = 1000  # Held in memory at a time.
-# The sample is part of the response, which has at most 6 MB (Lambda quotas, synchronous), and of the cursor.
+PAGE_ITEMS = 1000  # The audit holds one page in memory.
+# The sample goes into the cursor and into the response, which Lambda limits to 6 MB (Lambda quotas, synchronous).
 _SAMPLE_MAX = 100
 _SAMPLE_MAX_CHARACTERS = 200_000
 
 PRODUCTS_MAX = 5000
-"""How many products are told apart; a count of 5,000 means 5,000 or more."""
+"""The most products that an audit counts. A count of 5,000 means 5,000 or more."""
 
 _DRIFT = frozenset({"missing", "differing", "orphaned", "unreadable", "drifted"})
 
 ProductDigests = dict[str, None]
-"""A set of products, in order. Digests, because names can be long."""
+"""An ordered set of products. It holds short hashes, because product names can be long."""
 
 
 @dataclass
 class Findings:
-    """What a part of an audit has found. The part adds its progress, and all of it goes into the cursor."""
+    """The findings of one part of an audit. A subclass adds its progress. The cursor holds all fields."""
 
     repair: bool = False
-    figures: dict[str, int] = field(default_factory=dict)  # Counts of the findings, by kind, and more.
+    figures: dict[str, int] = field(default_factory=dict)  # Counts of findings by kind, and other counts.
     sample: list[dict[str, Any]] = field(default_factory=list)  # The first findings, as JSON objects.
-    products: ProductDigests = field(default_factory=dict)  # That the findings concern.
+    products: ProductDigests = field(default_factory=dict)  # The products with findings.
     start: effects.Key | None = None  # The key after which the next page of a table starts.
-    items: int = 0  # Read of this table.
+    items: int = 0  # The number of items read from this table.
 
     def __post_init__(self) -> None:
         require(len(self.sample) <= _SAMPLE_MAX and len(self.products) <= PRODUCTS_MAX)
 
     @property
     def drift(self) -> int:
-        """How many findings are not repaired."""
+        """The number of findings that are drift and not repaired."""
         return sum(self.figures[kind] for kind in _DRIFT & self.figures.keys()) - self.figures["repaired"]
 
     def turn_page(self, page: effects.Page) -> bool:
-        """Go on after this page. Return whether it was the last one of its table."""
+        """Advance past this page. Return whether it was the table's last page."""
         self.start = page.last
         self.items = 0 if page.last is None else self.items + len(page.items)
         return page.last is None
 
     def add(self, kind: str, counters: Iterable[CounterKey], finding: dict[str, Any]) -> None:
-        """Count a finding about these counters, and keep it if there is room for it."""
+        """Count a finding about these counters, and keep it in the sample if there is room."""
         self.figures[kind] += 1
         add_products(self.products, counters)
         if len(self.sample) < _SAMPLE_MAX and len(json.dumps([*self.sample, finding])) <= _SAMPLE_MAX_CHARACTERS:
@@ -65,7 +65,7 @@ def add_products(products: ProductDigests, counters: Iterable[CounterKey]) -> No
 
 
 def may_include(products: ProductDigests, counter: CounterKey) -> bool:
-    """Return whether these include the counter's product, or are too many to know."""
+    """Return whether the set may include the counter's product. A full set may include any product."""
     return len(products) >= PRODUCTS_MAX or _digest(counter) in products
 
 
@@ -74,6 +74,6 @@ def _digest(counter: CounterKey) -> str:
 
 
 def product_of(counter: CounterKey) -> str:
-    """Return the product of a counter, or the first value of its key if its view has no key attribute `product`."""
+    """Return a counter's product: the key attribute `product`, or the first one if the view has no such attribute."""
     names = tables.KEYS.get(counter.table, ())
     return counter.key[names.index("product") if "product" in names else 0]
