@@ -1,10 +1,10 @@
-"""Order Totals: exact, real-time totals of what is ordered.
+"""Order Totals: exact totals of orders in real time.
 
-This file is the shell: the routes, the stream handler, the jobs, and every AWS call. The calls are written out here,
-because Chalice derives the app's IAM policy from them. All decisions are made in chalicelib/, which makes no call.
+This file has the routes, the stream handler, the jobs and all AWS calls. Chalice derives the app's IAM policy from the
+AWS calls in this file. The logic is in chalicelib/, which makes no AWS calls.
 
-Chalice's policy generator reads routes, jobs and the functions that they call, but not the stream handler. The handler
-therefore makes only calls that a route or a job makes too.
+Chalice's policy generator reads the routes, the jobs and the functions that they call, but not the stream handler. So
+the handler makes only AWS calls that a route or a job makes too.
 """
 
 import math
@@ -32,12 +32,12 @@ from chalicelib.jobs import invocation
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 app.register_middleware(http.end_json_with_newline, "http")
-# Chalice logs with it too, because it has the app's name. `exception` holds the traceback, so `stack_trace` is off.
+# The name is the app's, so Chalice uses this logger too. `exception` has the traceback, so `stack_trace` is off.
 logger = Logger(service="order-totals", serialize_stacktrace=False)
-# The stage is part of the name, so that two stages in one account have metrics of their own.
+# The service name includes the stage, so that two stages in one account have separate metrics.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
 requests_made = effects.RequestCounter()
-lag_throttle = stream_lag.WriteThrottle()  # Of this container's reports.
+lag_throttle = stream_lag.WriteThrottle()
 
 NAMES = tables.names(os.environ)
 STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
@@ -48,7 +48,7 @@ if boto3.DEFAULT_SESSION is None:
     boto3.setup_default_session()
 SESSION = cast(boto3.Session, boto3.DEFAULT_SESSION)
 REGION = os.environ.get("AWS_REGION") or SESSION.region_name  # boto3 itself reads only AWS_DEFAULT_REGION.
-# `chalice local` starts without a region. The hint asks for one at the first request.
+# Without a region, the app must still start in `chalice local`. The first request then fails with a hint.
 dynamodb = boto3.client("dynamodb", region_name=REGION or "us-east-1", config=client.config(os.environ))
 if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
     hints.register(dynamodb.meta.events, REGION, SESSION.get_credentials, logger.error)
@@ -65,7 +65,7 @@ if ACCESS.origin:
 
 @app.route("/orders", methods=["POST"], content_types=http.BODY_TYPES, **WRITE)
 def place_order() -> Response:
-    """Place an order. Return 200 and change nothing if it exists with the same content."""
+    """Place an order. If it already exists with the same content, return 200 and change nothing."""
     order_input = http.read_order(request(), orders.CREATE_FIELDS)
     if isinstance(order_input, orders.FieldErrors):
         return http.bad_request(order_input)
@@ -74,19 +74,19 @@ def place_order() -> Response:
     item = orders.to_item(order_id, order_input, timestamps.from_epoch_milliseconds(now))
     stored = put_new_order(item)
     if not orders.same_content(stored, order_input):
-        raise ConflictError(f"Order {order_id} is there already with other content; PUT /orders/{order_id} amends it.")
+        raise ConflictError(f"Order {order_id} exists with different content. Amend it with PUT /orders/{order_id}.")
     return http.placed(request(), order_id, stored, is_new=stored == item)
 
 
 @app.route("/orders/{order_id}", methods=["GET"], **READ)
 def show_order(order_id: str) -> Any:
-    """Show an order, and whether the totals include it."""
+    """Show an order and whether the totals include it."""
     return read(order_status.show(order_id))
 
 
 @app.route("/orders/{order_id}", methods=["PUT"], content_types=http.BODY_TYPES, **WRITE)
 def amend_order(order_id: str) -> Response | dict[str, Any]:
-    """Amend an order."""
+    """Replace the content of an order."""
     order_input = http.read_order(request(), orders.UPDATE_FIELDS)
     if isinstance(order_input, orders.FieldErrors):
         return http.bad_request(order_input)
@@ -99,7 +99,7 @@ def amend_order(order_id: str) -> Response | dict[str, Any]:
 
 @app.route("/orders/{order_id}", methods=["DELETE"], **WRITE)
 def cancel_order(order_id: str) -> Response:
-    """Cancel an order."""
+    """Delete an order, which also removes it from the totals."""
     key = http.order_key(order_id)
     if not delete_order(key):
         raise http.order_not_found(key)
@@ -117,13 +117,13 @@ def show_total(product: str) -> Any:
 
 @app.route("/totals", methods=["GET"], **READ)
 def list_totals() -> Any:
-    """List totals: a page of them, or the largest."""
+    """List a page of the totals, or the largest totals."""
     return read(totals.list_totals(request().query_params, time.time()))
 
 
 @app.route("/totals/{product}/trend", methods=["GET"], **READ)
 def show_trend(product: str) -> Any:
-    """Show what was ordered of a product by day and hour."""
+    """Show a product's ordered quantities by day and hour."""
     return read(trend.show(product, request().query_params, time.time()))
 
 
@@ -135,31 +135,31 @@ def list_views() -> Any:
 
 @app.route("/views/{view}", methods=["GET"], **READ)
 def list_rows(view: str) -> Any:
-    """List the rows of a view: a page of them, or the largest."""
+    """List a page of a view's rows, or its largest rows."""
     return read(rows.list_rows(view, request().query_params, time.time()))
 
 
 @app.route("/views/{view}/{key}", methods=["GET"], **READ)
 def list_partition(view: str, key: str) -> Any:
-    """List the rows with a partition key, or show the one row if the view has no sort key."""
+    """List a view's rows with a partition key. If the view has no sort key, show the only row."""
     return read(rows.list_partition(view, key, request().query_params))
 
 
 @app.route("/views/{view}/{key}/{sort_key}", methods=["GET"], **READ)
 def show_row(view: str, key: str, sort_key: str) -> Any:
-    """Show the row with a partition key and a sort key."""
+    """Show a view's row with a partition key and a sort key."""
     return read(rows.show(view, key, sort_key))
 
 
 @app.route("/audit", methods=["GET"], **READ)
 def show_audit() -> Any:
-    """Show the verdict of the last audit."""
+    """Show the last audit's verdict, and whether an audit is running or requested."""
     return read(daily_audits.to_json())
 
 
 @app.route("/audit", methods=["POST"], **WRITE)
 def request_audit() -> Response:
-    """Ask for an audit, which the schedule then starts."""
+    """Request an audit. The schedule starts it."""
     return Response(read(daily_audits.request(time.time())), status_code=202)
 
 
@@ -187,10 +187,10 @@ def show_description() -> dict[str, Any]:
 
 @app.on_dynamodb_record(stream_arn=STREAM_ARN, name="aggregate", batch_size=1000, starting_position="TRIM_HORIZON")
 def aggregate(event: DynamoDBEvent) -> None:
-    """Count a batch of stream records. Raises every error, so that Lambda delivers the batch again."""
+    """Count a batch of stream records. Any error makes Lambda deliver the batch again."""
     started = time.monotonic()
     records = event.to_dict()["Records"]
-    if not records:  # Lambda sends no empty batch; `make local` sends one to start the function.
+    if not records:  # `make local` sends an empty batch to start the function. Lambda never does.
         return
     batch = stream.read(records)
     work = committer.for_stream(batch.records_by_order, int(time.time()))
@@ -205,7 +205,7 @@ def aggregate(event: DynamoDBEvent) -> None:
 
 
 def report_lag(ages: Sequence[float], counted: bool) -> None:
-    """Report to the readers of totals how far a batch was behind, and whether it was counted."""
+    """Store how late a batch was and whether it was counted. The API returns this as `freshness`."""
     state = stream_lag.state_of(ages, counted)
     if not ages or not lag_throttle.is_due(time.monotonic(), state, max(ages)):
         return
@@ -222,21 +222,21 @@ def report_lag(ages: Sequence[float], counted: bool) -> None:
 
 @app.lambda_function(name="backfill")
 def backfill(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
-    """Reconcile the ledger and the counters with OrdersTable. Invoke it again with the cursor until it is done."""
+    """Reconcile ledger and counters with OrdersTable. Invoke it again with the returned cursor until it is done."""
     work = backfills.request(event)
     return work.to_json(run_job(work, context))
 
 
 @app.lambda_function(name="audit")
 def audit(event: Mapping[str, Any] | None, context: Any) -> dict[str, Any]:
-    """Compare orders, ledger and counters. Invoke it again with the cursor until it is done."""
+    """Compare orders, ledger and counters. Invoke it again with the returned cursor until it is done."""
     work = audits.request(event)
     return work.to_json(run_job(work, context))
 
 
 @app.schedule("rate(15 minutes)", name="daily_audit", description="Audits the totals once a day or when asked to.")
 def daily_audit(event: CloudWatchEvent) -> None:
-    """Resume the running audit, or start one if it is due; log and measure its verdict. Repairs nothing."""
+    """Resume the running audit, or start one if it is due. Log its verdict and emit metrics. Repair nothing."""
     state, turn = run_steps(daily_audits.begin(time.time()), math.inf)
     requests = run_job(turn.work, event.context) if turn else 0
     is_over = turn and run_steps(daily_audits.end(turn, requests, time.time()), math.inf)
@@ -245,31 +245,31 @@ def daily_audit(event: CloudWatchEvent) -> None:
 
 @app.schedule("rate(5 minutes)", name="refresh_top_lists", description="Refreshes lists that somebody reads.")
 def refresh_top_lists(event: CloudWatchEvent) -> None:
-    """Refresh the lists of largest rows that somebody has asked for and that a request cannot refresh."""
+    """Refresh the requested top lists that are too large to refresh within a request."""
     run_steps(rows.refresh_top_lists(time.time()), deadline(event.context))
 
 
 def run_job(work: invocation.Job, context: Any) -> int:
-    """Run a job until it is done or its time is over; return how many requests it made to DynamoDB."""
+    """Run a job until it is done or out of time. Return how many DynamoDB requests it made."""
     before = requests_made.requests
     try:
         run_steps(work.steps(), deadline(context), time.monotonic() + work.seconds)
     except OutOfTime:
-        logger.info("Out of time: the next invocation goes on from the cursor")
+        logger.info("Out of time: the next invocation continues from the cursor")
     return requests_made.requests - before
 
 
-# --- Effects: what the stream handler, the jobs and the routes that read ask for -----------------
+# --- Effects: the DynamoDB calls and pauses of the stream handler, the jobs and the routes that read ----
 
 
 class OutOfTime(Exception):
-    """The invocation ends before its work does. What is committed stays, and the rest is delivered again."""
+    """The invocation has too little time left. Committed transactions stay, and the rest is retried."""
 
 
 def run_steps(steps: effects.Steps[Any], end: float, leave_after: float = math.inf) -> Any:
-    """Perform the effects that a generator yields until it ends, or at a checkpoint after `leave_after`.
+    """Perform the effects of a generator until it ends, or until its first checkpoint after `leave_after`.
 
-    Return the generator's result, if any. Raises OutOfTime at `end`. Both times are those of time.monotonic().
+    Return the generator's result, if any. Raise OutOfTime at `end`. Both are times of time.monotonic().
     """
     try:
         effect = next(steps)
@@ -280,7 +280,7 @@ def run_steps(steps: effects.Steps[Any], end: float, leave_after: float = math.i
 
 
 def perform(effect: effects.Effect, end: float) -> Any:
-    """Carry out an effect and return its result. Raises OutOfTime at `end`."""
+    """Carry out an effect and return its result. Raise OutOfTime at `end`."""
     sleep(0, end)
     match effect:
         case effects.Get():
@@ -304,14 +304,14 @@ def perform(effect: effects.Effect, end: float) -> Any:
 
 
 def get_item(effect: effects.Get) -> orders.Item | None:
-    """Read an item, consistently; return None if it does not exist."""
+    """Read an item with a consistent read. Return None if it does not exist."""
     requests_made.requests += 1
     key = effects.key(effect.table, effect.key)
     return dynamodb.get_item(TableName=NAMES[effect.table], Key=key, ConsistentRead=True).get("Item")
 
 
 def batch_get(effect: effects.BatchGet, end: float) -> dict[effects.Key, orders.Item]:
-    """Read items by their keys, 100 at a time; items that do not exist are left out."""
+    """Read items by their keys, 100 at a time. Leave out items that do not exist."""
     items: dict[effects.Key, orders.Item] = {}
     for request_items in effect.requests(NAMES):
         tries = 0
@@ -341,7 +341,7 @@ def query(effect: effects.Query) -> effects.Page:
 
 
 def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
-    """Commit a transaction. Raises ClientError for an error that concerns more than its orders."""
+    """Commit a transaction, or return why it was cancelled. Raise ClientError for any other error."""
     actions = effect.transaction.actions(NAMES, timestamps.from_epoch(int(time.time())))
     requests_made.requests += 1
     try:
@@ -354,7 +354,7 @@ def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
 
 
 def conditional_update(effect: effects.ConditionalUpdate) -> bool:
-    """Update an item; return whether the condition held and no transaction was changing the item."""
+    """Update an item. Return False if the condition failed or a transaction was changing the item."""
     requests_made.requests += 1
     try:
         dynamodb.update_item(TableName=NAMES[effect.table], **effect.parameters)
@@ -364,7 +364,7 @@ def conditional_update(effect: effects.ConditionalUpdate) -> bool:
 
 
 def sleep(seconds: float, end: float) -> None:
-    """Wait. Raises OutOfTime at once if the time after it would be beyond `end`."""
+    """Wait for some seconds. Raise OutOfTime immediately if the wait would end after `end`."""
     if time.monotonic() + seconds > end:
         raise OutOfTime
     if seconds:
@@ -372,12 +372,12 @@ def sleep(seconds: float, end: float) -> None:
 
 
 def deadline(context: Any) -> float:
-    """Return the time, of time.monotonic(), at which an invocation should end."""
+    """Return when this invocation should stop working, as a time of time.monotonic()."""
     remaining_seconds: float = context.get_remaining_time_in_millis() / 1000
     return time.monotonic() + remaining_seconds - invocation.reserve_seconds(remaining_seconds)
 
 
-# --- DynamoDB: what the routes that write ask for ------------------------------------------------
+# --- DynamoDB calls of the routes that write -----------------------------------------------------
 
 
 @contextmanager
@@ -394,7 +394,7 @@ def outage_as_503() -> Iterator[None]:
 
 @outage_as_503()
 def put_new_order(item: orders.Item) -> orders.Item:
-    """Put an order unless its id is taken; return the order that the table has then."""
+    """Put an order unless its id exists. Return the stored item with that id, new or not."""
     try:
         dynamodb.put_item(
             TableName=NAMES[tables.ORDERS],
@@ -409,7 +409,7 @@ def put_new_order(item: orders.Item) -> orders.Item:
 
 @outage_as_503()
 def update_order(key: orders.Item, order_input: orders.OrderInput) -> orders.Item | None:
-    """Replace the content of an order; return its new item, or None if it does not exist."""
+    """Replace an order's content. Return its new item, or None if the order does not exist."""
     try:
         return dynamodb.update_item(
             TableName=NAMES[tables.ORDERS],
@@ -424,14 +424,14 @@ def update_order(key: orders.Item, order_input: orders.OrderInput) -> orders.Ite
 
 @outage_as_503()
 def delete_order(key: orders.Item) -> bool:
-    """Delete an order; return whether it existed. An earlier try whose response was lost may have deleted it."""
+    """Delete an order. Return whether it existed; after an SDK retry, assume that the first try deleted it."""
     response = dynamodb.delete_item(TableName=NAMES[tables.ORDERS], Key=key, ReturnValues="ALL_OLD")
     return "Attributes" in response or response["ResponseMetadata"]["RetryAttempts"] > 0
 
 
 @outage_as_503()
 def read(steps: effects.Steps[Any]) -> Any:
-    """Perform the effects of a route; return its response."""
+    """Perform the effects of a route that reads, and return its response."""
     return http.response(run_steps(steps, math.inf))
 
 
@@ -444,7 +444,7 @@ def request() -> Request:
 
 
 def emit(report: reports.Report) -> None:
-    """Log a report's lines, and its metrics in CloudWatch's embedded format."""
+    """Log a report's lines, and its metrics in CloudWatch's embedded metric format."""
     for line in report.lines:
         getattr(logger, line.level)(line.message, extra=line.fields)
     for name, metric in report.metrics.items():

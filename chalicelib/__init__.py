@@ -1,4 +1,4 @@
-"""The core of Order Totals: what is valid, what is counted, what is asked of DynamoDB.
+"""The core of Order Totals: it validates orders, decides what to count, and plans the DynamoDB requests.
 
-No AWS call, clock, environment or other I/O lives here; those are app.py's.
+It makes no AWS calls and uses no clock, environment variables or other I/O; app.py does.
 """

@@ -1,7 +1,7 @@
-"""Amounts: what views add to counters. A whole amount is an int, a decimal one a Decimal; no amount is ever a float.
+"""Exact arithmetic for amounts, the numbers that views add to counters. An amount is an int or a Decimal.
 
-DynamoDB stores numbers of up to 38 digits exactly and adds them exactly (Developer Guide, "Supported data types"). So
-does this module: Python's own `+` would round a Decimal to 28 digits.
+DynamoDB stores and adds numbers of up to 38 digits exactly (Developer Guide, "Supported data types"). This module does
+the same, because Python's `+` would round a Decimal to 28 digits.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 Amount = int | Decimal
 
 DIGITS_MAX = 28
-"""The most digits of one amount, on both sides of its point. A sum of 10 billion of them has at most 38."""
+"""The most digits of one amount, before and after the decimal point. The sum of 10 billion amounts has up to 38."""
 
 _EXACT = Context(prec=5000, traps=[Inexact, InvalidOperation])
 _STEPS = [Decimal(1).scaleb(-places) for places in range(DIGITS_MAX + 1)]
@@ -23,10 +23,10 @@ def add(left: Amount, right: Amount) -> Amount:
 
 
 def add_to(sums: dict[str, Amount], added: Mapping[str, Amount]) -> None:
-    """Add amounts to sums, by name."""
+    """Add each amount to the sum with the same name, in place."""
     for name, amount in added.items():
         present = sums.get(name, 0)
-        # Written out for whole numbers, because every order adds some.
+        # Inline the addition of whole numbers for speed, because every order takes this path.
         sums[name] = present + amount if type(present) is type(amount) is int else add(present, amount)
 
 
@@ -36,19 +36,19 @@ def subtract(left: Amount, right: Amount) -> Amount:
 
 
 def to_text(amount: Amount) -> str:
-    """Return an amount in plain notation: `-5`, `12.50`. Zero has no sign."""
+    """Return an amount in plain notation, such as `-5` or `12.50`. Zero has no sign."""
     return str(amount) if type(amount) is int else f"{_EXACT.plus(amount):f}"
 
 
 def to_json(amount: Amount) -> int | str:
-    """Return a whole amount as it is, and a decimal one as text."""
+    """Return an int unchanged, and a Decimal as text."""
     return amount if isinstance(amount, int) else to_text(amount)
 
 
 def parse(text: str, places: int) -> Amount | None:
-    """Return the amount in a number's text, or None for another text and for more decimal places than `places`.
+    """Return the amount in a text. Return None if it is not a number or has more than `places` decimal places.
 
-    It is an int if `places` is 0, and otherwise a Decimal with all its places.
+    The amount is an int if `places` is 0, and otherwise a Decimal with exactly `places` decimal places.
     """
     try:
         amount = _EXACT.quantize(Decimal(text), _STEPS[places])
@@ -59,18 +59,18 @@ def parse(text: str, places: int) -> Amount | None:
 
 
 def parse_all_places(text: str) -> Decimal | None:
-    """Return the number in a text without zeros at its end, or None for another text and for more than 28 places."""
+    """Return the number in a text without trailing zeros, or None if it is not one or has more than 28 places."""
     amount = parse(text, DIGITS_MAX)
     return None if amount is None else _EXACT.normalize(amount)
 
 
 def fits(amount: object, places: int) -> bool:
-    """Return whether a view may add this: no float, at most `places` decimal places and DIGITS_MAX digits."""
+    """Return whether a view may add this: not a float, at most `places` decimal places, at most DIGITS_MAX digits."""
     if type(amount) is not int and (type(amount) is not Decimal or not places or parse(str(amount), places) is None):
         return False
     return bool(abs(amount) < 10 ** (DIGITS_MAX - places))
 
 
 def scaled(amount: Amount) -> int:
-    """Return an amount times 10**28, which is whole."""
+    """Return an amount times 10**28, which is always a whole number."""
     return amount * _SCALE if type(amount) is int else int(_EXACT.multiply(amount, _SCALE))

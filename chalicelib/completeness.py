@@ -1,8 +1,7 @@
-"""Which views are complete, that is, count every order in OrdersTable.
+"""Track which views are complete: a complete view counts every order in OrdersTable.
 
-A view that is added to a table with older orders is incomplete until a backfill has read all of the table, an audit
-finds nothing wrong, or the table is empty. One item in StateTable holds the tables of the complete views, and the
-segments that a running backfill has read.
+A new view is incomplete until a backfill has read all of OrdersTable, an audit finds nothing wrong, or OrdersTable is
+empty. One item in StateTable lists the tables of the complete views, and the segments that a running backfill has read.
 """
 
 from collections.abc import Callable
@@ -17,15 +16,15 @@ KEY: Key = ("completeViews",)
 
 
 class Progress(NamedTuple):
-    """What the item holds."""
+    """The complete views, and the progress of a running backfill."""
 
-    complete: frozenset[str]  # Tables of views.
-    running: str = ""  # The tables of the views that a backfill fills, joined by commas.
-    segments: frozenset[str] = frozenset()  # Those that it has read, such as "3/8".
+    complete: frozenset[str]  # The tables of the complete views.
+    running: str = ""  # The tables of the views that the backfill counts, joined by commas.
+    segments: frozenset[str] = frozenset()  # The segments that the backfill has read, such as "3/8".
 
 
 def note_segment(segment: int, segments: int) -> Steps[None]:
-    """Note that a backfill has read a segment. The views are complete when all segments have been read for them."""
+    """Store that a backfill has read a segment. After the last segment, all views are complete."""
     running = ",".join(sorted(VIEWS))
 
     def add(before: Progress) -> Progress:
@@ -38,9 +37,9 @@ def note_segment(segment: int, segments: int) -> Steps[None]:
 
 
 def incomplete(all_counted: bool = False) -> Steps[list[str]]:
-    """Return the names of the views that are not complete. None is if `all_counted`, or if OrdersTable is empty.
+    """Return the names of the incomplete views. With `all_counted`, or if OrdersTable is empty, complete all views.
 
-    Forget tables whose views were removed: if one returns, it lacks the orders of the meantime.
+    Also drop removed views from the item: if such a view returns, it lacks the orders of the time without it.
     """
     current = frozenset(VIEWS)
     progress = yield from _change(
@@ -54,7 +53,7 @@ def incomplete(all_counted: bool = False) -> Steps[list[str]]:
 
 
 def _change(change: Callable[[Progress], Progress]) -> Steps[Progress]:
-    """Store what `change` returns, and return it. Start again if the item has been changed meanwhile."""
+    """Apply `change` to the stored progress and return the new progress. Start again if another write came between."""
     while True:
         item = (yield Get(tables.STATE, KEY)) or {}
         before = _from_item(item)
@@ -64,20 +63,20 @@ def _change(change: Callable[[Progress], Progress]) -> Steps[Progress]:
 
 
 def _from_item(item: Item) -> Progress:
-    """Return what an item holds. Ignore attributes of another type."""
+    """Return the progress in an item. Ignore attributes of the wrong type."""
     complete, segments = (frozenset(item.get(name, {}).get("SS", ())) for name in ("complete", "segments"))
     return Progress(complete, item.get("running", {}).get("S", ""), segments)
 
 
 def _update(item: Item, progress: Progress) -> ConditionalUpdate:
-    """Return the request that stores `progress`, on the condition that the item's revision is still the same."""
+    """Return the update that stores `progress` if the item still has the revision that was read."""
     values: dict[str, Any] = {
         "complete": {"SS": sorted(progress.complete)},
         "running": {"S": progress.running},
         "segments": {"SS": sorted(progress.segments)},
         "revision": {"N": str(views.read_amount(item, "revision") + 1)},
     }
-    kept = {f":{name}": value for name, value in values.items() if any(value.values())}  # No set can be empty.
+    kept = {f":{name}": value for name, value in values.items() if any(value.values())}  # DynamoDB has no empty sets.
     removed = ", ".join(f"#{name}" for name in values if f":{name}" not in kept)
     seen = item.get("revision", {})
     return ConditionalUpdate(

@@ -1,7 +1,7 @@
-"""Cursors: opaque texts, each of which holds a JSON value. The API's pages and the jobs use them.
+"""Encode a JSON value as an opaque text, a cursor, and decode it. The API's lists and the jobs use cursors.
 
-A cursor is URL-safe base64, without padding, of a CRC-32 and the compressed JSON. The checksum detects damage, not
-forgery: whoever decodes a cursor checks its value.
+A cursor is URL-safe base64, without padding, of a CRC-32 and the compressed JSON. The checksum detects damage but not
+forgery, so a caller must validate the decoded value.
 """
 
 import base64
@@ -9,7 +9,7 @@ import json
 import zlib
 from typing import Any
 
-_RAW_DEFLATE = -zlib.MAX_WBITS  # Without zlib's header and checksum, which would make a short cursor longer.
+_RAW_DEFLATE = -zlib.MAX_WBITS  # Omit zlib's header and checksum to keep short cursors short.
 
 
 class CursorError(ValueError):
@@ -29,7 +29,7 @@ def decode(text: object, max_bytes: int) -> Any:
     try:
         raw = base64.urlsafe_b64decode(f"{text}==")
         content = unpacking.decompress(raw[4:], max_bytes + 1)
-        # The decoder ignores invalid characters and unused bits of the last one. Encode again to reject such text.
+        # The base64 decoder ignores invalid characters. Encoding the result again detects them.
         if _to_text(raw) != text or raw[:4] != zlib.crc32(raw[4:]).to_bytes(4, "big"):
             raise CursorError("The text or its checksum is wrong.")
         if len(content) > max_bytes or not unpacking.eof or unpacking.unused_data:

@@ -1,7 +1,7 @@
-"""Effects: what the core asks app.py to do.
+"""Effects: descriptions of the DynamoDB requests and pauses that app.py performs for the core.
 
-Handler, jobs and the routes that read are generators. They yield these values, and `perform` in app.py carries each
-one out and sends back its result. So the core makes no call and reads no clock.
+The stream handler, the jobs and the routes that read are generators that yield effects. `perform` in app.py carries out
+each effect and sends back its result. So the core makes no AWS calls and reads no clock.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -22,28 +22,28 @@ class Get(NamedTuple):
 
 
 READ_MAX_KEYS = 100
-"""BatchGetItem reads up to 100 items (API reference)."""
+"""The most items that one BatchGetItem reads (API reference)."""
 
 
 class BatchGet(NamedTuple):
-    """Read items by their keys. The result is a dict of the items that exist, by key."""
+    """Read items by their keys. The result is a dict from key to item, without items that do not exist."""
 
     table: str
     keys: Sequence[Key]
     consistent: bool = True
 
     def requests(self, names: Mapping[str, str]) -> Iterator[Any]:
-        """Yield the `RequestItems` of each BatchGetItem request; `names` are the tables' physical names."""
+        """Yield the `RequestItems` for each BatchGetItem request. `names` has the tables' physical names."""
         for start in range(0, len(self.keys), READ_MAX_KEYS):
             keys = [key(self.table, values) for values in self.keys[start : start + READ_MAX_KEYS]]
             yield {names[self.table]: {"Keys": keys, "ConsistentRead": self.consistent}}
 
     def items(self, response: Any) -> dict[Key, Item]:
-        """Return the items in a response, by key."""
+        """Return the items in a BatchGetItem response, by key."""
         return {key_of(self.table, item): item for items in response["Responses"].values() for item in items}
 
     def unprocessed(self, response: Any) -> Any:
-        """Return the `RequestItems` for what DynamoDB left out: what it could not read now, or is beyond 16 MB."""
+        """Return the `RequestItems` that read the items which DynamoDB left out, because of throttling or size."""
         left = response["UnprocessedKeys"]
         return {name: {"Keys": left[name]["Keys"], "ConsistentRead": self.consistent} for name in left}
 
@@ -59,7 +59,7 @@ class Scan(NamedTuple):
     segments: int = 1
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """Return the parameters of DynamoDB's Scan; `name` is the table's physical name."""
+        """Return the parameters for DynamoDB's Scan. `name` is the table's physical name."""
         parameters: dict[str, Any] = {
             "TableName": name,
             "Limit": self.limit,
@@ -74,17 +74,17 @@ class Scan(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Read a page of the items with a partition key, consistently, ordered by sort key. The result is a Page."""
+    """Read a page of the items with a partition key, ordered by sort key. The read is consistent and returns a Page."""
 
     table: str
     partition: str
-    first: str | None = None  # The smallest sort key.
-    last: str | None = None  # The largest sort key.
+    first: str | None = None  # The smallest sort key to return.
+    last: str | None = None  # The largest sort key to return.
     start: Key | None = None  # The key after which the page starts.
-    limit: int | None = None  # As many as fit into 1 MB if None.
+    limit: int | None = None  # None returns as many items as fit into 1 MB.
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """Return the parameters of DynamoDB's Query; `name` is the table's physical name."""
+        """Return the parameters for DynamoDB's Query. `name` is the table's physical name."""
         bounds = {f":{end}": {"S": value} for end in ("first", "last") if (value := getattr(self, end)) is not None}
         condition = {
             (): "",
@@ -109,15 +109,15 @@ class Page(NamedTuple):
     """The result of a Scan or a Query."""
 
     items: Sequence[Item]
-    last: Key | None  # The key after which the next page starts; None at the end of the table.
-    units: float = 0.0  # The read units that it took.
+    last: Key | None  # The key after which the next page starts; None if this is the last page.
+    units: float = 0.0  # The read units that the request used.
 
 
 class Actions(Protocol):
-    """The content of a transaction."""
+    """The writes in a transaction."""
 
     def actions(self, names: Mapping[str, str], now: str) -> list[Any]:
-        """Return the `TransactItems`; `names` are the tables' physical names, `now` is a timestamp."""
+        """Return the `TransactItems`. `names` has the tables' physical names; `now` is a timestamp."""
 
 
 class Transact(NamedTuple):
@@ -133,36 +133,36 @@ class Committed(NamedTuple):
 class Cancelled(NamedTuple):
     """DynamoDB cancelled the transaction and applied none of its writes."""
 
-    reasons: Sequence[Mapping[str, Any]]  # In the form and order of `CancellationReasons`.
+    reasons: Sequence[Mapping[str, Any]]  # DynamoDB's `CancellationReasons`.
 
 
 class ConditionalUpdate(NamedTuple):
-    """Update an item on a condition. The result is whether the condition held."""
+    """Update an item if a condition holds. The result is whether it did."""
 
     table: str
-    parameters: Mapping[str, Any]  # Of DynamoDB's UpdateItem, without the table's name.
+    parameters: Mapping[str, Any]  # The parameters for DynamoDB's UpdateItem, without TableName.
 
 
 class Sleep(NamedTuple):
-    """Wait. The result is the time after it, in epoch seconds."""
+    """Wait. The result is the time after the wait, in epoch seconds."""
 
     seconds: float = 0.0
-    jitter: bool = False  # Wait a random part of the seconds, so that conflicting invocations do not collide again.
+    jitter: bool = False  # Wait for a random part of the time, so that conflicting invocations do not collide again.
 
 
 class Checkpoint(NamedTuple):
-    """Do nothing. A job can be left here, and its cursor taken."""
+    """Mark a point at which a job can stop and return a cursor."""
 
 
 Effect = Get | BatchGet | Scan | Query | Transact | ConditionalUpdate | Sleep | Checkpoint
 
 Result = TypeVar("Result")
 Steps = Generator[Effect, Any, Result]
-"""A generator that yields effects, is sent their results, and returns a result of its own."""
+"""A generator that yields effects, receives their results, and returns a `Result`."""
 
 
 class RequestCounter:
-    """Counts the requests that this container has made to DynamoDB for effects."""
+    """Count the DynamoDB requests that this container has made for effects."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -176,17 +176,17 @@ def page(table: str, response: Mapping[str, Any]) -> Page:
 
 
 def key(table: str, values: Key) -> dict[str, Any]:
-    """Return a key in DynamoDB's form."""
+    """Return a key in DynamoDB's JSON."""
     return {name: {"S": value} for name, value in zip(tables.KEYS[table], values, strict=True)}
 
 
 def key_of(table: str, item: Item) -> Key:
-    """Return the key of an item."""
+    """Return the values of an item's key attributes."""
     return tuple(item[name]["S"] for name in tables.KEYS[table])
 
 
 def update_state(key: Key, attributes: Item, condition: str = "", more: Item | None = None) -> ConditionalUpdate:
-    """Return the update that sets attributes of an item in StateTable. `more` has further values of the condition."""
+    """Return the update that sets attributes of a StateTable item. `more` has values that only the condition uses."""
     parameters: dict[str, Any] = {
         "Key": {"name": {"S": key[0]}},
         "UpdateExpression": f"SET {', '.join(f'{name} = :{name}' for name in attributes)}",

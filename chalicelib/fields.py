@@ -1,7 +1,7 @@
-"""The fields of an order: their types, and what follows from a declaration in model.py.
+"""The field types for model.py, and the fields that its Order class declares.
 
-A type has everything that depends on it: the check of a value, its attribute in OrdersTable, its JSON, its OpenAPI
-schema and its input on the dashboard.
+A field type knows how to validate a value, store it in OrdersTable, show it as JSON, describe it in OpenAPI, and make
+an input for it on the dashboard.
 """
 
 import base64
@@ -24,11 +24,11 @@ WHOLE_NUMBER_MAX = 2**53 - 1
 
 TEXT_MAX_BYTES = 10_000
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"  # The contents of a bracket expression in a regular expression.
-# Clients and servers remove these from a URL's path (RFC 3986, section 5.2.4), even percent-encoded. A request could
-# not address an order or a counter with such a name.
+# Clients and servers remove `.` and `..` from a URL's path (RFC 3986, section 5.2.4), even percent-encoded. So no URL
+# could address an order or a counter with such a name.
 DOT_SEGMENTS = (".", "..")
 DOT_SEGMENTS_RULE = "must not be . or .., because a URL path cannot contain it"
-NO_DOT_SEGMENT = r"(?!\.{1,2}$)"  # The start of a pattern.
+NO_DOT_SEGMENT = r"(?!\.{1,2}$)"  # For the start of a regular expression.
 
 _CONTROL_CHARACTER = re.compile(f"[{CONTROL_CHARACTERS}]")
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -37,48 +37,48 @@ _EXACT = Context(prec=DIGITS_MAX, traps=[Inexact, InvalidOperation])  # Raises a
 
 
 class InvalidValueError(ValueError):
-    """A field does not allow a value. The message completes a sentence that starts with the field's name."""
+    """A field does not accept a value. The message completes a sentence that starts with the field's name."""
 
 
 class DeclarationError(TypeError):
-    """The declaration of an order in model.py is wrong. The message says how to correct it."""
+    """The Order class in model.py is wrong. The message says how to correct it."""
 
 
 # --- Types ---------------------------------------------------------------------------------------
 
 
 class FieldType:
-    """A type of fields. What is not overridden is as for a text."""
+    """The base class of field types. Its defaults are those of a text."""
 
     python_type: type = str
     attribute_type = "S"
     rule: str
-    """What a value must be. It completes a sentence that starts with the field's name."""
+    """The rule for valid values. It completes a sentence that starts with the field's name."""
     schema: Mapping[str, Any]
-    """The JSON schema of a value in a response."""
+    """The JSON schema for responses."""
     request_schema: Mapping[str, Any] | None = None
-    """The JSON schema of a value in a request, if that allows more."""
+    """The JSON schema for requests, if they may have more values than responses."""
     form: Mapping[str, Any]
-    """What the dashboard's script needs to know to make an input: its `kind`, and more that depends on the kind."""
+    """The data from which the dashboard's script makes an input: its `kind`, and more for some kinds."""
     example: Any
     invalid_example: Any = ""
     shown_as = ""
-    """How a response shows a stored value that is neither a string nor a whole number there."""
+    """A sentence for the API's description about the JSON form, if it is not a string or a whole number."""
 
     def check(self, value: object) -> Any:
-        """Return the field's value from one in JSON. Raises InvalidValueError."""
+        """Validate a JSON value and return the field's value. Raises InvalidValueError."""
         raise NotImplementedError
 
     def read(self, attribute: Item) -> Any:
-        """Return the field's value from an attribute; `{}` stands for one that is absent. Raises InvalidValueError."""
+        """Return the field's value from a DynamoDB attribute, or from `{}` if absent. Raises InvalidValueError."""
         return self.check(attribute.get(self.attribute_type))
 
     def write(self, value: Any) -> dict[str, Any]:
-        """Return the attribute of a value."""
+        """Return the DynamoDB attribute for a value."""
         return {self.attribute_type: value}
 
     def show(self, attribute: Item) -> Any:
-        """Return an attribute as JSON, valid or not: a string, a whole number, or else DynamoDB's JSON."""
+        """Return an attribute, valid or not, as JSON: a string, a whole number, or otherwise DynamoDB's JSON."""
         if "S" in attribute:
             return attribute["S"]
         whole = _parse_whole_number(attribute["N"]) if "N" in attribute else None
@@ -86,10 +86,9 @@ class FieldType:
 
 
 class Text(FieldType):
-    """A text of at most `max_bytes` in UTF-8, not blank and without control characters.
+    """A text of at most `max_bytes` UTF-8 bytes, not blank and without control characters.
 
-    The default is half of DynamoDB's limit for a partition key, so that a view can build a key from a text and
-    something else.
+    The default is half of DynamoDB's limit for a partition key, so a view can join a text and another value in a key.
     """
 
     form: Mapping[str, Any] = {"kind": "text"}
@@ -107,12 +106,12 @@ class Text(FieldType):
                 f"At most {max_bytes} UTF-8 bytes, without control characters; not blank, not `.` and not `..`."
             ),
             "minLength": 1,
-            "maxLength": max_bytes,  # Counts characters; a schema cannot count bytes.
+            "maxLength": max_bytes,  # In characters, because a JSON schema cannot count bytes.
             "pattern": rf"^{NO_DOT_SEGMENT}{no_control}[^\s{CONTROL_CHARACTERS}]{no_control}$",
         }
 
     def check(self, value: object) -> str:
-        """Return the text."""
+        """Return the text if it is valid."""
         if not isinstance(value, str) or not value.strip() or _CONTROL_CHARACTER.search(value):
             raise InvalidValueError(self.rule)
         if value in DOT_SEGMENTS:
@@ -149,13 +148,13 @@ class WholeNumber(FieldType):
         self.example, self.invalid_example = minimum, minimum - 1
 
     def check(self, value: object) -> int:
-        """Return the number. A bool, and a number with a decimal point, is not valid."""
+        """Return the number if it is valid. A bool is not valid, nor is a number with a decimal point."""
         if type(value) is int and self.minimum <= value <= self.maximum:
             return value
         raise InvalidValueError(self.rule)
 
     def read(self, attribute: Item) -> int:
-        """Return the number in an attribute, in any notation: `5`, `5.0`, `5E0`."""
+        """Return the number in an attribute. It may be written as `5`, `5.0` or `5E0`."""
         return self.check(_parse_whole_number(attribute.get("N")))
 
     def write(self, value: int) -> dict[str, Any]:
@@ -164,10 +163,10 @@ class WholeNumber(FieldType):
 
 
 class DecimalNumber(FieldType):
-    """A decimal number with at most `places` decimal places, from `minimum` to `maximum`. It never becomes a float.
+    """A decimal number with at most `places` decimal places, from `minimum` to `maximum`. It is never a float.
 
-    Write limits with a decimal point as text: `DecimalNumber(places=2, minimum="0.01")`. In a request, a value is a
-    number or a string; in a response, it is a string with all its places: `"12.50"`.
+    Write limits with a decimal point as text: `DecimalNumber(places=2, minimum="0.01")`. A request may send a number or
+    a string. A response has a string with all decimal places, such as `"12.50"`.
     """
 
     python_type = Decimal
@@ -209,14 +208,14 @@ class DecimalNumber(FieldType):
         return exact
 
     def _exact(self, number: Decimal | None) -> Decimal | None:
-        """Return a number with all its places, and zero without a sign, or None if that would lose digits."""
+        """Return a number with exactly `places` decimal places, or None if it has more. Zero has no sign."""
         try:
             return _EXACT.plus(_EXACT.quantize(number, self._step)) if number is not None else None
         except (Inexact, InvalidOperation):
             return None
 
     def check(self, value: object) -> Decimal:
-        """Return the number. A string must be in plain notation; a bool is not valid."""
+        """Return the number if it is valid. A string must be in plain notation. A bool is not valid."""
         number: Decimal | None = None
         if type(value) is int or (isinstance(value, str) and _PLAIN_DECIMAL.fullmatch(value)):
             number = Decimal(value)
@@ -228,15 +227,15 @@ class DecimalNumber(FieldType):
         return exact
 
     def read(self, attribute: Item) -> Decimal:
-        """Return the number in an attribute, in any notation: `5`, `5.0`, `1E2`."""
+        """Return the number in an attribute. It may be written as `5`, `5.0` or `1E2`."""
         return self.check(_parse_decimal(attribute.get("N")))
 
     def write(self, value: Decimal) -> dict[str, Any]:
-        """Return the attribute of a number in the form that DynamoDB returns: without zeros at the end."""
+        """Return the attribute for a number, without trailing zeros, as DynamoDB returns it."""
         return {"N": f"{_EXACT.normalize(value):f}"}
 
     def show(self, attribute: Item) -> Any:
-        """Return the number as a string with all its places, and anything else in DynamoDB's JSON."""
+        """Return a number as a string with all decimal places, and anything else as DynamoDB's JSON."""
         exact = self._exact(_parse_decimal(attribute.get("N")))
         return _with_base64(attribute) if exact is None else f"{exact:f}"
 
@@ -254,7 +253,7 @@ class Timestamp(FieldType):
     example = "2026-11-23T18:13:05Z"
 
     def check(self, value: object) -> str:
-        """Return the time in the form of timestamps.py."""
+        """Return the time as a timestamp such as `2026-11-23T18:13:05Z`."""
         timestamp = timestamps.parse(value) if isinstance(value, str) else None
         if timestamp is None:
             raise InvalidValueError(self.rule)
@@ -262,7 +261,7 @@ class Timestamp(FieldType):
 
 
 class Choice(FieldType):
-    """One of some texts."""
+    """One of a fixed set of texts."""
 
     def __init__(self, *choices: str) -> None:
         text = Text()
@@ -275,7 +274,7 @@ class Choice(FieldType):
         self.example = choices[0]
 
     def check(self, value: object) -> str:
-        """Return the text."""
+        """Return the text if it is one of the choices."""
         if isinstance(value, str) and value in self.choices:
             return value
         raise InvalidValueError(self.rule)
@@ -293,18 +292,18 @@ class Boolean(FieldType):
     shown_as = "A boolean is true or false. "
 
     def check(self, value: object) -> bool:
-        """Return the boolean. A number or a string is not valid."""
+        """Return the boolean if it is valid. A number or a string is not valid."""
         if isinstance(value, bool):
             return value
         raise InvalidValueError(self.rule)
 
     def show(self, attribute: Item) -> Any:
-        """Return a boolean, or anything else as for a text."""
+        """Return a boolean as it is, and anything else as the base class does."""
         return attribute["BOOL"] if "BOOL" in attribute else super().show(attribute)
 
 
 def is_valid(type_: FieldType, value: object) -> bool:
-    """Return whether a type allows a value in JSON."""
+    """Return whether a field type accepts a JSON value."""
     try:
         type_.check(value)
     except InvalidValueError:
@@ -313,7 +312,7 @@ def is_valid(type_: FieldType, value: object) -> bool:
 
 
 def fits(value: object, max_bytes: int) -> bool:
-    """Return whether a value is a text of 1 to `max_bytes` in UTF-8."""
+    """Return whether a value is a text of 1 to `max_bytes` UTF-8 bytes."""
     try:
         return isinstance(value, str) and 1 <= len(value.encode()) <= max_bytes
     except UnicodeEncodeError:  # Half of a surrogate pair, which JSON can contain as "\ud800".
@@ -321,7 +320,7 @@ def fits(value: object, max_bytes: int) -> bool:
 
 
 def _parse_decimal(digits: str | None) -> Decimal | None:
-    """Return a DynamoDB number, or None if it is not one."""
+    """Return the number in a text from DynamoDB, or None if it is not a finite number."""
     try:
         number = Decimal(digits or "NaN")
     except InvalidOperation:
@@ -330,7 +329,7 @@ def _parse_decimal(digits: str | None) -> Decimal | None:
 
 
 def _parse_whole_number(digits: str | None) -> int | None:
-    """Return a DynamoDB number as an int, or None if it is not whole or its magnitude exceeds WHOLE_NUMBER_MAX."""
+    """Return the int in a text from DynamoDB, or None if it is not whole or is beyond ±WHOLE_NUMBER_MAX."""
     if digits and digits.isascii() and digits.isdigit() and len(digits) < len(str(WHOLE_NUMBER_MAX)):
         return int(digits)
     number = _parse_decimal(digits)
@@ -341,7 +340,7 @@ def _parse_whole_number(digits: str | None) -> int | None:
 
 
 def _with_base64(value: Any) -> Any:
-    """Return an attribute with its binary values, at any depth, as base64."""
+    """Return an attribute with all its binary values, nested ones too, as base64 text."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list):
@@ -358,14 +357,14 @@ RESERVED_NAMES = ("orderId", "OrderID", "placedAt", "PlacedAt", "counted", "reje
 
 
 class Named(NamedTuple):
-    """Other names than the Python name gives: `Annotated[str, Text(), Named("sku", "SKU")]`."""
+    """Set a field's names in JSON and in DynamoDB: `Annotated[str, Text(), Named("sku", "SKU")]`."""
 
     name: str
     attribute: str
 
 
 class Examples(NamedTuple):
-    """A field's values in the examples of the API's description: `Annotated[str, Text(), Examples("Notebook")]`."""
+    """Set a field's example values in the API's description: `Annotated[str, Text(), Examples("Notebook")]`."""
 
     new: Any
     amended: Any = None
@@ -375,20 +374,20 @@ class Field(NamedTuple):
     """A field of an order."""
 
     python_name: str
-    name: str  # In JSON.
-    attribute: str  # In OrdersTable. A request body may use this name too.
+    name: str  # The name in JSON.
+    attribute: str  # The name in OrdersTable. A request body may use this name too.
     type: FieldType
     required: bool
     examples: Examples
 
     @property
     def form(self) -> Mapping[str, Any]:
-        """What the dashboard's script needs to know about the field, besides its type."""
+        """The field's data for the dashboard's script, besides that of its type."""
         label = self.python_name.replace("_", " ").capitalize()
         return {"name": self.name, "label": label, "required": self.required}
 
     def is_absent(self, item: Item) -> bool:
-        """Return whether this is an optional field without a value: the attribute is not there, or NULL."""
+        """Return whether this is an optional field without a value: the attribute is missing or NULL."""
         return not self.required and (self.attribute not in item or "NULL" in item[self.attribute])
 
     def read(self, item: Item) -> Any:
@@ -397,7 +396,7 @@ class Field(NamedTuple):
 
 
 def declared(order: Any) -> tuple[Field, ...]:
-    """Return the fields of an order class, without the fixed ones. Raises DeclarationError if it is wrong."""
+    """Return the fields of an Order class, without the fixed ones. Raises DeclarationError if the class is wrong."""
     hints = get_type_hints(order, include_extras=True)
     for name in FIXED_FIELDS:
         if hints.get(name) is not str:
@@ -448,7 +447,7 @@ def _capital(word: str) -> str:
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return a type without None, and whether it had None: `(str, True)` for `str | None`."""
+    """Return a type without None, and whether it included None: `(str, True)` for `str | None`."""
     if get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint):
         return Union[tuple(each for each in get_args(hint) if each is not type(None))], True  # noqa: UP007
     return hint, False

@@ -1,6 +1,6 @@
-"""Error messages for an incomplete setup on a developer's machine. They say what is missing and what to do.
+"""Error messages for an incomplete setup on a developer's machine: what is missing, and what to do.
 
-In Lambda, the region, the credentials and the tables are always there.
+Lambda does not need them, because region, credentials and tables always exist there.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,13 +24,13 @@ _HINTS = {
 
 
 def deployed_stage(modules: Mapping[str, Any]) -> str | None:
-    """Return the stage if `chalice deploy` imports the app. `modules` is sys.modules, without click in Lambda."""
+    """Return the stage to deploy if `chalice deploy` imports the app, otherwise None. `modules` is sys.modules."""
     command = "click" in modules and modules["click"].get_current_context(silent=True)
     return command.params["stage"] if command and command.info_name == "deploy" else None
 
 
 def register(events: Any, region: str | None, credentials: Callable[[], Any], log: Callable[[str], None]) -> None:
-    """Have the client with these events raise ServiceUnavailableError, a 503, with a message for the developer."""
+    """Make the client raise a 503 with a message for the developer. `events` are the boto3 client's events."""
 
     def require_settings(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
         context["table"] = params.get("TableName", "")
@@ -58,6 +58,6 @@ def missing_settings(region: str | None, credentials: Any) -> str | None:
 
 
 def error_hint(code: str | None, table: str, region: str | None) -> str | None:
-    """Return a message for an error code of DynamoDB, or None if there is no hint for it."""
+    """Return the message for a DynamoDB error code, or None if there is no hint for it."""
     hint = _HINTS.get(code or "")
     return hint and hint.format(table=table, region=region)

@@ -1,8 +1,8 @@
-"""Your data: what an order is, and the views that are kept of orders. Edit this file to make the app yours.
+"""Your data model: the fields of an order, and the views that count orders. Edit this file to make the app yours.
 
-A field's type is in fields.py: Text, WholeNumber, DecimalNumber, Timestamp, Choice or Boolean. From the declaration
-follow the checks of requests and items, the attributes in OrdersTable, the API's description and the dashboard's form.
-A view's declaration is explained in views.py. docs/adapt.md leads through both.
+The field types are in fields.py: Text, WholeNumber, DecimalNumber, Timestamp, Choice and Boolean. The declaration
+determines validation, the attributes in OrdersTable, the API's description and the dashboard's form. views.py explains
+how to declare a view. docs/adapt.md is a guide to both.
 """
 
 from typing import Annotated, NamedTuple
@@ -12,7 +12,7 @@ from chalicelib.views import Row, view
 
 
 class Order(NamedTuple):
-    """An order. `order_id` and `placed_at`, a timestamp in the form of timestamps.py, are fixed.
+    """An order. Every model needs `order_id` and `placed_at`, a timestamp such as `2026-11-23T18:13:05Z`.
 
     A field `card_holder` is `cardHolder` in JSON and the attribute `CardHolder`. A field `X | None` is optional.
     """

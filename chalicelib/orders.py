@@ -1,7 +1,7 @@
-"""Orders: the validation rules, and conversion from and to JSON and OrdersTable items.
+"""Orders: validate them, and convert them from and to JSON and OrdersTable items.
 
-The same rules apply to an order from the API and to an item that someone wrote to the table directly. They follow from
-the fields in model.py, which also says what an order adds to the totals.
+The same rules apply to an order from the API and to an item that somebody wrote to the table directly. They follow from
+the fields in model.py.
 """
 
 import json
@@ -20,9 +20,9 @@ ORDER_ID_MAX_CHARACTERS = 128
 
 
 class FieldErrors(dict[str, str]):
-    """What is wrong with an input, by field: `{"quantity": "must be a whole number from 1 to 1000000000"}`.
+    """The errors in an input, by field: `{"quantity": "must be a whole number from 1 to 1000000000"}`.
 
-    It is returned, not raised: an invalid order is ordinary data that the ledger stores and the API shows.
+    Functions return this and do not raise it: the ledger stores invalid orders, and the API shows them.
     """
 
 
@@ -34,14 +34,14 @@ class OrderInput(NamedTuple):
 
 
 class MalformedBodyError(ValueError):
-    """The request body is not a JSON object. The message is for the sender."""
+    """The request body is not a JSON object. The message tells the client what is wrong."""
 
 
 # --- Fields --------------------------------------------------------------------------------------
 
 
 class _OrderId(FieldType):
-    """The id of an order."""
+    """The field type of an order id."""
 
     _CHARACTERS = r"A-Za-z0-9._:\-"
     rule = f"must be 1 to {ORDER_ID_MAX_CHARACTERS} characters of A-Z a-z 0-9 . _ : -"
@@ -54,7 +54,7 @@ class _OrderId(FieldType):
     _matches = re.compile(f"[{_CHARACTERS}]{{1,{ORDER_ID_MAX_CHARACTERS}}}").fullmatch
 
     def check(self, value: object) -> str:
-        """Return the id."""
+        """Return the id if it is valid."""
         if value in fields.DOT_SEGMENTS:
             raise InvalidValueError(fields.DOT_SEGMENTS_RULE)
         if isinstance(value, str) and self._matches(value):
@@ -63,7 +63,7 @@ class _OrderId(FieldType):
 
 
 FIELDS = fields.declared(Order)
-"""The fields of the model. An order has an id and `PlacedAt` too."""
+"""The fields that model.py declares, without the order id and `PlacedAt`."""
 
 ORDER_ID = Field("order_id", "orderId", "OrderID", _OrderId(), True, Examples("order-1"))
 PLACED_AT = Field("placed_at", "placedAt", "PlacedAt", Text(), True, Examples("2026-11-23T18:13:05.250Z"))
@@ -76,7 +76,7 @@ UPDATE_FIELDS = CREATE_FIELDS[:-1]
 EXAMPLE = {field.name: field.examples.new for field in FIELDS if field.required}
 """The request body of an example order."""
 
-# The largest valid order fits, even if every character is written as a \uXXXX escape.
+# Large enough for the largest valid order, even if every character is a \uXXXX escape.
 BODY_MAX_BYTES = max(16_384, sum(1_024 + 8 * getattr(field.type, "max_bytes", 0) for field in FIELDS))
 
 
@@ -84,9 +84,9 @@ BODY_MAX_BYTES = max(16_384, sum(1_024 + 8 * getattr(field.type, "max_bytes", 0)
 
 
 def parse_order(body: bytes, names: Sequence[str]) -> OrderInput | FieldErrors:
-    """Return the order in a request body, or every error in it.
+    """Return the order in a request body, or all its errors.
 
-    The body may have the fields with these names: CREATE_FIELDS, or UPDATE_FIELDS if the path has the order id.
+    `names` are the fields that the body may have: CREATE_FIELDS, or UPDATE_FIELDS if the path has the order id.
     Raise MalformedBodyError if the body is not a JSON object.
     """
     content = _parse_json_object(body)
@@ -105,7 +105,7 @@ def parse_order(body: bytes, names: Sequence[str]) -> OrderInput | FieldErrors:
 
 
 def _check_field(field: Field, given: Sequence[object]) -> Any:
-    """Return the value of a field from those in a body, or None if it may be left out. Raises InvalidValueError."""
+    """Return a field's value. `given` has the values in the body: none, one, or two for two spellings of the name."""
     if len(given) > 1:
         raise InvalidValueError(f"is given twice, as {field.name} and as {field.attribute}; send one of them")
     if not given and field.required and field is not ORDER_ID:
@@ -137,7 +137,7 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def _parse_decimal(digits: str) -> Decimal:
-    """Return a JSON number as it is written, without a float. Every field rejects infinity."""
+    """Return a JSON number exactly, or infinity if its exponent is too large. Every field rejects infinity."""
     try:
         return Decimal(digits)
     except InvalidOperation:  # The exponent has more than 18 digits.
@@ -145,7 +145,7 @@ def _parse_decimal(digits: str) -> Decimal:
 
 
 def _reject_constant(name: str) -> NoReturn:
-    # Python's parser accepts NaN and Infinity. JSON has neither (RFC 8259, section 6).
+    # Python's parser accepts NaN and Infinity, which are not JSON (RFC 8259, section 6).
     raise ValueError(f"{name} is not a JSON value")
 
 
@@ -157,12 +157,12 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _printable(name: str, max_characters: int = 64) -> str:
-    """Return a field name from a request, shortened and encodable as UTF-8, so that a response can contain it."""
+    """Return a field name from a request in a form that a response can contain: short and valid Unicode."""
     return name[:max_characters].encode(errors="replace").decode()
 
 
 def to_json(item: Item) -> dict[str, Any]:
-    """Return an order's item as the API shows it. The order need not be valid; absent attributes are left out."""
+    """Return an order's item as the API shows it, without absent attributes. The order may be invalid."""
     return {
         field.name: field.type.show(item[field.attribute])
         for field in STORED_FIELDS
@@ -184,7 +184,7 @@ def _attributes(order: OrderInput) -> dict[str, Any]:
 
 
 def replacement(order: OrderInput) -> dict[str, Any]:
-    """Return the parameters of the UpdateItem that replaces an order's content. It removes what the order lacks."""
+    """Return the UpdateItem parameters that replace an order's content, including the removal of absent fields."""
     attributes = _attributes(order)
     names = {f"#{number}": field.attribute for number, field in enumerate(FIELDS)}
     values = {f":{name[1:]}": attributes[attribute] for name, attribute in names.items() if attribute in attributes}
@@ -199,7 +199,7 @@ def replacement(order: OrderInput) -> dict[str, Any]:
 
 
 def from_item(item: Item, first_seen: str) -> Order | FieldErrors:
-    """Return the order in an item, or every error in it.
+    """Return the order in an item, or all its errors.
 
     `placed_at` is the item's `PlacedAt` if that is a timestamp, and `first_seen` otherwise.
     """
@@ -212,7 +212,7 @@ def from_item(item: Item, first_seen: str) -> Order | FieldErrors:
 
 
 def _reader(field: Field) -> Callable[[Item], Any]:
-    """Return a function that returns a field's value in an item. It is faster than `field.read`."""
+    """Return a function that reads a field from an item. It does the same as `field.read`, but faster."""
     if field is PLACED_AT:
         return _read_placed_at
     if not field.required:
@@ -229,7 +229,7 @@ def _read_placed_at(item: Item) -> str | None:
 
 
 def has_placed_at(item: Item) -> bool:
-    """Return whether an item has a valid `PlacedAt` of its own."""
+    """Return whether an item has a valid `PlacedAt`."""
     return _read_placed_at(item) is not None
 
 
@@ -239,7 +239,7 @@ _READERS = [_reader(field) for name in Order._fields for field in STORED_FIELDS 
 
 
 def _item_errors(item: Item) -> FieldErrors:
-    """Return every error in an item."""
+    """Return all errors in an order's item."""
     errors = FieldErrors()
     for field in (ORDER_ID, *FIELDS):
         try:
@@ -250,12 +250,12 @@ def _item_errors(item: Item) -> FieldErrors:
 
 
 def can_be_key(text: str) -> bool:
-    """Return whether DynamoDB accepts this text as a partition key. It need not be a valid order id or product."""
+    """Return whether DynamoDB accepts this text as a partition key, valid order id or not."""
     return fields.fits(text, KEY_MAX_BYTES)
 
 
 def same_content(item: Item, order: OrderInput) -> bool:
-    """Return whether an item already has the content of a request. If so, the request is a retry."""
+    """Return whether an item has the same content as a request, which is then treated as a retry."""
     try:
         return tuple(field.read(item) for field in FIELDS) == order.values
     except InvalidValueError:

@@ -1,4 +1,4 @@
-"""Reports: what the app logs and measures about a batch and an audit."""
+"""Reports: the log lines and metrics about a batch or an audit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ Level = Literal["info", "warning", "error"]
 
 
 class Line(NamedTuple):
-    """A line of the log."""
+    """A log line."""
 
     level: Level
     message: str
@@ -41,7 +41,7 @@ LAG_NOT_REPORTED = Report([], {"lagNotReported": Metric(1)})
 def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: float) -> Report:
     """Return the report of a batch: its metrics, and a line for each order that was rejected or set apart.
 
-    `ages` are those of its records in seconds; counting it took `seconds`.
+    `ages` are the ages of the batch's records in seconds. Counting the batch took `seconds`.
     """
     rejected, set_apart, failed = work.counts.rejected, work.set_apart, work.counts.view_problems
     counts = {
@@ -71,7 +71,7 @@ def of_batch(batch: Batch, work: Committer, ages: Sequence[float], seconds: floa
 def of_turn(
     state: daily_audit.State, turn: daily_audit.Turn | None, requests: int, is_over: bool, now: float
 ) -> Report:
-    """Return what became of a turn of the daily audit, and how long ago one has finished. `now` is in epoch seconds."""
+    """Return the report of a turn of the daily audit, with the audit's age. `now` is in epoch seconds."""
     age = {"AuditAgeHours": Metric(0 if is_over else state.age_hours(now))}
     if turn is None:
         return Report([], age)

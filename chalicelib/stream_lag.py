@@ -1,8 +1,8 @@
 """The stream handler's report of how far it is behind. The API returns it as `freshness`.
 
-The report is one small item in StateTable. Each container writes it at once when the state changes or when batches
-start or stop being late, and otherwise at most every SECONDS_BETWEEN_WRITES. It is not part of the transactions that
-count orders: counting costs no more, and the totals are exact without it.
+The report is one small item in StateTable. Each container writes it immediately when the state changes, or when batches
+start or stop being late. Otherwise it writes at most every SECONDS_BETWEEN_WRITES. The report is not part of the
+transactions that count orders, so it makes counting no more expensive.
 
 All shards write the same item, and the last report wins. So `freshness` can be `current` while one shard fails.
 The metric `lagSeconds` has the lag of every batch.
@@ -19,7 +19,7 @@ KEY: Mapping[str, Any] = {"name": {"S": "streamLag"}}
 """The item's key in StateTable."""
 
 SECONDS_BETWEEN_WRITES = 5.0
-BEHIND_SECONDS = 5.0  # A record that is this old, or older, is late.
+BEHIND_SECONDS = 5.0  # A record of this age or older is late.
 VALID_SECONDS = 15 * 60  # A failing handler reports about every minute. An older report is out of date.
 BATCH_SIZE = 1000  # The event source mapping's batch size. After a full batch, more records may be waiting.
 
@@ -45,14 +45,14 @@ def state_of(ages: Collection[float], counted: bool) -> State:
 
 
 class WriteThrottle:
-    """Decides when a container writes the next report."""
+    """Decide when a container writes its next lag report."""
 
     def __init__(self) -> None:
         self._written_at = float("-inf")
-        self._written: tuple[State, bool] | None = None  # The state, and whether the batch was late.
+        self._written: tuple[State, bool] | None = None  # The last written state, and whether its batch was late.
 
     def is_due(self, now: float, state: State, lag_seconds: float) -> bool:
-        """Return whether to write a report, and remember it if so. `now` is in seconds of a monotonic clock."""
+        """Return whether to write this report now. Remember it if so. `now` is the time of a monotonic clock."""
         report = (state, lag_seconds >= BEHIND_SECONDS)
         if report == self._written and now < self._written_at + SECONDS_BETWEEN_WRITES:
             return False
@@ -62,16 +62,16 @@ class WriteThrottle:
 
 
 def update(state: State, lag_seconds: float, now: str) -> dict[str, Any]:
-    """Return the UpdateItem parameters, without TableName, that write a report. `now` is a timestamp.
+    """Return the UpdateItem parameters, without TableName, for writing a report. `now` is a timestamp.
 
-    `failingSince` keeps its value while one failing report follows another, even if other containers write them.
+    `failingSince` keeps its value until a report is no longer failing, whichever container writes it.
     """
     failing = state is State.FAILING
     failing_since = ", failingSince = if_not_exists(failingSince, :now)" if failing else " REMOVE failingSince"
     return {
         "Key": KEY,
         "UpdateExpression": f"SET lagSeconds = :lag, measuredAt = :now, #state = :state{failing_since}",
-        "ExpressionAttributeNames": {"#state": "state"},  # DynamoDB reserves the word.
+        "ExpressionAttributeNames": {"#state": "state"},  # `state` is a reserved word in DynamoDB.
         "ExpressionAttributeValues": {
             ":lag": {"N": f"{lag_seconds:.1f}"},
             ":now": {"S": now},
@@ -96,10 +96,10 @@ def to_json(item: Item | None) -> dict[str, Any] | None:
 
 
 def is_behind(item: Item | None, now: int, grace_period_seconds: int) -> bool:
-    """Return whether the stream may still deliver changes that are older than the grace period, by the last report.
+    """Return whether the stream may still deliver changes older than the grace period, judging by the last report.
 
-    A handler that is current reports again with the next batch. So a late batch without a later report was the last
-    one. `now` is in epoch seconds.
+    `now` is in epoch seconds. A handler whose state is current reports after every batch. So if no report followed the
+    one of a late batch, that batch was the last one.
     """
     report = to_json(item)
     if report is None or report["measuredAt"] < timestamps.from_epoch(now - VALID_SECONDS):

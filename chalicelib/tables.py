@@ -14,10 +14,10 @@ LEDGER = "LedgerTable"
 TOTALS = "AggregateTable"
 TREND = "TrendTable"
 STATE = "StateTable"
-"""The app's own small state: the stream's lag and the lists of the largest totals."""
+"""The table for the app's own state, such as the stream's lag, the top lists and the running audit."""
 
 TTL = "expiresAt"
-"""The TTL attribute of the ledger, and of views whose rows expire, in epoch seconds."""
+"""The TTL attribute of the ledger and of views whose rows expire. Its values are epoch seconds."""
 
 KEYS: dict[str, tuple[str, ...]] = {
     ORDERS: ("OrderID",),

@@ -1,6 +1,6 @@
-"""Timestamps in the form that the tables store: ISO 8601, UTC, whole seconds, `2026-11-23T18:13:05Z`.
+"""Timestamps as the tables store them: ISO 8601, UTC, whole seconds, such as `2026-11-23T18:13:05Z`.
 
-In this form, string order is time order, `[:10]` is the day and `[11:13]` is the hour. app.py reads the clock.
+They sort by time as strings. `[:10]` is the day and `[11:13]` is the hour.
 """
 
 from datetime import UTC, datetime
@@ -13,24 +13,24 @@ _DATE_LENGTH = len("2026-11-23")
 _SECONDS_LENGTH = len("2026-11-23T18:13:05")
 
 
-@lru_cache(maxsize=4096)  # The records of a batch are from the same few seconds.
+@lru_cache(maxsize=4096)  # A batch's records share a few distinct seconds.
 def from_epoch(seconds: int) -> str:
-    """Return the timestamp of an epoch second."""
+    """Return the timestamp for a time in epoch seconds."""
     return _canonical(datetime.fromtimestamp(seconds, UTC))
 
 
 def from_epoch_milliseconds(milliseconds: int) -> str:
     """Return a timestamp with milliseconds, `2026-11-23T18:13:05.250Z`, for OrdersTable's `PlacedAt`.
 
-    Do not compare it with timestamps in whole seconds.
+    Do not compare it with timestamps in whole seconds: as strings, the two do not sort by time.
     """
     return f"{from_epoch(milliseconds // 1000)[:-1]}.{milliseconds % 1000:03}Z"
 
 
 def parse(text: str) -> str | None:
-    """Return the timestamp of an ISO 8601 time, or None if the text is not one.
+    """Return the timestamp for a text with an ISO 8601 time, or None if the text is not one.
 
-    A time without an offset is in UTC. A fraction of a second is dropped. A date without a time is not a timestamp.
+    A time without an offset is in UTC. Fractions of a second are dropped. A date without a time gives None.
     """
     if len(text) <= _DATE_LENGTH:
         return None
@@ -43,7 +43,7 @@ def parse(text: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def is_canonical(text: str) -> bool:
-    """Return whether a text is a timestamp in the form of this module: `2026-11-23T18:13:05Z`."""
+    """Return whether a text is a timestamp in this module's format, `2026-11-23T18:13:05Z`."""
     return parse(text) == text
 
 

@@ -1,7 +1,7 @@
-"""The kinds of materialized views: what model.py declares with `@view`, and the rows that an order adds to.
+"""Materialized views: the `@view` decorator for model.py, and the rows that an order adds to.
 
-A view is a pure function from a valid order to rows. A row is an item of the view's table, a counter: its key, and the
-amounts that the order adds to it. counting/ledger.py keeps the counters exact.
+A view is a pure function from a valid order to rows. A row names a counter, which is an item of the view's table, and
+the amounts to add to it. counting/ledger.py keeps the counters exact.
 """
 
 import re
@@ -16,21 +16,21 @@ from chalicelib.amounts import Amount
 from chalicelib.fields import fits
 
 ROWS_MAX = 49
-"""How many rows an order may add to, over all views.
+"""The most rows that one order may add to, over all views.
 
-An amendment changes the order's ledger entry, the old rows and the new ones in one transaction of 100 actions.
+An amendment changes the ledger entry, the old rows and the new rows in one transaction, which has at most 100 actions.
 """
 
 KEY_MAX_BYTES = 1024
-"""DynamoDB's limit for a sort key (Developer Guide, "Quotas in Amazon DynamoDB"). That of a partition key is 2,048."""
+"""DynamoDB's limit for a sort key (Developer Guide, "Quotas in Amazon DynamoDB"). Partition keys may have 2,048."""
 
 PLACES_MAX = 18
-"""How many decimal places an amount may have, so that 10 digits are left before its point."""
+"""The most decimal places of an amount. They leave 10 digits before the decimal point."""
 
 RESERVED_ATTRIBUTES = frozenset({"revision", "expiresAt"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _DAY_SECONDS = 24 * 60 * 60
-_SMALL = 10 ** (amounts.DIGITS_MAX - PLACES_MAX)  # A whole number below it fits, whatever the decimal places.
+_SMALL = 10 ** (amounts.DIGITS_MAX - PLACES_MAX)  # A smaller whole number is valid for any number of places.
 
 
 class CounterKey(NamedTuple):
@@ -41,30 +41,30 @@ class CounterKey(NamedTuple):
 
 
 Increments = Mapping[str, Amount]
-"""Numbers to add to a counter, by attribute: `{"totalQuantity": 5, "orderCount": 1}`."""
+"""The amounts to add to a counter's attributes, such as `{"totalQuantity": 5, "orderCount": 1}`."""
 
 Contributions = Mapping[CounterKey, Increments]
 """The increments of one order, by counter."""
 
 
 class Row(NamedTuple):
-    """A row that an order adds to: its key values, and what is added."""
+    """A row that an order adds to: the key values, and the amounts to add."""
 
     key: tuple[str, ...]
     amounts: Increments
 
 
 ViewFunction = Callable[[Any], Row | Sequence[Row] | None]
-"""Returns the row of an order, several rows, or None for an order that the view does not count."""
+"""A view's function. It returns one row, several rows, or None if the view does not count the order."""
 
 
 _Function = TypeVar("_Function", bound=ViewFunction)
 
 
 class Keep(NamedTuple):
-    """How long rows are kept: until `days` days after the day with which the key attribute `by` begins, in UTC.
+    """How long to keep rows: `days` days after the row's own day, in UTC. The key attribute `by` begins with that day.
 
-    A row then no longer changes, and DynamoDB's TTL deletes it a day later or after.
+    After that the row no longer changes. DynamoDB's TTL deletes it at least a day later.
     """
 
     days: int
@@ -72,20 +72,20 @@ class Keep(NamedTuple):
 
 
 class View(NamedTuple):
-    """A view."""
+    """A view, as its `@view` decorator declares it."""
 
-    name: str  # That of its function; it is part of URLs.
+    name: str  # The function's name. It is part of URLs.
     table: str
-    key: tuple[str, ...]  # The names of the partition key, and of the sort key if there is one.
-    places: Mapping[str, int]  # The decimal places of each amount.
+    key: tuple[str, ...]  # The names of the partition key and, if there is one, the sort key.
+    places: Mapping[str, int]  # The number of decimal places of each amount.
     function: ViewFunction
-    top: str | None  # The amount that the largest rows are listed by.
-    stamp: str | None  # The attribute that gets the time of a row's last change.
+    top: str | None  # The amount that ranks the view's top list.
+    stamp: str | None  # The attribute that holds the time of a row's last change.
     keep: Keep | None
 
 
 class DeclarationError(ValueError):
-    """A view is declared wrongly. The message says what to change."""
+    """A view's declaration is wrong. The message says what to change."""
 
 
 class InvalidRowError(ValueError):
@@ -93,7 +93,7 @@ class InvalidRowError(ValueError):
 
 
 VIEWS: dict[str, View] = {}
-"""All views by table. A table has only one view, because the ledger finds a contribution's view by the table."""
+"""All views by table. Each table has one view, because contributions name the table, not the view."""
 
 
 def view(
@@ -107,8 +107,8 @@ def view(
 ) -> Callable[[_Function], _Function]:
     """Register a function as the view of `table`.
 
-    `key` names the partition key and perhaps the sort key; both are strings. `amounts` names what rows add to: whole
-    numbers, or a mapping with the decimal places of each, such as `{"revenue": 2, "payments": 0}`.
+    `key` names the partition key and, if there is one, the sort key; both are strings. `amounts` names the attributes
+    that rows add to. They are whole numbers; for decimals, pass each one's places: `{"revenue": 2, "payments": 0}`.
     """
 
     def register(function: _Function) -> _Function:
@@ -123,7 +123,7 @@ def view(
 
 
 def _problems(view: View) -> Iterable[str]:
-    """Yield what is wrong with a declaration."""
+    """Yield a message for each error in a view's declaration."""
     names = [*view.key, *view.places, *([view.stamp] if view.stamp else [])]
     if view.table in VIEWS:
         yield f"{view.table} already has a view; give this one its own table"
@@ -144,16 +144,16 @@ def _problems(view: View) -> Iterable[str]:
 
 
 def of_form(table: str, key: tuple[str, ...], *amounts: str) -> View | None:
-    """Return the view of a table if it has this key and counts these amounts in whole numbers."""
+    """Return a table's view if it has this key and these whole-number amounts, otherwise None."""
     view = VIEWS.get(table)
     is_of_form = view is not None and view.key == key and all(view.places.get(name) == 0 for name in amounts)
     return view if is_of_form else None
 
 
 def join(*values: str) -> str:
-    """Return one text that holds several values, for a key: `join("/home", "DE")` is `/home|DE`.
+    """Join several values into one key value: `join("/home", "DE")` returns `/home|DE`.
 
-    Different values never give the same text: a `|` in a value becomes `%7C`, and a `%` becomes `%25`.
+    Different values always give different texts: a `|` in a value becomes `%7C`, and a `%` becomes `%25`.
     """
     return "|".join(value.replace("%", "%25").replace("|", "%7C") for value in values)
 
@@ -162,23 +162,23 @@ def join(*values: str) -> str:
 
 
 class Counted(NamedTuple):
-    """What an order contributes to the counters of all views, and what is wrong with the views that failed."""
+    """An order's contributions to all views, and the errors of the views that failed."""
 
     contributions: Contributions
-    problems: Mapping[str, str]  # By view.
+    problems: Mapping[str, str]  # The errors by view name.
 
 
 def contributions(order: Any) -> Counted:
-    """Return what a valid order contributes.
+    """Return a valid order's contributions to all views.
 
-    A view that raises, or returns a row that cannot be counted, contributes nothing. It does not stop the others.
+    A view that raises or returns an invalid row contributes nothing, and the other views still count the order.
     """
     found: dict[CounterKey, Increments] = {}
     problems: dict[str, str] = {}
     for view in VIEWS.values():
         try:
             returned = view.function(order)
-            if type(returned) is Row and len(found) < ROWS_MAX:  # The most frequent case.
+            if type(returned) is Row and len(found) < ROWS_MAX:  # A fast path for the most common case.
                 _check(view, returned)
                 found[CounterKey(view.table, returned.key)] = returned.amounts
             elif returned is not None:
@@ -186,13 +186,13 @@ def contributions(order: Any) -> Counted:
         except InvalidRowError as error:
             problems[view.name] = str(error)
         except Exception as error:
-            # Only the type: the same order must always give the same text, and a message can contain anything.
+            # Without the error's message, which may differ between calls: an order must always give the same text.
             problems[view.name] = f"raises {type(error).__name__}"
     return Counted(found, problems)
 
 
 def _rows(view: View, returned: Iterable[Any], rows_max: int) -> dict[CounterKey, Increments]:
-    """Return the rows of one view. Rows with the same key are added up. Raises InvalidRowError."""
+    """Validate the rows of one view, and add up rows with the same key. Raises InvalidRowError."""
     rows: dict[CounterKey, Increments] = {}
     for row in returned:
         _check(view, row)
@@ -201,7 +201,7 @@ def _rows(view: View, returned: Iterable[Any], rows_max: int) -> dict[CounterKey
             sums = dict(rows[counter])
             amounts.add_to(sums, row.amounts)
             row = Row(row.key, sums)
-            _check(view, row)  # The sum has to fit too.
+            _check(view, row)  # The sum may have too many digits.
         rows[counter] = row.amounts
     if len(rows) > rows_max:
         raise InvalidRowError(f"adds {len(rows)} rows; an order may have {ROWS_MAX} over all views")
@@ -209,7 +209,7 @@ def _rows(view: View, returned: Iterable[Any], rows_max: int) -> dict[CounterKey
 
 
 def _check(view: View, row: Any) -> None:
-    """Raise InvalidRowError unless a row has the key and the amounts that its view declares."""
+    """Raise InvalidRowError if a row's key or amounts do not match the view's declaration."""
     if type(row) is not Row or type(row.key) is not tuple or len(row.key) != len(view.key):
         raise InvalidRowError(f"returns something other than Row(({', '.join(view.key)},), {{...}})")
     key, increments = row
@@ -235,7 +235,7 @@ def _check(view: View, row: Any) -> None:
 
 
 def frozen_at(counter: CounterKey) -> int | None:
-    """Return the time in epoch seconds from which a counter no longer changes; None if it never ends."""
+    """Return when a counter stops changing, in epoch seconds, or None if its view keeps rows forever."""
     view = VIEWS.get(counter.table)
     if view is None or view.keep is None:
         return None
@@ -247,31 +247,31 @@ _KEEP = attrgetter("keep")
 
 
 def any_expire() -> bool:
-    """Return whether a view has rows that expire."""
+    """Return whether any view has rows that expire."""
     return any(map(_KEEP, VIEWS.values()))
 
 
 def is_frozen(counter: CounterKey, now: int) -> bool:
-    """Return whether a counter no longer changes at `now`, in epoch seconds."""
+    """Return whether a counter has stopped changing by `now`, in epoch seconds."""
     end = frozen_at(counter)
     return end is not None and end <= now
 
 
 def unfrozen(contributions: Contributions, now: int) -> Contributions:
-    """Return the contributions without those to counters that no longer change at `now`, in epoch seconds."""
+    """Return the contributions to counters that can still change at `now`, in epoch seconds."""
     return {counter: increments for counter, increments in contributions.items() if not is_frozen(counter, now)}
 
 
 def deleted_at(counter: CounterKey) -> int | None:
-    """Return the time in epoch seconds after which TTL deletes a counter: a day after its end, None if it has none."""
+    """Return a counter's TTL in epoch seconds, a day after it stops changing. Return None if it never expires."""
     end = frozen_at(counter)
     return None if end is None else end + _DAY_SECONDS
 
 
 def all_deleted_at(contributions: Contributions, otherwise: int) -> int | None:
-    """Return the time at which the last of these counters is deleted, or None if a view has no end.
+    """Return the TTL of the last of these counters to expire, or None if any view keeps its rows forever.
 
-    Without any counter, it is as long after `otherwise` as any row is kept. All are epoch seconds.
+    Without counters, return `otherwise` plus the longest time that a view keeps rows. All times are epoch seconds.
     """
     if not VIEWS or not all(map(_KEEP, VIEWS.values())):
         return None
@@ -282,7 +282,7 @@ def all_deleted_at(contributions: Contributions, otherwise: int) -> int | None:
 
 @lru_cache(maxsize=1000)
 def _last_day(text: str) -> int | None:
-    """Return the day with which a text begins, in epoch seconds at its start, or None."""
+    """Return the start of the day with which a text begins, in epoch seconds, or None if it begins with no date."""
     try:
         return (date.fromisoformat(text[:10]) - date(1970, 1, 1)) // timedelta(seconds=1)
     except ValueError:
@@ -295,7 +295,7 @@ def _last_day(text: str) -> int | None:
 def read_amount(item: Mapping[str, Any], attribute: str, places: int = 0) -> Amount:
     """Return the number in an attribute of a counter's item.
 
-    Return 0 if it is absent or not such a number, so that the other totals can still be read. Something other than this
-    app must have written it. An audit finds it, and with repair corrects it.
+    Return 0 if the attribute is absent or malformed, so that the other totals stay readable. This app never writes a
+    malformed amount. An audit finds it, and corrects it with `repair`.
     """
     return amounts.parse(item.get(attribute, {}).get("N", "0"), places) or 0

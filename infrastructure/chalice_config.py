@@ -31,7 +31,7 @@ def load(project: Path) -> dict[str, Any]:
 
 
 def stage_settings(config: dict[str, Any], stage: str) -> dict[str, Any]:
-    """Return a stage's settings; its own override the top-level ones. Raise ConfigError if there is no such stage."""
+    """Return a stage's settings, which override the top-level ones. Raise ConfigError if the stage does not exist."""
     stages = config.get("stages", {})
     if stage not in stages:
         known = ", ".join(stages) or "none"
@@ -40,7 +40,7 @@ def stage_settings(config: dict[str, Any], stage: str) -> dict[str, Any]:
 
 
 def set_stage_variables(project: Path, stage: str, variables: dict[str, str]) -> bool:
-    """Set a stage's environment variables and return whether the file changed. Keep everything else, in its order."""
+    """Set a stage's environment variables and return whether the file changed. Keep everything else as it is."""
     config = load(project)
     stage_settings(config, stage)
     before = json.dumps(config)
@@ -80,7 +80,7 @@ def _is_of_earlier_stream(resource: dict[str, str], table_arn: str, stream_arn: 
 def _write(path: Path, content: dict[str, Any]) -> None:
     new = path.with_suffix(".json.new")
     new.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(new, path)  # Atomic: readers never see half a file.
+    os.replace(new, path)  # Replacing a file is atomic, so readers never see half a file.
 
 
 def config_file(project: Path) -> Path:

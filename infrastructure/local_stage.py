@@ -1,4 +1,4 @@
-"""How to reach the stage `local`: the host, ports and root credentials of the emulator that `make local` starts."""
+"""The address and root credentials of the stage `local`, the emulator that `make local` starts."""
 
 from typing import Any
 

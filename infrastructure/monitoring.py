@@ -172,7 +172,7 @@ def alarms(metrics: Metrics) -> dict[str, Alarm]:
         "ApiErrors": Alarm(
             metrics.api("5XXError"),
             "Average",
-            0.01,  # As a share of all requests.
+            0.01,  # 5xx responses as a share of all requests.
             "More than 1% of API requests fail with a server error (5xx).",
             **lasting,
         ),
@@ -248,7 +248,7 @@ def _statistic(alarm: Alarm) -> dict[str, Any]:
 
 
 def _silence(alarm: Alarm, active: Metric) -> dict[str, Any]:
-    """Return the metrics of an alarm that compares two: 1 while one is active and the other is silent, else 0."""
+    """Return metrics for an alarm that compares two: 1 if only `active` counts something, otherwise 0."""
     return {
         "Metrics": [
             {"Id": "silent", "Expression": "IF(FILL(active, 0) > 0 AND FILL(events, 0) == 0, 1, 0)"},
@@ -280,7 +280,7 @@ GRAPH_HEIGHT = 6
 
 
 class Graph(NamedTuple):
-    """A graph. Each of its lines is (label, statistic, metric)."""
+    """A graph on the CloudWatch dashboard. Each line is (label, statistic, metric)."""
 
     title: str
     lines: tuple[tuple[str, str, Metric], ...]
@@ -407,7 +407,7 @@ def _line(label: str, statistic: str, metric: Metric) -> list[Any]:
 
 
 def _as_sub_text(value: Any) -> str:
-    """Return a reference in Fn::Sub's syntax, and any other value as text."""
+    """Return a value as text. A reference becomes `${...}` in Fn::Sub's syntax."""
     match value:
         case {"Ref": name}:
             return f"${{{name}}}"

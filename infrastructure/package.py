@@ -30,7 +30,7 @@ CODE = "deployment.zip"
 
 
 class PackageError(Exception):
-    """The app could not be packaged. The message is Chalice's output or says what to do."""
+    """Packaging the app failed. The message is Chalice's output or says what to do."""
 
 
 def package(
@@ -136,17 +136,17 @@ def _chalice(project: Path, *arguments: str) -> None:
 
 @contextmanager
 def _exclusive(project: Path) -> Iterator[None]:
-    """Let only one process at a time package a project, because Chalice first writes every zip to the same file."""
+    """Lock a project during packaging, because Chalice writes every zip to the same temporary file."""
     folder = project / ".chalice" / "deployments"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Closing the file releases it.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Closing the file releases the lock.
         _delete_packages_of_another_lock(folder)
         yield
 
 
 def _delete_packages_of_another_lock(folder: Path) -> None:
-    """Delete the zips of libraries that Chalice has kept, if they were made with other locked versions or hashes."""
+    """Delete Chalice's cached zips of libraries if the locked versions or hashes have changed."""
     made_with = folder / "made-with.lock"
     if not made_with.exists() or made_with.read_bytes() != LOCK.read_bytes():
         for kept in folder.glob("*.zip"):

@@ -1,7 +1,7 @@
-"""The packaged functions' roles: what each function may do with each table.
+"""The roles of the packaged functions: the actions that each function may use on each table.
 
-Chalice derives from app.py which actions the app needs, and grants them to all functions, on `*`. GRANTS divides these
-actions between the functions and tables. Packaging fails if the two lists of actions differ.
+Chalice derives the app's actions from app.py and grants all of them to every function, on `*`. GRANTS assigns each
+action to functions and tables. Packaging fails if GRANTS and Chalice's policy do not have the same actions.
 
 Only `make package` uses this. `chalice deploy` grants the policy as Chalice generates it.
 """
@@ -62,7 +62,7 @@ STREAM_ACTIONS = {
     "dynamodb:GetShardIterator",
     "dynamodb:ListStreams",
 }
-# The log group exists before the function, so that it needs no permission to create one.
+# The log group exists before the function, so the function needs no permission to create it.
 LOG_ACTIONS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 ACTIONS_WITHOUT_RESOURCES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 """Actions that IAM can only grant on `*`. Chalice needs them in stages with `"xray": true`."""
@@ -71,13 +71,13 @@ Statement = dict[str, Any]
 
 
 class PolicyError(Exception):
-    """GRANTS does not fit the app. The message says what to do."""
+    """GRANTS and the app's actions differ. The message says what to do."""
 
 
 def add_roles(packaged: dict[str, Any], more: Mapping[str, Iterable[Statement]]) -> None:
-    """Replace the role that all functions share by one for each function. Raise PolicyError.
+    """Replace the shared role with one role for each function. Raise PolicyError.
 
-    `more` has further statements by function.
+    `more` has additional statements by function.
     """
     shared = packaged["Resources"].pop(template.ROLE)["Properties"]
     generated = {
@@ -121,7 +121,7 @@ def check(generated: set[str], functions: Iterable[str]) -> None:
 
 
 def _tables(key: str) -> list[str]:
-    """Return the tables that a key of GRANTS stands for."""
+    """Return the tables for a key of GRANTS."""
     return {
         VIEW_TABLES: [*VIEWS],
         SORTED_VIEW_TABLES: [table for table, view in VIEWS.items() if len(view.key) == 2],
@@ -130,7 +130,7 @@ def _tables(key: str) -> list[str]:
 
 
 def _statements(function: str, generated: set[str]) -> list[Statement]:
-    """Return what a function may do: with tables, with its log, with traces, and with the stream if it reads that."""
+    """Return a function's policy statements: tables, log, traces, and the stream for the stream handler."""
     statements = [
         allow((f"dynamodb:{action}" for action in actions), [{"Fn::GetAtt": [table, "Arn"]}])
         for key, actions in GRANTS[function].items()

@@ -3,7 +3,7 @@
 `chalice deploy` creates no tables and needs the stream's ARN. This command creates missing tables, corrects the
 settings of existing ones, and writes table names and the ARN into the stage's environment_variables in
 .chalice/config.json. It is safe to run again: it changes only what differs, and never removes a protection.
-DescribeTable is eventually consistent: an outdated result can make a call fail, and the next run continues from there.
+DescribeTable is eventually consistent. If an outdated result makes a call fail, run the command again.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class ProvisionError(Exception):
 def provision(stage: str, dynamodb: "DynamoDBClient", functions: "LambdaClient", project: Path, report: Report) -> str:
     """Create or correct a stage's tables, configure Chalice for them, and return the ARN of the orders' stream.
 
-    `report` receives a line for each change. Raise ProvisionError, ConfigError or a botocore error; run it again then.
+    `report` receives a line for each change. Raise ProvisionError, ConfigError or a botocore error.
     """
     settings = chalice_config.stage_settings(chalice_config.load(project), stage)
     stage_tables = all_tables(stage)
@@ -65,7 +65,7 @@ def provision(stage: str, dynamodb: "DynamoDBClient", functions: "LambdaClient",
     if chalice_config.set_stage_variables(project, stage, variables):
         report(f".chalice/config.json: stage {stage} now names these tables and the stream {arn}")
     table_arn = described[tables.ORDERS]["TableArn"]
-    # Remove them from Chalice's records before deleting them: if this stops in between, the next run deletes them.
+    # Remove the mappings from Chalice's records first. If this stops in between, the next run deletes them.
     if chalice_config.remove_old_stream_mappings(project, stage, table_arn, arn):
         report(f".chalice/deployed/{stage}.json: removed the mapping to an earlier stream")
     delete_old_mappings(f"{settings['app_name']}-{stage}-{STREAM_HANDLER}", table_arn, arn, functions, report)
@@ -81,7 +81,7 @@ class Provisioner:
         self._report_line = report
 
     def provision(self) -> "TableDescriptionTypeDef":
-        """Create or correct the table, and return its description afterwards."""
+        """Create or correct the table, and return its new description."""
         found = self._describe()
         if found is None:
             self._dynamodb.create_table(**create_parameters(self._table))
@@ -95,7 +95,7 @@ class Provisioner:
         return self._wait_until_active()
 
     def _check(self, found: "TableDescriptionTypeDef") -> None:
-        """Raise ProvisionError if an existing table has settings that cannot be changed, or not without data loss."""
+        """Raise ProvisionError if an existing table needs a change that is impossible or would lose data."""
         expected = key_schema(self._table.key)
         if found["KeySchema"] != expected:
             key = ", ".join(each["AttributeName"] for each in found["KeySchema"])
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
     stage = parser.parse_args(arguments).stage
     try:
-        region = os.environ.get("AWS_REGION")  # The AWS CLI reads it too; boto3 reads only AWS_DEFAULT_REGION.
+        region = os.environ.get("AWS_REGION")  # The AWS CLI reads this variable, but boto3 does not.
         dynamodb, functions = (boto3.client("dynamodb", region_name=region), boto3.client("lambda", region_name=region))
         provision(stage, dynamodb, functions, PROJECT, print)
     except (ProvisionError, chalice_config.ConfigError) as error:

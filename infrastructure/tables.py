@@ -1,4 +1,4 @@
-"""The definition of all tables, for CloudFormation (template.py), for API calls (provision.py) and for the tests.
+"""The definitions of all tables, for CloudFormation (template.py), API calls (provision.py) and tests.
 
 chalicelib.tables has the tables and their keys. This module adds billing, stream, expiry and protection by stage. One
 definition yields both the CloudFormation resource and the parameters of the API calls.
@@ -78,8 +78,8 @@ def table_name(logical_name: str, stage: str) -> str:
 def protection(stage: str, logical_name: str = tables.ORDERS) -> Protection:
     """Return how a stage protects a table.
 
-    StateTable is not protected against loss: the app writes its content anew, and a restored one would be out of date.
-    It is encrypted like the others, because it can hold names of products.
+    StateTable is not protected against loss: the app can rebuild its content, and a restored copy would be out of date.
+    It is encrypted like the other tables, because it can contain product names.
     """
     found = PROTECTION.get(stage, FULL_PROTECTION)
     return Protection(False, False, found.kms_key, False) if logical_name == tables.STATE else found

@@ -61,7 +61,7 @@ def parameters(stage: str) -> dict[str, Any]:
             ("ParallelizationFactor", 1, 1, 10, "Number of batches of a shard that are counted in parallel"),
             ("BatchingWindowSeconds", int(in_use), 0, 300, "Seconds to gather orders for a batch; more is cheaper"),
             ("StreamConcurrency", 0, 0, 10_000, "Executions to reserve for the stream handler; 0 reserves none"),
-            # What DynamoDB gives a new on-demand table.
+            # DynamoDB's initial capacity of a new on-demand table.
             ("TableWriteUnits", 4_000 if in_use else 1_000, 1, 10**6, "Most write units per second of each table"),
             ("TableReadUnits", 12_000 if in_use else 3_000, 1, 10**6, "Most read units per second of each table"),
         )
@@ -78,7 +78,7 @@ def additions(
     stream: StreamView = "NEW_AND_OLD_IMAGES",
     api_stage: str = "api",
 ) -> dict[str, Any]:
-    """Return the template to merge for a stage. `api_stage` is its `api_gateway_stage`."""
+    """Return the additions for a stage. `api_stage` is the stage's `api_gateway_stage` setting."""
     stage_tables = all_tables(stage, stream)
     resources = {table.logical_name: resource(table) for table in stage_tables}
     resources[BUCKET] = failed_batches(stage)
@@ -128,7 +128,7 @@ def stream_function() -> dict[str, Any]:
 
 
 def failed_batches(stage: str) -> dict[str, Any]:
-    """Return the bucket for batches that Lambda gives up. To S3, unlike SQS and SNS, Lambda sends the records too."""
+    """Return the bucket for failed batches. Lambda sends whole records only to S3, not to SQS or SNS."""
     deletion_policy = "Retain" if protection(stage).outlives_stack else "Delete"
     return {
         "Type": "AWS::S3::Bucket",
@@ -149,7 +149,7 @@ def failed_batches(stage: str) -> dict[str, Any]:
 
 
 def destination_statements() -> list[dict[str, Any]]:
-    """Return what the stream handler's role needs, so that Lambda can write to the bucket."""
+    """Return the statements that let the stream handler's role write failed batches to the bucket."""
     return [
         {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [{"Fn::GetAtt": [BUCKET, "Arn"]}]},
         {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [{"Fn::Sub": f"${{{BUCKET}.Arn}}/*"}]},
@@ -159,8 +159,8 @@ def destination_statements() -> list[dict[str, Any]]:
 def complete(packaged: dict[str, Any]) -> None:
     """Set each function's runtime and log group, for which Chalice has no setting.
 
-    Chalice's runtime is the Python that packages, and its log groups are created after their functions. A function that
-    is invoked in between creates the group itself, and the deployment fails.
+    Chalice would use the packaging Python as the runtime, and would create a log group after its function. A function
+    invoked in between would create the group itself, and the deployment would fail.
     """
     resources = packaged["Resources"]
     if "ApiHandlerLogGroup" in resources:  # Chalice 1.34 spells the function's name differently there.

@@ -1,1 +1,1 @@
-"""The whole app on one machine: the packaged app in an emulator of AWS, and `chalice local` on the same tables."""
+"""Run the whole app on one machine: the packaged app in an AWS emulator, and `chalice local` on the same tables."""

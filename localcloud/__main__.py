@@ -1,4 +1,4 @@
-"""`python -m localcloud`, the entry point of `make local`: set up signals first, then import the rest."""
+"""`python -m localcloud`, the entry point of `make local`. It handles signals before it imports the rest."""
 
 import signal
 import sys

@@ -12,7 +12,7 @@ from localcloud.stack import Stack
 
 
 def text(url: str, stack: Stack, data: Path | None) -> str:
-    """Return the text. `url` serves the routes; `data` is the folder that keeps the state, or None."""
+    """Return the text to print. `url` serves the routes. `data` is the folder that keeps the state, or None."""
     aws = stack.emulator.endpoint_url
     example = _example()
     table, row = stack.tables[example.table], _query(stack.tables[example.table], *example.key)
@@ -67,13 +67,13 @@ def dynamodb_curl(endpoint_url: str, operation: str, request: Mapping[str, objec
 class _Example(NamedTuple):
     body: dict[str, Any]
     item: dict[str, Any]
-    table: str  # That of the first view that counts the order.
-    key: tuple[str, str]  # The name and the value of its partition key.
-    path: str  # Of its rows in the API.
+    table: str  # The table of the first view that counts the order.
+    key: tuple[str, str]  # The name and value of the counter's partition key.
+    path: str  # The API's path to the counter.
 
 
 def _example() -> _Example:
-    """Return the example order of the model, and where to read what it adds."""
+    """Return the model's example order, and where to read the counter that it adds to."""
     # Import late, so that packaging is the first to report an error in model.py.
     from chalicelib import orders, tables, views
 
@@ -82,7 +82,7 @@ def _example() -> _Example:
     item = orders.to_item("written-directly", order, "2026-11-23T18:13:05Z")
     counted = views.contributions(orders.from_item(item, "")).contributions
     del item["PlacedAt"]
-    if not counted:  # Show the order itself.
+    if not counted:  # No view counts the order, so read the order itself.
         return _Example(orders.EXAMPLE, item, tables.ORDERS, ("OrderID", "written-directly"), "/views")
     table, key = next(iter(counted))
     view = views.VIEWS[table]
@@ -91,7 +91,7 @@ def _example() -> _Example:
 
 
 def _query(table: str, name: str, value: str) -> dict[str, object]:
-    """Return the request for the rows with a partition key."""
+    """Return the Query request for all rows with a partition key."""
     return {
         "TableName": table,
         "KeyConditionExpression": "#key = :key",

@@ -1,4 +1,4 @@
-"""`chalice local` as a server: the routes, run from the source, on the emulator's tables."""
+"""Start and stop `chalice local`, which serves the routes from the source and uses the emulator's tables."""
 
 import sys
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class ChaliceLocal(Server):
         variables: Mapping[str, str] | None = None,
         project: Path = PROJECT,
     ) -> None:
-        """Start it on a port, by default a free one, and wait until it responds.
+        """Start `chalice local` on a port, by default a free one, and wait until it responds.
 
         `variables` are extra environment variables, such as the names of other tables.
         """

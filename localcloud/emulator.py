@@ -1,6 +1,6 @@
-"""The emulator of AWS as a local server with IAM enforced: starting it, its boto3 clients, its Lambda processes.
+"""The AWS emulator as a local server that enforces IAM: start it, make boto3 clients, find its Lambda processes.
 
-stack.py deploys the app into it.
+stack.py deploys the app to the emulator.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ class Emulator(Server):
     """A running emulator."""
 
     def __init__(self, port: int | None = None, state: Path | None = None) -> None:
-        """Start it on a port, by default a free one, and wait until it responds.
+        """Start the emulator on a port, by default a free one, and wait until it responds.
 
-        It loads its state from the folder `state`, and saves it there when it stops. Without one it starts empty.
+        With a folder `state`, it loads its state from there and saves it when it stops. Otherwise it starts empty.
         """
         port = port or free_port()
         self.endpoint_url = endpoint_url(port)
@@ -39,7 +39,7 @@ class Emulator(Server):
             "GATEWAY_PORT": str(port),
             "BIND_HOST": HOST,
             "AUTH": "true",
-            # Keep it from using Docker, and from opening ports for other services.
+            # Do not let the emulator use Docker or open ports for other services.
             "DOCKER_HOST": f"unix://{os.devnull}/none",
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
@@ -57,19 +57,19 @@ class Emulator(Server):
             raise
 
     def client(self, service: str) -> Any:
-        """Return the root user's boto3 client for a service, the same one at each call."""
+        """Return the root user's boto3 client for a service. Each call returns the same client."""
         if service not in self._clients:
-            make: Any = boto3.client  # Its type accepts only literal service names.
+            make: Any = boto3.client  # boto3's type hints accept only literal service names.
             self._clients[service] = make(service, endpoint_url=self.endpoint_url, **root_access())
         return self._clients[service]
 
     def worker_pids(self, function_name: str = "") -> list[int]:
-        """Return the ids of the processes that run a function's code now; without a name, those of all functions."""
+        """Return the ids of the running processes of a function, or of all functions without a name."""
         path = f"{self.folder}/ministack-lambda-{function_name}".encode()
         return [int(process.name) for process in Path("/proc").glob("[0-9]*") if path in _command_line(process)]
 
     def kill_workers(self, function_name: str = "") -> int:
-        """Kill a function's processes at once, as a crash would; return how many there were."""
+        """Kill a function's processes, as a crash would. Return how many there were."""
         pids = self.worker_pids(function_name)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -78,7 +78,7 @@ class Emulator(Server):
 
 
 def is_emulator(port: int) -> bool:
-    """Return whether an emulator listens on a port."""
+    """Return whether an AWS emulator listens on a port."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
     try:
         with opener.open(f"http://{HOST}:{port}{HEALTH}", timeout=HEALTH_SECONDS):

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 PLATFORM_LINES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
-# A request in the log of `chalice local`: 127.0.0.1 - - [23/Nov/2026 18:29:20] "GET /totals HTTP/1.1" 200 -
+# `chalice local` logs requests like this: 127.0.0.1 - - [23/Nov/2026 18:29:20] "GET /totals HTTP/1.1" 200 -
 REQUEST_LINE = re.compile(r'\S+ - - \[[^]]+\] ".*" \d{3} -')
 
 
@@ -18,7 +18,7 @@ def is_worth_printing(line: str) -> bool:
 def shorten(line: str, log: Path) -> str:
     """Shorten a log entry that has a traceback to its level, message and error.
 
-    `log` is the file that has the whole entry.
+    `log` is the file with the whole entry.
     """
     try:
         entry = json.loads(line)

@@ -84,7 +84,7 @@ class LocalCloud:
         return self._routes.new_output() if self._routes else []
 
     def redeploy(self) -> None:
-        """Deploy the changed source. If that fails, print why; the previously deployed code keeps running."""
+        """Deploy the changed source. If that fails, print why and keep the previously deployed code running."""
         try:
             self.stack = self._deploy()
             if self._routes:
@@ -108,7 +108,7 @@ class LocalCloud:
 
     def _deploy(self) -> Stack:
         with _step("Packaging the app (chalice package)"):
-            build = self._emulator.folder / "build"  # Always deleted with the emulator.
+            build = self._emulator.folder / "build"  # The emulator's folder is always deleted when it stops.
             package_current_source(STAGE, build)
         with _step("Deploying it to the emulator (CloudFormation)"):
             stack = deploy(self._emulator, build)
@@ -119,11 +119,11 @@ class LocalCloud:
     def _serve_routes(self) -> ChaliceLocal:
         with _step(f"Starting chalice local on port {self._settings.http_port}"):
             routes = ChaliceLocal(self._emulator, self._settings.http_port, stage=STAGE)
-        routes.new_output()  # Skip its start-up messages.
+        routes.new_output()  # Discard the start-up messages.
         return routes
 
     def _backfill(self) -> None:
-        """Count orders that the stream may not have delivered before the last stop."""
+        """Count the orders that were not yet counted when `make local` last stopped."""
         with _step(f"Counting orders in {self._settings.data} that are not in the totals (backfill)"):
             result = self.stack.invoke("Backfill")
             while result.get("cursor"):
@@ -143,7 +143,7 @@ def main() -> int:
         run(settings)
     except Stop:
         pass
-    except PortTakenError as error:  # Taken after `taken_ports` had checked it.
+    except PortTakenError as error:  # Another program took the port after `taken_ports` had checked it.
         print(taken_ports(settings) or error, file=sys.stderr)
         return 1
     except (ValueError, *EXPECTED_ERRORS) as error:
@@ -203,7 +203,7 @@ def run(settings: Settings) -> None:
 
 
 def new_stream_lines(cloud: LocalCloud) -> Iterator[list[str]]:
-    """Yield, at each step, the stream handler's log lines since the last step that are worth printing."""
+    """Yield a list of the stream handler's new log lines each time, without those that are not worth printing."""
     printed: set[str] = set()
     since_ms = int(time.time() * 1000)
     while True:
@@ -235,14 +235,14 @@ def print_log_line(line: str, log: Path) -> None:
 
 
 def print_text(text: str, end: str = "\n") -> None:
-    """Print to the terminal; ignore a terminal that has been closed."""
+    """Print to the terminal. Do nothing if the terminal has been closed."""
     with contextlib.suppress(OSError):
         print(text, end=end, flush=True)
 
 
 @contextlib.contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Print what happens now, and afterwards how long it took."""
+    """Print what is happening, and how long it took when it ends."""
     print_text(f"{what} ...", end="")
     started = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""Local servers that are always stopped with the process that started them (supervisor.py)."""
+"""Start local servers that stop when the process that started them ends, even if it crashes (supervisor.py)."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from infrastructure.local_stage import HOST
 PROJECT = Path(__file__).resolve().parent.parent
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 POLL_SECONDS = 0.05
-STOP_SECONDS = 40.0  # The supervisor needs less even if it has to kill the command.
+STOP_SECONDS = 40.0  # Longer than the supervisor needs, even if it has to kill the command.
 LAST_LINES = 25
 
 
@@ -56,7 +56,7 @@ class Server:
             )
         # An open file stays readable after the supervisor has deleted the folder.
         self._output = output_file.open("rb")
-        self._read = 0  # How many bytes `new_output` has returned.
+        self._read = 0  # The number of bytes that `new_output` has returned.
 
     def __enter__(self) -> Self:
         return self
@@ -66,11 +66,11 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether the server still runs."""
+        """Whether the server is running."""
         return self._supervisor.poll() is None
 
     def wait_until_up(self, url: str, seconds: float = 60.0) -> None:
-        """Wait until the URL responds, with any status. Raise ServerError with the server's last output if it does not.
+        """Wait until the URL responds with any status. Otherwise raise ServerError with the server's last output.
 
         `seconds` is the time limit.
         """
@@ -95,7 +95,7 @@ class Server:
         return whole.decode(errors="replace").splitlines()
 
     def stop(self) -> None:
-        """Stop the server and all processes that it has started, and wait for them. Do nothing if it is stopped."""
+        """Stop the server and its child processes, and wait for them. Do nothing if it has already stopped."""
         if self.running:
             self._supervisor.send_signal(signal.SIGTERM)
         if self._supervisor.stdin:
@@ -113,7 +113,7 @@ def require_free(port: int) -> None:
 def is_free(port: int) -> bool:
     """Return whether a server can listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do, so that closed connections do not block the port.
+        # Servers set this option too. Without it, recently closed connections would block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -132,7 +132,7 @@ def free_port() -> int:
 
 def responds(url: str) -> bool:
     """Return whether an HTTP server responds at a URL, with any status."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # No proxy, whatever the settings.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
     try:
         with opener.open(url, timeout=10):
             return True
@@ -149,7 +149,7 @@ REMOVED_NAMES = {"SERVICES", "USE_SSL", "EDGE_PORT", "PERSIST_STATE", "STATE_DIR
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without variables that could change where or how a server runs."""
+    """Return this process's environment without variables that could redirect a server or change how it runs."""
     kept = {
         name: value
         for name, value in os.environ.items()

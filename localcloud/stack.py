@@ -22,11 +22,11 @@ Template = dict[str, Any]
 
 
 class DeployError(Exception):
-    """CloudFormation refused a template or rolled back. The message has its reasons."""
+    """CloudFormation rejected a template or rolled back. The message has the reasons."""
 
 
 class FunctionError(Exception):
-    """A function raised an exception. `payload` is Lambda's description of it: errorType, errorMessage."""
+    """A function raised an exception. `payload` has Lambda's errorType and errorMessage."""
 
     def __init__(self, payload: Any) -> None:
         super().__init__(json.dumps(payload))
@@ -43,7 +43,7 @@ class LogEvent(NamedTuple):
 
 
 class Stack:
-    """A deployed stack."""
+    """The app's stack in the emulator."""
 
     def __init__(self, emulator: Emulator, name: str) -> None:
         self.emulator = emulator
@@ -69,12 +69,12 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        """The API's URL on 127.0.0.1, which needs no name resolution. No trailing slash."""
+        """The API's URL on 127.0.0.1, which needs no name resolution. It has no trailing slash."""
         return f"{self.emulator.endpoint_url}/_aws/execute-api/{self.resources['RestAPI']}/{self._api_stage}"
 
     @property
     def api_host_url(self) -> str:
-        """The API's URL with a host name, as on AWS. curl and browsers resolve such names; Python does not."""
+        """The API's URL with a host name, as on AWS. curl and browsers can resolve the name, but Python cannot."""
         return f"http://{self.resources['RestAPI']}.execute-api.localhost:{self.emulator.port}/{self._api_stage}"
 
     @property
@@ -82,7 +82,7 @@ class Stack:
         return self.outputs["EndpointURL"].rstrip("/").rpartition("/")[2]
 
     def role(self, function: str) -> str:
-        """Return the name of a function's role, given the function's logical name."""
+        """Return the name of a function's role. `function` is the function's logical name."""
         return self.resources[f"{function}Role"]
 
     @property
@@ -105,8 +105,8 @@ class Stack:
     def warm(self) -> None:
         """Start the processes of the API's function and the stream handler, so that the first requests do not wait.
 
-        The event source mapping reuses the stream handler's process. The empty batch changes nothing. Asking for the
-        views before there is an order marks them as complete.
+        The event source mapping reuses the stream handler's process. The empty batch changes nothing. A request for
+        `/views` before the first order marks all views as complete.
         """
         responds(f"{self.api_url}/views")
         self.invoke("Aggregate", {"Records": []})
@@ -114,7 +114,7 @@ class Stack:
     def log_events(self, function: str, since_ms: int = 0) -> list[LogEvent]:
         """Return a function's log lines since a time in epoch milliseconds, oldest first.
 
-        The lines of an invocation appear when it ends, all with the time of its end.
+        The lines of an invocation appear when the invocation ends, all with that time.
         """
         group = self.resources[f"{function}LogGroup"]
         pages = self.emulator.client("logs").get_paginator("filter_log_events")
@@ -155,7 +155,7 @@ def deploy(
         change(template)
     _remove_metric_math(template)
     _point_to_code(template, _upload(emulator, (build / CODE).read_bytes()))
-    # By URL, because a template in the request itself is limited to 51,200 bytes (CloudFormation quotas).
+    # Pass the template by URL, because inside the request it may have only 51,200 bytes (CloudFormation quotas).
     url = f"{emulator.endpoint_url}/{BUCKET}/{_upload(emulator, json.dumps(template).encode())}"
     formation = emulator.client("cloudformation")
     request = {
@@ -176,7 +176,7 @@ def deploy(
 
 
 def _upload(emulator: Emulator, content: bytes) -> str:
-    """Upload content under its hash and return that key, so that changed content also changes the template."""
+    """Upload content with its hash as the key. Return the key, so that changed content also changes the template."""
     storage = emulator.client("s3")
     storage.create_bucket(Bucket=BUCKET)
     key = hashlib.sha256(content).hexdigest()
@@ -191,7 +191,7 @@ def _point_to_code(template: Template, key: str) -> None:
 
 
 def _remove_metric_math(template: Template) -> None:
-    """Let each alarm that compares metrics watch only the last of them, because ministack 1.5.33 has no metric math."""
+    """Make each alarm that compares metrics watch only its last metric. ministack 1.5.33 has no metric math."""
     for resource in template["Resources"].values():
         if metrics := resource["Properties"].pop("Metrics", None):
             watched = metrics[-1]["MetricStat"]
@@ -215,7 +215,7 @@ def _wait(emulator: Emulator, name: str) -> None:
 
 
 def _status(emulator: Emulator, name: str) -> str:
-    """Return the stack's status, or "" if there is no such stack."""
+    """Return the stack's status, or "" if the stack does not exist."""
     try:
         stacks = emulator.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     except ClientError:
@@ -236,7 +236,7 @@ def _objects(lines: list[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:  # A platform line such as START, or a traceback.
+        except ValueError:  # Not JSON: a platform line such as START, or a traceback.
             continue
         if isinstance(entry, dict):
             yield entry

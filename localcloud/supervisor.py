@@ -1,7 +1,7 @@
 """Run a command that is stopped when its parent process ends, even if the parent is killed.
 
-`python supervisor.py FOLDER COMMAND...` runs the command in its own process group. It stops the command, with all the
-processes that the command has started, and deletes FOLDER, the command's scratch space, in either case:
+`python supervisor.py FOLDER COMMAND...` runs the command in its own process group. It stops the command and all its
+child processes, and deletes FOLDER, the command's scratch folder, in either of these cases:
 
 - this process receives SIGTERM, SIGINT or SIGHUP;
 - its standard input ends. The parent holds the other end of that pipe, so it ends whenever the parent does.
@@ -34,7 +34,7 @@ def main(folder: str, command: list[str]) -> int:
     """Run the command until it ends or must be stopped; return its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
-    # In its own group, so that a signal reaches all of its processes, and a Ctrl-C in the terminal reaches none.
+    # Start the command in its own group: a signal then reaches all its processes, and Ctrl-C in the terminal none.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         while process.poll() is None and not _parent_has_ended():
@@ -48,7 +48,7 @@ def main(folder: str, command: list[str]) -> int:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Stop a group leader and then the rest of its group: first with SIGTERM, then with SIGKILL."""
+    """Stop a process group, the leader first: send SIGTERM, and SIGKILL to those that do not end."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     process.terminate()

@@ -1,7 +1,7 @@
 """`make audit STAGE=prod`: check a stage's totals against its orders, show drift, and repair it with REPAIR=yes.
 
-Safe to run beside live traffic. The exit status is that of the verdict in EXIT_STATUS, 2 after an error, and 130 after
-Ctrl-C. `make` itself exits with 2 for each of these except 0.
+Safe to run beside live traffic. EXIT_STATUS has the exit status for each verdict. It is 2 after an error and 130 after
+Ctrl-C. `make` itself turns every status but 0 into 2.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from operations import stages
 from operations.progress import Display
 from operations.stages import Function, Stage
 
-# Each invocation returns after this long, so that the progress bar moves.
+# Each invocation returns after this time, so that the progress bar moves.
 SECONDS_PER_INVOCATION = 10
 ROWS_MAX = 20
 EXIT_STATUS = {Verdict.CLEAN: 0, Verdict.DRIFTED: 1, Verdict.UNPROVEN: 3}
@@ -147,7 +147,7 @@ def verdict(result: dict[str, Any], repair: bool) -> str:
 
 
 def reason(result: dict[str, Any], repair: bool) -> str:
-    """Return which ADVICE to give."""
+    """Return the key of the advice in ADVICE for a result."""
     match result["verdict"]:
         case Verdict.CLEAN:
             return "clean"
@@ -166,7 +166,7 @@ def with_noun(count: int, noun: str) -> str:
 
 
 def count_table(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
-    """Return a table of everything that the audit counted."""
+    """Return a table with all counts of the audit."""
     table = Table(title="Audit", show_header=False)
     table.add_column()
     table.add_column(justify="right")

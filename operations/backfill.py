@@ -1,4 +1,4 @@
-"""`make backfill STAGE=prod`: count every order of a stage that its totals do not contain yet.
+"""`make backfill STAGE=prod`: count every order of a stage that is not in its totals yet.
 
 Safe to run beside live traffic, and safe to stop and restart at any time. Exit status: 0 if every order is counted, 2
 after an error or if an order cannot be counted, 130 after Ctrl-C.
@@ -19,9 +19,9 @@ from operations import stages
 from operations.progress import Display, per_second
 from operations.stages import Function
 
-# Each invocation returns after this long, so that the progress bar moves.
+# Each invocation returns after this time, so that the progress bar moves.
 SECONDS_PER_INVOCATION = 5
-# One invocation counts some thousand orders per second; more segments help only with many orders.
+# One invocation counts a few thousand orders per second. More segments help only with many orders.
 ORDERS_PER_SEGMENT = 50_000
 SEGMENTS_MAX = 8
 
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
 
 def summary(backfill: BackfillRun, segments: int, seconds: float) -> Table:
-    """Return a table of what the backfill did."""
+    """Return a table with the backfill's counts."""
     table = Table(title="Backfill", show_header=False)
     table.add_column()
     table.add_column(justify="right")

@@ -1,4 +1,4 @@
-"""Progress of a running job: a bar in a terminal, and otherwise a line every few seconds."""
+"""Show the progress of a running job: a bar in a terminal, otherwise a line every few seconds."""
 
 import time
 from types import TracebackType
@@ -60,7 +60,7 @@ class Display:
         """
         if name != self._name:
             self._end_task()
-            self._name, self._started = name, self._updated  # It started at the last update of the previous task.
+            self._name, self._started = name, self._updated  # The new task started at the previous task's last update.
             if self._console.is_terminal:
                 self._task = self._bar.add_task(name, total=estimate or None, since=self._started)
         self._updated = time.monotonic()

@@ -1,8 +1,8 @@
-"""`make replay STAGE=prod`: count the batches that Lambda gave up and kept, once their cause is fixed.
+"""`make replay STAGE=prod`: count the failed batches that Lambda stored in the bucket. Fix the cause first.
 
-Each batch goes to the stream handler again, and is deleted when it is counted. Safe to repeat, beside live traffic: the
-handler ignores records that it knows. Exit status: 0 if no batch is left, 2 after an error or if one is left, 130 after
-Ctrl-C.
+It sends each batch to the stream handler again, and deletes the batch when it is counted. Safe to repeat and to run
+beside live traffic, because the handler ignores records that are already counted. Exit status: 0 if no batch is left, 2
+after an error or if one is left, 130 after Ctrl-C.
 """
 
 import argparse
@@ -24,7 +24,7 @@ record would count the order again. The bucket deletes batches before that."""
 
 
 class ReplayRun:
-    """Delivers each object of the bucket to the stream handler."""
+    """Send each batch in the bucket to the stream handler."""
 
     def __init__(self, storage: Any, bucket: str, function: Function, display: Display) -> None:
         self.batches = self.records = 0
@@ -54,7 +54,7 @@ class ReplayRun:
 
 
 def records_of(body: bytes, now: float) -> list[Any]:
-    """Return the stream records in an object that Lambda wrote. Raise StageError if they cannot be replayed.
+    """Return the stream records in an object of the bucket. Raise StageError if they cannot be replayed.
 
     Lambda Developer Guide, "Retaining discarded records": `payload` is the whole event of the failed invocation.
     """
@@ -63,7 +63,7 @@ def records_of(body: bytes, now: float) -> list[Any]:
         records: list[Any] = (json.loads(payload) if isinstance(payload, str) else payload)["Records"]
         oldest = min(float(record["dynamodb"]["ApproximateCreationDateTime"]) for record in records)
     except (ValueError, KeyError, TypeError):
-        raise StageError("It is not a batch that Lambda has kept. Remove it from the bucket.") from None
+        raise StageError("It is not a batch that Lambda stored. Remove it from the bucket.") from None
     if oldest < now - MAX_AGE_SECONDS:
         days = MAX_AGE_SECONDS // (24 * 60 * 60)
         raise StageError(f"It has records that are more than {days} days old. Run make audit with REPAIR=yes instead.")

@@ -1,4 +1,4 @@
-"""A deployed stage: finding its functions, invoking them, and estimating the size of its tables.
+"""A deployed stage: find its functions, invoke them, and estimate the size of its tables.
 
 `chalice deploy` gives functions predictable names. A CloudFormation stack generates names; this module looks them up in
 the stack.
@@ -36,11 +36,11 @@ class StageError(Exception):
 
 
 EXPECTED_ERRORS = (StageError, chalice_config.ConfigError, ClientError, BotoCoreError)
-"""What the commands print as a message, without a traceback."""
+"""Errors for which a command prints the message without a traceback."""
 
 
 def run(command: Callable[[], int], stopped: str, expected: tuple[type[Exception], ...] = EXPECTED_ERRORS) -> int:
-    """Run a command and return its exit status. Print expected errors; print `stopped` if it is interrupted."""
+    """Run a command and return its exit status. Print expected errors, and the text `stopped` after Ctrl-C."""
     try:
         return command()
     except expected as error:
@@ -53,7 +53,7 @@ def run(command: Callable[[], int], stopped: str, expected: tuple[type[Exception
 
 @contextmanager
 def explained_errors() -> Iterator[None]:
-    """Turn errors of a missing AWS setting or connection into a StageError that says what to do."""
+    """Turn errors about AWS settings or connections into a StageError that says what to do."""
     try:
         yield
     except NoRegionError:
@@ -90,7 +90,7 @@ class Stage:
         """Return the function of a job. Raise StageError if it is not deployed."""
         stack = self._stack or self._prefix
         candidates = [] if self._stack else [f"{self._prefix}-{job}"]
-        logical_name = "".join(word.capitalize() for word in job.split("_"))  # Chalice's rule for logical names.
+        logical_name = "".join(word.capitalize() for word in job.split("_"))  # As Chalice names it.
         candidates += [name for name in [self._name_in_stack(stack, logical_name)] if name]
         for name in candidates:
             try:
@@ -116,7 +116,7 @@ class Stage:
         return count
 
     def resource(self, logical_name: str) -> str:
-        """Return the name of another resource in the stack. Raise StageError if it is not deployed."""
+        """Return the physical name of a resource in the stack. Raise StageError if it is not deployed."""
         stack = self._stack or self._prefix
         name = self._name_in_stack(stack, logical_name)
         if name is None:
@@ -126,14 +126,14 @@ class Stage:
         return name
 
     def _name_in_stack(self, stack: str, logical_name: str) -> str | None:
-        """Return the name that a stack gave to a resource, or None if it has none."""
+        """Return the physical name of a resource in a stack, or None if it does not exist."""
         try:
             with explained_errors():
                 found = self.client("cloudformation").describe_stack_resource(
                     StackName=stack, LogicalResourceId=logical_name
                 )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError":  # No such stack, or no such resource in it.
+            if error.response["Error"]["Code"] == "ValidationError":  # The stack or the resource does not exist.
                 return None
             raise
         name: str = found["StackResourceDetail"]["PhysicalResourceId"]
@@ -183,7 +183,7 @@ def from_options(options: argparse.Namespace) -> Stage:
     """Return the stage that the options select."""
     if options.stage != local_stage.STAGE:
         config = Config(read_timeout=READ_TIMEOUT_SECONDS, retries={"mode": "standard"}, tcp_keepalive=True)
-        region = os.environ.get("AWS_REGION")  # The AWS CLI reads it too; boto3 reads only AWS_DEFAULT_REGION.
+        region = os.environ.get("AWS_REGION")  # The AWS CLI reads this variable, but boto3 does not.
         return Stage(options.stage, options.stack, lambda service: _client(service, region_name=region, config=config))
     access = {"endpoint_url": local_stage.endpoint_url(options.aws_port), **local_stage.root_access()}
     stack = options.stack or local_stage.STACK
@@ -191,5 +191,5 @@ def from_options(options: argparse.Namespace) -> Stage:
 
 
 def _client(service: str, **settings: Any) -> Any:
-    make: Any = boto3.client  # Its type accepts only literal service names.
+    make: Any = boto3.client  # boto3's type hints accept only literal service names.
     return make(service, **settings)

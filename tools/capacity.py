@@ -28,11 +28,11 @@ class Timings(NamedTuple):
     """How long each step takes."""
 
     memory_mb: int = 512
-    request_seconds: float = 0.010  # One DynamoDB request in the same region. Assumed ...
-    action_seconds: float = 0.000_4  # ... together with this, so that a transaction of 100 actions takes 50 ms.
-    invocation_seconds: float = 0.010  # Lambda's overhead for each invocation. Assumed.
-    request_cpu_seconds: float = 0.000_9  # Measured by make bench on one core ...
-    action_cpu_seconds: float = 0.000_045  # ... which is assumed to be as fast as one of Lambda's.
+    request_seconds: float = 0.010  # Assumed: one DynamoDB request in the same region.
+    action_seconds: float = 0.000_4  # Assumed: a transaction of 100 actions takes 50 ms.
+    invocation_seconds: float = 0.010  # Assumed: Lambda's overhead for each invocation.
+    request_cpu_seconds: float = 0.000_9  # Measured by `make bench` on one core.
+    action_cpu_seconds: float = 0.000_045  # Measured in the same way. One core of Lambda is assumed to be as fast.
 
     def batch_seconds(self, orders: int, products: int) -> float:
         """Return how long a batch of new orders takes."""
@@ -115,7 +115,7 @@ PRODUCTS = (1, 10, 100, 1_000)
 RATES = (1, 100, 300, 500, 1_000)
 MEMORY_MB = (512, 1_769)
 TOTAL_BYTES = 100  # An item of AggregateTable whose product has 15 letters.
-SCHEDULE_SECONDS = 300  # Between two runs of `refresh_top_lists` in app.py.
+SCHEDULE_SECONDS = 300  # The interval of `refresh_top_lists` in app.py.
 
 
 def packing() -> str:

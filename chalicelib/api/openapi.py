@@ -499,7 +499,7 @@ _RESPONSES: dict[str, Schema] = {
     "Conflict": _error(
         "There is an order with this id but with other content.",
         "ConflictError",
-        "Order order-1 is there already with other content; PUT /orders/order-1 amends it.",
+        "Order order-1 exists with different content. Amend it with PUT /orders/order-1.",
     ),
     "UnsupportedMediaType": _error(
         "The content type is not JSON.",

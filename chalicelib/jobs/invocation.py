@@ -98,15 +98,15 @@ def state(job: str, text: object, kind: Any) -> Any:
         content = cursors.decode(text, _CURSOR_MAX_BYTES)
         encoded, of, views = content["state"], content["job"], content["views"]
     except (cursors.CursorError, KeyError, TypeError):
-        raise BadRequest("The cursor is damaged: pass it on just as it was given, or start again without it.") from None
+        raise BadRequest("The cursor is damaged: pass it unchanged, or start again without it.") from None
     if of != job:
-        raise BadRequest(f"The cursor is one of {of}, and this is {job}: start again without it.")
+        raise BadRequest(f"The cursor is from {of}, not from {job}: start again without it.")
     if views != _views():
-        raise BadRequest("The views have changed since the cursor was given: start again without it.")
+        raise BadRequest("The views have changed since the cursor was returned: start again without it.")
     try:
         return decode(kind, encoded)
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise BadRequest("The cursor is not one that this version of the app makes: start again without it.") from None
+        raise BadRequest("This version of the app cannot use the cursor: start again without it.") from None
 
 
 def _views() -> list[str]:

@@ -49,7 +49,7 @@ def test_batch_with_a_record_that_may_have_outlived_its_tombstone_is_refused():
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"payload": "x"}', kept(), kept({}), b'{"payload": 5}'])
 def test_object_that_is_no_batch_is_refused(body: bytes):
-    with pytest.raises(StageError, match="not a batch that Lambda has kept"):
+    with pytest.raises(StageError, match="not a batch that Lambda stored"):
         records_of(body, NOW)
 
 

@@ -261,7 +261,7 @@ def test_a_cursor_that_is_damaged_anywhere_is_refused():
 
 def test_a_cursor_of_another_job_or_of_other_views_is_refused(monkeypatch: pytest.MonkeyPatch):
     cursor = invocation.cursor("audit", {})
-    with pytest.raises(BadRequest, match="one of audit"):
+    with pytest.raises(BadRequest, match="from audit"):
         invocation.state("backfill", cursor, ANY)
     monkeypatch.delitem(views.VIEWS, "TrendTable")
     with pytest.raises(BadRequest, match="views have changed"):

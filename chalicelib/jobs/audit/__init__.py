@@ -61,12 +61,12 @@ class Audit:
 
     @property
     def drifted_products(self) -> int:
-        """The number of products with findings, repaired or not. At most PRODUCTS_MAX, and at least 1 if there is drift."""
+        """The number of products with findings, at most PRODUCTS_MAX. It is at least 1 if there is drift."""
         products = self.orders.products | self.counters.products
         return min(max(len(products), int(self.verdict is Verdict.DRIFTED)), PRODUCTS_MAX)
 
     def steps(self) -> Steps[None]:
-        """Audit entries before counters, because repairing an entry changes counters. A clean audit completes all views."""
+        """Audit entries before counters, because entry repairs change counters. A clean audit completes all views."""
         yield from self.orders.steps()
         yield from self.counters.steps(self.orders.may_correct)
         self.incomplete_views = yield from completeness.incomplete(self.verdict is Verdict.CLEAN)
