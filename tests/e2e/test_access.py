@@ -5,7 +5,7 @@ The tests run on two stages: one needs keys to read and signatures to write, the
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +22,8 @@ from localcloud.emulator import Emulator
 from localcloud.stack import Stack, Template, deploy
 from tests.e2e.http import Api, Response
 from tests.projects import copy_project
+
+Eventually = Callable[..., Any]
 
 ORIGIN = "https://shop.example.com"
 ORDER = {"OrderID": {"S": "there"}, "Product": {"S": "Notebook"}, "Quantity": {"N": "5"}}
@@ -72,11 +74,13 @@ def api(deployed: Deployed) -> Api:
 
 
 @pytest.fixture(autouse=True)
-def reset_orders(deployed: Deployed) -> None:
-    """Reset OrdersTable to the one order that every test starts with."""
+def reset_orders(deployed: Deployed, eventually: Eventually) -> None:
+    """Reset OrdersTable to the one order that every test starts with. Until it is counted, its total is a 404."""
     dynamodb = deployed.stack.emulator.client("dynamodb")
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "new"}})
     dynamodb.put_item(TableName="OrdersTable", Item=ORDER)
+    total = {"TableName": "AggregateTable", "Key": {"product": {"S": "Notebook"}}}
+    assert eventually(lambda: "Item" in dynamodb.get_item(**total), True)
 
 
 def orders(deployed: Deployed) -> Any:
