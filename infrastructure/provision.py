@@ -173,7 +173,7 @@ class Provisioner:
 
 
 def retry_while_table_is_new(call: Callable[[], object]) -> None:
-    """Make a call that DynamoDB refuses in the first seconds after a table was created."""
+    """Make a call, and retry while DynamoDB rejects it because the table was created seconds ago."""
     end = time.monotonic() + WAIT_SECONDS
     while True:
         try:
