@@ -1,4 +1,4 @@
-"""Access settings from environment variables."""
+"""Tests for the API's access settings, which come from environment variables."""
 
 import pytest
 

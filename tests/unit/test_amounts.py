@@ -1,4 +1,4 @@
-"""Amounts: exact sums of whole and decimal numbers, and their texts."""
+"""Tests for amounts: exact sums of whole and decimal numbers, and conversion from and to text."""
 
 from decimal import Decimal
 

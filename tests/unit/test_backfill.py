@@ -1,4 +1,4 @@
-"""The backfill: what it changes, beside live traffic and from any cursor."""
+"""Tests for the backfill: what it changes, live traffic during it, and resuming from any cursor."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ STEPS: dict[str, Callable[[OrdersAndStream], None]] = {
     "cancelled": lambda shop: shop.remove("o"),
     "placed again": lambda shop: shop.put(item("o", "Pen", 2)),
 }
-# Before each step of a backfill of one order (page, entry, clock, entry, item, commit) and after the last.
+# The moments before each step of a one-order backfill (page, entry, clock, entry, item, commit) and after the last.
 MOMENTS = range(7)
 
 
@@ -87,13 +87,13 @@ MOMENTS = range(7)
 def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
     story: tuple[str, ...], written_at: tuple[int, ...]
 ):
-    """The order is written, and the stream delivered, at every possible point of a backfill."""
+    """Write the order and deliver the stream at every possible point of a backfill."""
     for delivered_at in itertools.combinations_with_replacement(MOMENTS, 2):
         shop = OrdersAndStream()
         moment = iter(range(1000))
 
         def happen(step: object) -> None:
-            now = next(moment)  # noqa: B023 - it is called in this turn of the loop
+            now = next(moment)  # noqa: B023 - only called within this iteration
             for at, what in zip(written_at, story, strict=True):
                 if at == now:
                     STEPS[what](shop)  # noqa: B023
@@ -101,7 +101,7 @@ def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
                 shop.deliver()  # noqa: B023
 
         run(backfills.request({}), shop.dynamo, before_each=happen)
-        for _ in MOMENTS:  # The moments that the backfill did not reach.
+        for _ in MOMENTS:  # The backfill may end before the last moments.
             happen(None)
         shop.deliver()
         assert shop.dynamo.counters() == shop.truth()
@@ -109,7 +109,7 @@ def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
 
 
 def test_an_order_that_changes_during_the_backfill_is_read_again():
-    """The earlier read must not undo what the stream has counted."""
+    """The stream counts a change after the backfill has read the order. The backfill must not undo it."""
     shop = OrdersAndStream()
     shop.put(item("o", quantity=6))
     shop.lose()

@@ -1,4 +1,4 @@
-"""The invariants of the committer, and the requests and write units that a batch takes, which are exact."""
+"""Tests for the committer: its invariants, and the exact number of requests and write units for a batch."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ NONE = {"Code": "None"}
 
 def new_orders(number: int, products: int = 1) -> Stream:
     placed = Stream()
-    placed.started -= placed.started % 3600  # The orders of a long stream are within one hour too.
+    placed.started -= placed.started % 3600  # So the orders of a long stream are placed in the same hour.
     for index in range(number):
         record = placed.put(item(f"o{index}", f"Product {index % products}"))
         record["dynamodb"]["ApproximateCreationDateTime"] = placed.started
@@ -114,7 +114,7 @@ def test_an_entry_that_expires_before_the_transaction_counts_as_absent():
         [NONE, CONFLICT],
         [{"Code": "ThrottlingError"}, NONE],
         [NONE, {"Code": "ProvisionedThroughputExceeded"}],
-        [{"Code": "TransactionInProgressException"}],  # The whole request was refused.
+        [{"Code": "TransactionInProgressException"}],  # DynamoDB rejected the whole request.
     ],
     ids=lambda reasons: "/".join(reason["Code"] for reason in reasons),
 )

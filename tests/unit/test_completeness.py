@@ -1,4 +1,4 @@
-"""Which views are complete: what backfills, audits and an empty OrdersTable change about it."""
+"""Tests for complete views: how backfills, audits and an empty OrdersTable make views complete."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ TREND = views.VIEWS[tables.TREND]
 
 
 class Noting:
-    """A job that does nothing but note a segment."""
+    """A job that only stores that a backfill has read a segment."""
 
     def __init__(self, segment: int, segments: int) -> None:
         self.steps = lambda: completeness.note_segment(segment, segments)
@@ -38,7 +38,7 @@ def stored(dynamo: FakeDynamoDB) -> dict[str, Any]:
 
 @pytest.fixture
 def shop() -> OrdersAndStream:
-    """Return counted orders that no backfill and no audit has seen."""
+    """Return a shop with counted orders, before any backfill or audit."""
     created = OrdersAndStream()
     created.put(*(item(f"o{number}") for number in range(20)))
     created.deliver()
@@ -145,7 +145,7 @@ def requests_for_state(steps: list[effects.Effect]) -> int:
 
 
 def test_two_segments_that_end_at_the_same_time_both_count(shop):
-    """The other segment ends between this one's read of the item and its write."""
+    """One segment ends between the other segment's read of the item and its write."""
     pending = [Noting(1, 2)]
 
     def happen(step: effects.Effect) -> None:

@@ -1,7 +1,7 @@
-"""Reads that can miss a recent write: where a job must not use one, and where it does no harm.
+"""Tests for the jobs' eventually consistent reads, which can miss a recent write: where they do harm, and where not.
 
-The fake answers a read that is not consistent from a replica (see doubles.FakeDynamoDB). The tests of each job run on
-it too, and fail if the job drops ConsistentRead where it looks twice. Here is what they do not cover.
+FakeDynamoDB serves these reads from a replica that lags. The tests of each job use it too, and fail if the job confirms
+a mismatch without ConsistentRead. This module has the other cases.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def test_only_a_consistent_read_sees_a_write_before_the_replica_has_it():
 
 
 def test_an_audit_reads_the_streams_lag_as_it_is():
-    """A lag that was written a moment ago shows that what differs is in flight."""
+    """The stream's lag was written a moment ago. The audit must read it to know that the new order is in flight."""
     shop = example()
     shop.put(item("new"))  # The stream has not delivered it yet.
     key = effects.key_of(tables.STATE, stream_lag.KEY)
@@ -55,9 +55,9 @@ def test_an_audit_reads_the_streams_lag_as_it_is():
 
 
 def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
-    """Two orders change while the ledger is summed, so that the sum happens to equal a wrong counter.
+    """Two orders change while the audit sums up the ledger, so the sum happens to equal the wrong counter.
 
-    Only the counter's revision shows that it moved, and only a consistent read is sure to see the revision.
+    Only the counter's new revision shows the change, and only a consistent read is sure to return the new revision.
     """
     monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 1)
     shop = OrdersAndStream()
@@ -66,7 +66,7 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
     first, second = (entry["OrderID"]["S"] for entry in shop.dynamo.scan(Scan(tables.LEDGER, None, 2)).items)
     shop.put(item(second, quantity=7))
     shop.deliver()
-    shop.counter("Notebook")["totalQuantity"] = {"N": "10"}  # It should be 12.
+    shop.counter("Notebook")["totalQuantity"] = {"N": "10"}  # The right total is 12.
     work = audit.request({})
 
     def change(step: effects.Effect) -> None:
@@ -79,11 +79,11 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
     assert work.to_json(0)["counters"]["drifted"] == 1
 
 
-# --- Where it does none --------------------------------------------------------------------------
+# --- Where a stale read does no harm -------------------------------------------------------------
 
 
 def test_a_backfill_reads_again_what_differs_in_a_stale_page():
-    """The replica has neither the order's change nor its entry's; the tables have both."""
+    """The replica lacks the change of the order and of its entry. The tables have both."""
     shop = OrdersAndStream()
     shop.put(item("o", quantity=6))
     shop.lose()
@@ -114,8 +114,8 @@ def test_a_backfill_that_misses_a_new_order_leaves_it_to_the_stream():
 
 
 @pytest.mark.parametrize("table", [tables.ORDERS, tables.LEDGER])
-def test_an_audit_finds_nothing_wrong_in_a_stale_page_of_a_table_that_is_right(table: str):
-    """The page shows orders as they were before all of them changed."""
+def test_an_audit_of_correct_tables_is_clean_even_if_a_page_is_stale(table: str):
+    """The page has all orders as they were before they changed."""
     shop = example()
 
     def change(step: effects.Effect) -> None:
@@ -148,7 +148,7 @@ MEANWHILE = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(sorted(CHANGE
 
 @settings(max_examples=300, deadline=None)
 @given(JOBS, st.lists(st.sampled_from(sorted(CHANGES)), max_size=4), MEANWHILE)
-def test_a_job_does_no_harm_however_stale_its_pages_are(job: Any, before: list[str], meanwhile: list[tuple[int, str]]):
+def test_a_job_does_no_harm_if_its_pages_are_stale(job: Any, before: list[str], meanwhile: list[tuple[int, str]]):
     shop = OrdersAndStream()
     for change in before:
         CHANGES[change](shop)

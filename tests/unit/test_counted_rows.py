@@ -1,4 +1,4 @@
-"""Views with decimals and several rows, and views that fail: from the stream to the counters, in backfill and audit."""
+"""Tests for counting with other views: decimal amounts, several rows for an order, and views that fail."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def _views() -> Iterator[None]:
 
 
 def lines(order: Order) -> list[Row]:
-    """Return a row for each of an order's lines, which its product lists: `pen 0.10; ink 12.5`."""
+    """Return a row for each line of an order. Its product field lists the lines: `pen 0.10; ink 12.5`."""
     split = [line.split() for line in order.product.split(";")]
     return [Row((name,), {"revenue": Decimal(price), "lines": 1}) for name, price in split]
 
@@ -171,7 +171,7 @@ def test_audit_finds_and_repairs_a_decimal_that_drifted(stored: dict[str, str] |
 
 
 def through_cursors(work: Audit, system: OrdersAndStream) -> str | None:
-    """Run an audit, leaving it at each checkpoint for a new invocation with its cursor. Return the verdict."""
+    """Run an audit with a new invocation, from the cursor, after each checkpoint. Return the verdict."""
     while not work.done:
         run(work, system.dynamo, checkpoints=1)
         response = json.loads(json.dumps(work.to_json(0)), parse_float=no_float)
@@ -216,7 +216,7 @@ def words(order: Order) -> list[Row]:
 
 
 def numbered(prefix: str, count: int = 47) -> str:
-    """Return a product of so many words. With the two views of the model, 47 make the 49 rows of an order."""
+    """Return a product name of `count` words. With 47 words and the model's two views, an order has 49 rows."""
     return " ".join(f"{prefix}{number}" for number in range(count))
 
 
@@ -285,7 +285,7 @@ def test_entries_with_long_keys_stay_within_dynamodbs_limit_for_a_transaction():
 
 @pytest.mark.parametrize("limit", ["actions", "bytes"])
 def test_change_beyond_a_limit_has_a_transaction_of_its_own(monkeypatch: pytest.MonkeyPatch, limit: str):
-    """DynamoDB refuses it, so the committer sets its order apart."""
+    """DynamoDB then rejects only this transaction, and the committer sets this order apart."""
     declare(words)
     if limit == "bytes":
         monkeypatch.setattr(transactions, "BYTES_MAX", 10_000)
@@ -374,7 +374,7 @@ def test_failed_views_are_logged_by_order_and_measured():
 
 
 def test_view_that_begins_to_fail_is_like_a_view_that_changed():
-    """Counted orders keep their rows until a backfill, and the fix brings them back."""
+    """Counted orders keep their rows until a backfill removes them. A backfill after the fix restores them."""
     declare(words)
     system = OrdersAndStream()
     system.put(item("a", "x"), item("b", "y"))

@@ -1,4 +1,4 @@
-"""The counter audit: what it finds and repairs, beside live traffic, in bounded memory, from any cursor."""
+"""Tests for the counter audit: findings, repairs, live traffic, bounded memory, and resuming from a cursor."""
 
 import hashlib
 from collections.abc import Callable
@@ -98,14 +98,14 @@ def wrong_hour(shop: OrdersAndStream) -> None:
 
 
 def entry_lost(shop: OrdersAndStream) -> None:
-    """Lose an entry without an order, so that only the counters differ."""
+    """Delete the entry of an archived order, so that only the counters are wrong."""
     shop.remove("a", expired=True)
     shop.deliver()
     del shop.dynamo.tables[tables.LEDGER][("a",)]
 
 
 def entry_doubled(shop: OrdersAndStream) -> None:
-    """Add an entry with contributions that no counter holds. It is archived, so that it needs no order."""
+    """Add an entry whose contributions no counter has. Its status is archived, so it needs no order."""
     contributions = {CounterKey(tables.TOTALS, ("Pen",)): {"totalQuantity": 1, "orderCount": 1}}
     shop.dynamo.tables[tables.LEDGER][("x",)] = entry_item.to_item(
         ledger.Entry("x", 1, "v", ledger.Status.ARCHIVED, "2026-11-23T00:00:00Z", contributions)
@@ -258,7 +258,7 @@ def test_contributions_to_a_table_without_a_view_are_left_alone(monkeypatch: pyt
     before = shop.state()
     answer = audited(shop, repair=True)
     assert (found(answer), answer["verdict"]) == (NOTHING, "clean")
-    too_much(shop)  # So that there is a round, which reads the ledger once more.
+    too_much(shop)  # Drift makes the audit start a round, which reads the ledger again.
     answer = audited(shop, repair=True)
     assert (found(answer), answer["verdict"]) == ({**NOTHING, "drifted": 1}, "clean")
     assert shop.state()[tables.LEDGER] == before[tables.LEDGER]
@@ -302,7 +302,7 @@ def test_an_order_that_changes_at_any_moment_is_not_drift_and_does_not_hide_or_s
     damage: Callable[[OrdersAndStream], None] | None,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 2)  # So that there are many points.
+    monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 2)  # Small pages make many points at which the order can change.
     shop = example()
     if damage:
         damage(shop)
@@ -352,7 +352,7 @@ def test_drift_is_reported_when_seen_twice_though_the_counter_moved_in_between()
 
 @pytest.mark.parametrize("hidden", [{1: "new"}, {2: "new"}, {1: "new", 2: "other"}, {1: "new", 2: "other", 3: "new"}])
 def test_a_transaction_of_which_only_a_part_is_visible_is_not_drift(hidden: dict[int, str]):
-    """In some passes the counters show an order and the ledger does not."""
+    """In some passes, the counters include an order that the ledger does not show yet."""
     shop = example()
     shop.put(item("new"), item("other", quantity=9))
     shop.deliver()
@@ -385,7 +385,7 @@ def test_a_counter_that_moves_just_before_its_repair_is_repaired_after_the_next_
 
     answer = audited(shop, order, repair=True)
     assert (answer["counters"]["drifted"], answer["counters"]["repaired"]) == (1, 1)
-    assert after_repairs == [18, 23, 22]  # The orders add 5 each. Only the third repair finds its revision.
+    assert after_repairs == [18, 23, 22]  # Each order adds 5. Two repairs fail because the revision changed.
     assert shop.dynamo.counters() == shop.truth()
 
 
@@ -395,7 +395,7 @@ def test_a_repair_that_the_sdk_sends_twice_repairs_once():
 
     def twice(step: effects.Effect) -> None:
         if isinstance(step, effects.ConditionalUpdate):
-            shop.dynamo.update(step)  # As the SDK does. The job gets the result of the second request.
+            shop.dynamo.update(step)  # The SDK sent it before. The job gets only the second result.
 
     answer = audited(shop, twice, repair=True)
     assert (answer["counters"]["repaired"], answer["verdict"]) == (1, "clean")
@@ -406,7 +406,7 @@ def test_a_repair_that_the_sdk_sends_twice_repairs_once():
 
 
 def big_shop(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
-    """Return a shop with 40 products: 5 totals are wrong, 2 are missing, and 1 has no orders."""
+    """Return a shop with 40 products. Five totals are wrong, two are missing, and one has no orders."""
     monkeypatch.setattr(counter_audit, "PAGE_ITEMS", 9)
     shop = OrdersAndStream()
     shop.put(*(item(f"o{n}", f"P{n % 40}") for n in range(100)))
@@ -420,7 +420,7 @@ def big_shop(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
 
 
 class Watched:
-    """An audit that has run, the most counters that it held, and how often it read the ledger."""
+    """Run an audit. Record the most counters that it tracked at once, and how often it scanned the ledger."""
 
     def __init__(self, shop: OrdersAndStream) -> None:
         self.audit = audit.request({})
@@ -461,22 +461,22 @@ def test_the_ledger_is_read_once_for_checksums_and_twice_in_a_round_to_confirm_d
     drifted = Watched(shop)
     monkeypatch.setattr(counter_audit, "TRACKED_MAX_BYTES", 500)
     in_rounds = Watched(shop)
-    assert clean.scans_of_the_ledger == 2  # One for the entry audit, one for the checksums.
-    assert drifted.scans_of_the_ledger == 4  # And two for the counters of flagged buckets.
+    assert clean.scans_of_the_ledger == 2  # The entry audit takes one scan, the checksums one.
+    assert drifted.scans_of_the_ledger == 4  # Counters of flagged buckets take two more.
     assert in_rounds.scans_of_the_ledger in (6, 8, 10)
     assert in_rounds.most_held <= drifted.most_held / 2
 
 
 @pytest.mark.slow
 def test_checksums_flag_every_bucket_in_which_something_moves(monkeypatch: pytest.MonkeyPatch):
-    """An order changes its product, also within a bucket."""
+    """An order moves to another product, in another bucket or in the same one."""
     monkeypatch.setattr(checksums, "BUCKETS", 64)
     shop = big_shop(monkeypatch)
     for number in range(0, 60, 2):
         for move in (lambda: shop.put(item("o50", "P51")), lambda: shop.put(item("o50", "P10"))):
 
             def happen() -> None:
-                move()  # noqa: B023 - it is called in this turn of the loop
+                move()  # noqa: B023 - only called within this iteration
                 shop.deliver()
 
             answer = audited(shop, at_request(30 + number, happen))
@@ -514,7 +514,7 @@ def test_checksums_flag_wrong_amounts_of_two_counters_that_add_up_to_nothing(mon
 
 
 def test_a_counter_that_moves_in_the_first_pass_is_looked_at_again(monkeypatch: pytest.MonkeyPatch):
-    """One order replaces another of the same size, so that only the revision of the counter changes."""
+    """One order replaces another with the same quantity, so only the counter's revision changes."""
     shop = OrdersAndStream()
     shop.put(item("a"), item("b", "Pen"))
     shop.deliver()
@@ -560,13 +560,13 @@ def test_an_audit_continues_from_its_cursor_at_every_checkpoint(
             break
         event = {"cursor": answer["cursor"]}
     assert answer == expected
-    assert parts.state() == whole.state() or repair  # Repairs are stamped at other times.
+    assert parts.state() == whole.state() or repair  # Repairs write the current time, which differs.
     assert parts.dynamo.counters() == whole.dynamo.counters()
 
 
 @pytest.mark.slow
 def test_a_cursor_stays_far_below_what_lambda_accepts(monkeypatch: pytest.MonkeyPatch):
-    """The counters are all wrong and have the longest names."""
+    """All counters are wrong and have the longest possible names."""
     shop = OrdersAndStream()
     shop.dynamo.tables[tables.TOTALS] = {
         (name,): {"product": {"S": name}, "totalQuantity": {"N": "1"}}
@@ -589,7 +589,7 @@ def test_a_cursor_stays_far_below_what_lambda_accepts(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("table", [tables.TOTALS, tables.TREND])
 def test_a_full_cursor_of_usual_counters_fits_into_an_item_of_dynamodb(table: str):
-    """It holds as many counters as a pass looks at, and a checksum for every bucket."""
+    """The cursor has the most counters that a round tracks, and a checksum for every bucket."""
     work = audit.request({})
     state = work.counters
     for at in range(checksums.BUCKETS):
@@ -616,7 +616,7 @@ def hash_like(n: int) -> str:
     return "".join(hashlib.sha512(f"{n} {part}".encode()).hexdigest() for part in range(8))[:1020]
 
 
-# --- Anything at all -----------------------------------------------------------------------------
+# --- Random damage and traffic -------------------------------------------------------------------
 
 PRODUCTS = st.sampled_from(["Notebook", "Pen", "Étui"])
 ORDER_IDS = st.sampled_from("abcdef")
@@ -685,7 +685,7 @@ def test_any_damage_is_repaired_beside_any_traffic(
 
     audited(shop, happen, repair=True)
     shop.deliver()
-    answer = audited(shop, repair=True)  # Traffic may have kept the first one from repairing something.
+    answer = audited(shop, repair=True)  # Traffic may have prevented repairs in the first audit.
     assert answer["verdict"] == "clean"
     assert shop.dynamo.counters() == {key: amounts for key, amounts in sums_of_the_ledger(shop).items() if amounts}
     assert {o: shop.dynamo.entry(o).contributions != {} for o in shop.stream.items} == {

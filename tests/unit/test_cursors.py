@@ -1,4 +1,4 @@
-"""Cursors: the codec, and crafted ones with a right checksum, which a job refuses if it could not continue from it."""
+"""Tests for cursors: the codec, and forged cursors with a valid checksum, which jobs must reject."""
 
 import base64
 import copy
@@ -27,18 +27,18 @@ from tests.orders_and_stream import OrdersAndStream, example
 from tests.streams import item
 
 JOBS: dict[str, Any] = {"backfill": backfill, "audit": audit}
-# Peak memory while a crafted cursor is refused: an eighth of what a job has (docs/operations.md), and less for most.
+# The most memory that rejecting a forged cursor may take. A job has eight times as much (docs/operations.md).
 PEAK_MAX_BYTES = 225_000_000
 USUAL_PEAK_MAX_BYTES = 100_000_000
 
 
 def cursor_of(raw: bytes) -> str:
-    """Return a cursor with this content."""
+    """Return a cursor with this JSON content."""
     return text_of(zlib.compress(raw, wbits=-15))
 
 
 def text_of(packed: bytes) -> str:
-    """Return a cursor with a right checksum over anything."""
+    """Return a cursor with a valid checksum for any compressed content."""
     raw = zlib.crc32(packed).to_bytes(4, "big") + packed
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
@@ -63,7 +63,7 @@ def test_a_cursor_of_a_short_text_is_short(product: str, most: int):
 
 
 def test_content_beyond_the_limit_is_refused():
-    cursor = cursors.encode("a" * 98)  # With its quotes, 100 bytes.
+    cursor = cursors.encode("a" * 98)  # As JSON, with quotes, the text has 100 bytes.
     assert cursors.decode(cursor, 100) == "a" * 98
     with pytest.raises(CursorError, match="too long"):
         cursors.decode(cursor, 99)
@@ -121,7 +121,7 @@ def damaged_shop() -> OrdersAndStream:
 
 
 def honest_contents(job: str, event: dict[str, Any]) -> Iterator[Any]:
-    """Run a job one checkpoint at a time, and return the content of each of its cursors."""
+    """Run a job one checkpoint at a time. Return the content of its cursor after each one."""
     shop = damaged_shop()
     work = JOBS[job].request(event)
     while True:
@@ -158,7 +158,7 @@ def few_buckets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def go_on(content: Any) -> bool:
-    """Run a job from a cursor with this content. Return False if it refuses the cursor."""
+    """Run a job from a cursor with this content. Return False if the job rejects the cursor."""
     job = content.get("job") if isinstance(content, dict) else None
     module = JOBS[job] if isinstance(job, str) and job in JOBS else audit
     try:
@@ -240,7 +240,7 @@ def replaced(content: Any, path: Path, value: Any) -> Any:
 
 
 def test_a_tracked_counter_is_accepted(contents: list[Any]):
-    """So the cursors below are refused for what is wrong with them."""
+    """This shows that the next tests' cursors are rejected only because of their wrong values."""
     content = next(each for each in contents if each["job"] == "audit")
     assert go_on(replaced(content, ("state", "counters", "tracked"), [[["AggregateTable", ["x"]], TRACKED]]))
 
@@ -289,12 +289,12 @@ def test_a_job_continues_from_checksums_of_the_largest_numbers(contents: list[An
 
 
 def filled(unit: bytes) -> bytes:
-    """Return a JSON array of these that is as long as a cursor may be."""
+    """Return a JSON array of copies of `unit`, as long as a cursor's content may be."""
     return b"[" + unit * ((invocation._CURSOR_MAX_BYTES - 2) // len(unit) - 1) + unit.rstrip(b",") + b"]"
 
 
 def in_suspects() -> bytes:
-    """Return the content of a cursor with many valid values and an invalid last one."""
+    """Return the content of a cursor with many valid suspects and one invalid field, which comes last."""
     content = content_of(invocation.cursor("audit", audit.request({})))
     content["state"]["orders"]["suspects"] = {f"{n}": ["d", 1, 1, False] for n in range(200_000)}
     content["state"]["requests"] = -1
@@ -326,7 +326,7 @@ def test_a_crafted_cursor_is_refused_in_bounded_memory(name: str):
         tracemalloc.stop()
 
 
-# --- Anything at all -----------------------------------------------------------------------------
+# --- Random changes to cursors -------------------------------------------------------------------
 
 VALUES: Any = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 5), st.sampled_from([2**31, 2**53, 2**63, 10**40, -(2**63), 0.5, 1e308]),
@@ -336,7 +336,7 @@ VALUES: Any = st.one_of(
 
 
 def places(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Return the paths of all values within this one."""
+    """Yield the path of every value within a JSON value."""
     inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, each in inner:
         yield (*path, name)
@@ -344,7 +344,7 @@ def places(value: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def mutate(content: Any, path: Path, how: str, value: Any) -> None:
-    """Replace, remove or duplicate the value at this path."""
+    """Replace, remove or duplicate the value at a path."""
     *way, last = path
     for name in way:
         content = content[name]
@@ -353,7 +353,7 @@ def mutate(content: Any, path: Path, how: str, value: Any) -> None:
     elif how == "double" and isinstance(content, list):
         content.insert(last, copy.deepcopy(content[last]))
     else:
-        content[last] = copy.deepcopy(value)  # A second mutation may change it.
+        content[last] = copy.deepcopy(value)  # Copy it, because a second mutation may change it.
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,4 +1,4 @@
-"""The daily audit: when it starts, how it resumes, and what two invocations at once and a crash leave behind."""
+"""Tests for the daily audit: when it starts, how it resumes, concurrent invocations, and crashes."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MINUTE = 60.0
 
 
 def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
-    """Carry out an effect. The fake knows the updates of counters; these set attributes of StateTable."""
+    """Carry out an effect. Handle updates of StateTable here, because the fake only handles updates of counters."""
     if not isinstance(effect, effects.ConditionalUpdate) or effect.table != tables.STATE:
         return doubles.perform(effect, dynamo)
     values, condition = effect.parameters["ExpressionAttributeValues"], effect.parameters.get("ConditionExpression", "")
@@ -34,7 +34,7 @@ def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
 
 
 def result_of(steps: effects.Steps[Any], shop: OrdersAndStream) -> Any:
-    """Perform steps, and return their result."""
+    """Perform the steps and return their result."""
     result: Any = None
     while True:
         try:
@@ -53,7 +53,7 @@ def end(shop: OrdersAndStream, turn: Turn, now: float) -> bool:
 
 
 def invoke(shop: OrdersAndStream, now: float, checkpoints: int = 1_000_000) -> bool | None:
-    """Do what the scheduled function does. Return None if there was nothing to do, or whether the audit is over."""
+    """Do what the scheduled function does. Return whether the audit is over, or None if there was nothing to do."""
     _, turn = begin(shop, now)
     if turn is None:
         return None
@@ -137,10 +137,10 @@ def test_audit_starts_over_if_an_upgrade_has_made_its_cursor_unusable(shop: Orde
 
 
 @pytest.mark.parametrize(("size", "over"), [(CURSOR_MAX_BYTES, False), (CURSOR_MAX_BYTES + 3, True)])
-def test_audit_that_has_too_much_to_remember_for_an_item_ends(
+def test_audit_ends_if_its_cursor_is_too_large_for_an_item(
     shop: OrdersAndStream, monkeypatch: pytest.MonkeyPatch, size: int, over: bool
 ):
-    """An item has at most 400 KB (DynamoDB quotas). The rest of it is a few short attributes."""
+    """An item has at most 400 KB (DynamoDB quotas). Besides the cursor it has only a few short attributes."""
     _, turn = begin(shop, NOW)
     assert turn
     result = {**turn.work.to_json(1), "cursor": "A" * (size // 3 * 4)}

@@ -1,4 +1,4 @@
-"""The dashboard's HTML and headers: one small document whose policy allows only its own style and script."""
+"""Tests for the dashboard's HTML and headers. Its security policy allows only its own style and script."""
 
 import base64
 import hashlib

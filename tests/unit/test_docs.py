@@ -1,4 +1,4 @@
-"""The documents: what they copy from the code is still so, and their links lead somewhere."""
+"""Tests for the documents: they agree with the code, and their links work."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.
 
 
 def markdown_table(*rows: Sequence[str]) -> str:
-    """Return rows as a Markdown table; the first one is its head."""
+    """Return a Markdown table. The first row is the header."""
     head, *body = ("|".join(["", *(f" {cell} " for cell in row), ""]) for row in rows)
     return "\n".join(["", "", head, "|---" * len(rows[0]) + "|", *body, "", ""])
 
@@ -81,7 +81,7 @@ def test_design_prints_the_tables_of_the_state_machine(table: Callable[[], str])
 
 
 def anchors(document: Path) -> set[str]:
-    """Return the anchors of a document's headings, as GitHub makes them."""
+    """Return the anchors that GitHub makes for a document's headings."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-").lower() for heading in headings}
 

@@ -1,4 +1,4 @@
-"""The entry audit: what it finds and repairs, beside live traffic, in bounded memory, from any cursor."""
+"""Tests for the entry audit: findings, repairs, live traffic, bounded memory, and resuming from a cursor."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -233,7 +233,7 @@ CHANGES: dict[str, Callable[[OrdersAndStream], None]] = {
 
 
 def at_request(number: int, do: Callable[[], None]) -> Hook:
-    """Return a hook that does this before the request of this number."""
+    """Return a hook that calls `do` before request number `number`."""
     count = iter(range(1_000_000))
 
     def hook(step: effects.Effect) -> None:
@@ -244,7 +244,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 
 
 def and_when_waiting(hook: Hook, do: Callable[[], None]) -> Hook:
-    """Return a hook that also does this whenever the job waits."""
+    """Return a hook that also calls `do` whenever the job waits."""
 
     def both(step: effects.Effect) -> None:
         hook(step)
@@ -284,7 +284,7 @@ def test_drift_is_repaired_although_the_same_order_changes_at_any_moment(
 
 @pytest.mark.parametrize("last_moment", [False, True], ids=["before it is read", "before the transaction"])
 def test_an_order_that_is_archived_just_before_its_repair_is_not_cancelled(last_moment: bool):
-    """The repair counts what it has read, and the record of the removal keeps that."""
+    """The repair counts the order's item as it read it. The record of the TTL deletion then keeps that count."""
     shop = example()
     lose_an_amendment(shop)
     waited = False
@@ -322,9 +322,9 @@ def test_drift_that_takes_several_repairs_is_counted_once():
 
 
 def test_drift_that_both_tables_show_is_counted_once(monkeypatch: pytest.MonkeyPatch):
-    """An order is reported, and cancelled without a record just before its repair. The ledger then shows it again."""
+    """An order drifts and is reported. Just before its repair it is cancelled, and that record is lost too."""
     monkeypatch.setattr(entry_audit, "PAGE_ITEMS", 2)
-    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 100)  # Two suspects are too many, one is not.
+    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 100)  # One suspect fits, two do not.
     shop = example()
     shop.dynamo.lags = False
     first_page = [order["OrderID"]["S"] for order in shop.dynamo.scan(effects.Scan(tables.ORDERS, None, 2)).items]
@@ -439,7 +439,7 @@ def test_a_mismatch_is_in_flight_while_the_stream_is_behind(state: str, lag: flo
 
 @pytest.mark.parametrize("stream_catches_up_meanwhile", [False, True])
 def test_nothing_is_repaired_if_the_stream_is_behind_at_the_start(stream_catches_up_meanwhile: bool):
-    """The repair would ignore the waiting order and set the total to 8, but 23 is right."""
+    """A repair would set the total to 8, because it would miss the waiting order. The right total is 23."""
     shop = OrdersAndStream()
     shop.put(item("counted", quantity=8))
     shop.deliver()
@@ -500,7 +500,7 @@ def test_findings_are_a_sample_and_counts_are_complete(monkeypatch: pytest.Monke
 
 
 class Stopped(Exception):
-    """The invocation ends before its next request."""
+    """Simulates the end of an invocation before its next request."""
 
 
 @pytest.mark.parametrize("repair", [False, True])
@@ -510,7 +510,7 @@ def test_an_audit_that_stops_before_any_request_continues_from_its_cursor(repair
         lose_an_order(shop)
         lose_an_amendment(shop)
         shop.counter("Notebook")["orderCount"] = {"N": "50"}
-        shop.dynamo.lags = False  # Otherwise the number of entries found depends on it.
+        shop.dynamo.lags = False  # With stale reads, the number of entries read would vary.
         return shop
 
     whole = damaged()
@@ -539,7 +539,7 @@ def stop() -> None:
 @pytest.mark.parametrize("repair", [False, True])
 def test_an_audit_continues_from_its_cursor_at_every_checkpoint(monkeypatch: pytest.MonkeyPatch, repair: bool):
     whole, parts = big_shop(monkeypatch), big_shop(monkeypatch)
-    whole.dynamo.lags = parts.dynamo.lags = False  # Otherwise the number of entries found depends on it.
+    whole.dynamo.lags = parts.dynamo.lags = False  # With stale reads, the number of entries read would vary.
     expected = audited(whole, repair=repair)
     event: dict[str, Any] = {"repair": repair}
     for _ in range(1000):

@@ -1,4 +1,4 @@
-"""Rows that are kept for a limited time: they freeze, TTL deletes them, and they are no drift."""
+"""Tests for rows with a limited lifetime: they freeze, TTL deletes them, and the audit does not call that drift."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ from tests.streams import item
 DAY = 24 * 60 * 60
 TODAY = NOW // DAY * DAY
 KEPT_DAYS = 40
-END = TODAY + (KEPT_DAYS + 1) * DAY  # Of today's rows.
+END = TODAY + (KEPT_DAYS + 1) * DAY  # Today's rows freeze at this time.
 
 
 def per_day(order: Order) -> Row:
@@ -28,7 +28,7 @@ def per_day(order: Order) -> Row:
 
 @pytest.fixture(autouse=True)
 def _views() -> Iterator[None]:
-    """Have only views whose rows expire."""
+    """Replace all views with one whose rows expire."""
     with changeable_views():
         views.VIEWS.clear()
         declare(per_day, "DayTable", ("name", "day"), ("count", "sum"), keep=Keep(KEPT_DAYS, "day"))
@@ -48,7 +48,7 @@ class System(OrdersAndStream):
         self.stream.started = seconds - len(self.stream.records)
 
     def expire(self) -> None:
-        """Delete what TTL has to delete by now."""
+        """Delete all expired items, as TTL would."""
         for table in tables.expiring():
             items = self.dynamo.tables[table]
             for key in [
@@ -147,7 +147,7 @@ def test_late_order_for_a_frozen_day_creates_no_row(system: System):
 
 def test_audit_ignores_rows_that_freeze_within_two_days_and_checks_the_others(system: System):
     system.dynamo.tables["DayTable"][PEN_TODAY]["sum"] = {"N": "99"}
-    system.at(END - 2 * DAY - 60)  # An audit sleeps some seconds.
+    system.at(END - 2 * DAY - 60)  # One minute earlier, because the audit takes a few seconds.
     assert system.audit()["counters"]["drifted"] == 1
     system.at(END - 2 * DAY)
     result = system.audit()
@@ -180,8 +180,8 @@ def test_entry_of_an_order_without_rows_is_kept_as_long_as_any_row(monkeypatch: 
 @pytest.mark.parametrize(
     "placed_at", [{}, {"PlacedAt": {"S": "soon"}}, {"PlacedAt": {"N": "5"}}, {"PlacedAt": {"S": ""}}]
 )
-def test_entry_stays_as_long_as_an_order_without_its_own_time(placed_at: dict[str, Any]):
-    """Without its entry, the order would count again, at the time of a backfill."""
+def test_entry_of_an_order_without_placed_at_never_expires(placed_at: dict[str, Any]):
+    """If the entry expired, a backfill would count the order again, on the day of the backfill."""
     system = System()
     system.put(item("a", "Pen", **placed_at))
     system.deliver()
@@ -192,7 +192,7 @@ def test_entry_stays_as_long_as_an_order_without_its_own_time(placed_at: dict[st
     assert system.rows == {}
 
 
-def test_entry_stays_if_one_view_keeps_its_rows_for_ever():
+def test_entry_never_expires_if_one_view_keeps_its_rows_forever():
     def for_ever(order: Order) -> Row:
         return Row((order.product,), {"count": 1})
 
@@ -232,7 +232,7 @@ def test_backfill_counts_orders_whose_rows_still_change_and_writes_nothing_for_t
     system.expect_agreement()
 
 
-def test_rows_of_a_view_that_no_longer_expires_are_no_drift(system: System, monkeypatch: pytest.MonkeyPatch):
+def test_rows_of_a_view_that_no_longer_expires_are_not_drift(system: System, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(views.VIEWS, "DayTable", views.VIEWS["DayTable"]._replace(keep=None))
     assert system.audit()["verdict"] == "clean"
 

@@ -1,4 +1,4 @@
-"""The types of fields, and declarations of an order."""
+"""Tests for the field types and for the declaration of an order."""
 
 import base64
 import contextlib
@@ -33,7 +33,7 @@ LONGEST = "9" * 26 + ".99"
 
 # --- Values from JSON ----------------------------------------------------------------------------
 
-# The type, JSON as it is sent, the attribute in OrdersTable, and JSON as it is shown.
+# The field type, the JSON in a request, the attribute in OrdersTable, and the value in a response.
 VALID: list[tuple[FieldType, str, dict[str, Any], Any]] = [
     (Text(5), '"é a"', {"S": "é a"}, "é a"),
     (Text(5), '"abcde"', {"S": "abcde"}, "abcde"),
@@ -158,7 +158,7 @@ def test_any_attribute_can_be_read_and_shown(type_: FieldType, attribute: dict[s
     assert type_.show(attribute) != attribute, "a valid value is not shown in DynamoDB's JSON"
 
 
-# Every number that DynamoDB stores: up to 38 digits, from 1E-130 to 9.9E+125.
+# All numbers that DynamoDB can store: up to 38 digits, from 1E-130 to 9.9E+125.
 DIGITS = st.integers(-2000, 2000) | st.integers(-(10**38) + 1, 10**38 - 1)
 STORED_NUMBERS = st.tuples(DIGITS, st.integers(-3, 3) | st.integers(-130, 88)).map("{0[0]}E{0[1]}".format)
 
@@ -184,7 +184,7 @@ def test_decimal_keeps_every_digit_from_request_to_response(digits: int, places:
     value = type_.check(json.loads(sent, parse_float=Decimal))
     stored = type_.write(value)
     assert "E" not in stored["N"]
-    assert len(stored["N"].strip("-").replace(".", "")) <= 29  # 28 digits and a zero before the point.
+    assert len(stored["N"].strip("-").replace(".", "")) <= 29  # 28 digits and a leading zero.
     shown = type_.show(stored)
     assert value == number == type_.read(stored) == type_.check(shown)
     assert shown == f"{abs(number) if number == 0 else number:.{places}f}"
@@ -198,7 +198,7 @@ def test_sum_of_decimals_is_exact():
 
 
 def declare(**hints: Any) -> tuple[fields.Field, ...]:
-    """Declare an order with these fields and the fixed ones."""
+    """Declare an Order class with these fields and the fixed fields."""
     order = NamedTuple("Order", list({"order_id": str, "placed_at": str, **hints}.items()))  # type: ignore[misc]
     return fields.declared(order)
 

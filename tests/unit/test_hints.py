@@ -1,4 +1,4 @@
-"""Error messages for an incomplete setup on a developer's machine."""
+"""Tests for the error messages about an incomplete setup on a developer's machine."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The ledger's state machine: every entry with every event, then each invariant of docs/design.md by name.
+"""Tests for the ledger's state machine: every status with every event, then each invariant of docs/design.md by name.
 
 The invariants tested here are entry-matches-counters, older-record-is-ignored, table-decides, cuts-do-not-matter,
 delivered-is-remembered, unknown-views-are-kept and position-catches-up.
@@ -58,7 +58,7 @@ ENTRIES = {
 READABLE_ENTRIES = {status: entry for status, entry in ENTRIES.items() if status is not Status.UNREADABLE}
 
 
-# --- table-decides: every entry with every row of the tables ---------------------------------------
+# --- table-decides: every status with every row of the tables ---------------------------------------
 
 EVENTS = [
     *((ledger.INSERT, kind) for kind in (ledger.VALID, ledger.INVALID)),
@@ -74,7 +74,7 @@ UNREADABLE_ENTRIES = [
 
 
 def variants(entry: Entry) -> Iterator[Entry]:
-    """Return an entry with each value of the fields that the rules look at."""
+    """Yield variants of an entry: one for each combination of the fields that the tables use."""
     for ahead, first_seen, retired, reverted in itertools.product(
         (False, True), (entry.first_seen, timestamps.from_epoch(STARTED + 5000)), ({}, RETIRED), ({}, {PEN: FIVE})
     ):
@@ -87,14 +87,14 @@ def variants(entry: Entry) -> Iterator[Entry]:
 
 
 def after_event(entry: Entry, source: str, kind: str) -> Entry:
-    """Return the entry after an event, which happens nine seconds after the start of the stream."""
+    """Return the entry after an event that happens nine seconds after the stream's start."""
     if source in (ledger.INSERT, ledger.LATER_RECORD):
         return apply(entry, RECORDS[kind]._replace(is_insert=source == ledger.INSERT))
     return ledger.reconcile(entry, RECORDS[kind].image if kind in RECORDS else None, STARTED + 9)
 
 
 def expected(entry: Entry, source: str, kind: str) -> Entry | None:
-    """Return what docs/design.md says about an entry after an event; None if the entry stays as it is."""
+    """Return the entry after an event according to docs/design.md, or None if the entry does not change."""
     now = STARTED + 9
     seen = entry.status in (Status.COUNTED, Status.REJECTED, Status.UNREADABLE)
     by_record = source in (ledger.INSERT, ledger.LATER_RECORD)
@@ -212,7 +212,7 @@ def test_a_counter_with_unchanged_amounts_gets_no_increment():
 
 
 def stream_of(*steps: tuple[str, Any], view_type: str = "NEW_AND_OLD_IMAGES") -> Stream:
-    """Return the stream that these steps produce. A step that changes nothing has no record."""
+    """Return the stream of these steps. A step that changes nothing adds no record."""
     table_stream = Stream(view_type=view_type)
     for action, subject in steps:
         if action == "put":
@@ -280,7 +280,7 @@ def assert_every_delivery_has_the_same_result(table_stream: Stream) -> None:
 
 
 def sums_of_contributions(dynamo: FakeDynamoDB) -> dict[Any, dict[str, Amount]]:
-    """Return the counters that the ledger's entries add up to."""
+    """Return the sum of all entries' contributions, by counter."""
     sums: dict[Any, dict[str, Amount]] = {}
     for (order_id,) in dynamo.tables["LedgerTable"]:
         for counter, amounts in dynamo.entry(order_id).contributions.items():
@@ -291,7 +291,7 @@ def sums_of_contributions(dynamo: FakeDynamoDB) -> dict[Any, dict[str, Amount]]:
 
 
 def expected_counters(table_stream: Stream) -> dict[Any, dict[str, Amount]]:
-    """Return the counters without using the ledger: the sums over all orders that exist or were archived."""
+    """Compute the counters without the ledger, from all orders that exist or were archived."""
     images: dict[str, Any] = {}
     inserted_at: dict[str, str] = {}
     for each in table_stream.records:
@@ -323,7 +323,7 @@ def test_an_old_record_stays_old_after_a_batch_whose_changes_cancel_out():
     dynamo = FakeDynamoDB()
     deliver(table_stream.records[:1], dynamo)
     deliver(table_stream.records[1:], dynamo)
-    deliver([table_stream.records[1]], dynamo)  # From an overlapping invocation that is late.
+    deliver([table_stream.records[1]], dynamo)  # An overlapping invocation delivers this record late.
     assert dynamo.totals() == {"Notebook": (5, 1)}
 
 
@@ -374,7 +374,7 @@ def test_reconciling_a_cancelled_order_removes_its_contributions_to_a_view_that_
     assert ledger.reconcile(reconciled, None, STARTED + 9) is reconciled
 
 
-# --- Streams that follow one another --------------------------------------------------------------
+# --- A stream that was switched off and on --------------------------------------------------------------
 
 
 def test_a_new_streams_records_are_newer_whatever_their_sequence_numbers():
@@ -382,7 +382,7 @@ def test_a_new_streams_records_are_newer_whatever_their_sequence_numbers():
     first.put(item("other"))
     first.put(item("a"))
     second.items = dict(first.items)
-    second.put(item("a", quantity=7))  # Its sequence number is lower than the INSERT's.
+    second.put(item("a", quantity=7))  # The REMOVE has a lower sequence number than the INSERT.
     dynamo = FakeDynamoDB()
     for batch in ([first.records[1]], second.records, [first.records[1]]):
         deliver(batch, dynamo)
@@ -438,7 +438,7 @@ def test_a_record_that_catches_up_with_a_backfill_advances_the_position():
 
 
 def test_a_record_that_changed_nothing_stays_old_after_a_backfill():
-    # The order gets a note, which no view counts, and then a new quantity, which the backfill counts before its record.
+    # The order gets a note, which no view counts. It then gets a new quantity, which a backfill counts first.
     placed, noted, amended = (record(n, item("o", "Pen", quantity)) for n, quantity in ((1, 5), (2, 5), (3, 6)))
     entry = ledger.apply_all(absent("o"), [placed, noted])
     entry = ledger.reconcile(entry, item("o", "Pen", 6), STARTED + 9)

@@ -1,4 +1,4 @@
-"""The model: each of its views counts every valid order. Here a view that fails for some order is found."""
+"""Tests that each view in model.py counts every valid order. After you edit the model, they find views that fail."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is valid, and its schemas accept what the app accepts."""
+"""Tests for the OpenAPI document: it is valid, and its schemas accept the same values as the app."""
 
 import json
 import re
@@ -27,7 +27,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
 def match_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-    """Match as JSON Schema requires, by JavaScript's rules: `$` does not match before a final newline."""
+    """Match a pattern by JavaScript's rules, as JSON Schema requires: `$` does not match before a final newline."""
     if isinstance(value, str) and not re.search(pattern.removesuffix("$") + r"\Z", value):
         yield ValidationError("does not match")
 
@@ -71,11 +71,11 @@ def test_examples_match_their_schemas():
     found = list(schemas_with_examples(DOCUMENT))
     assert len(found) > 20
     for schema, value in found:
-        resolvable = {**schema, "components": DOCUMENT["components"]}  # The schema's references point there.
+        resolvable = {**schema, "components": DOCUMENT["components"]}  # The schema refers to components.
         Draft202012Validator(resolvable).validate(value)
 
 
-# --- Schemas accept what the validation rules accept ---------------------------------------------
+# --- Schemas accept the same values as the validation rules ---------------------------------------------
 
 NEW_ORDER = SCHEMAS["NewOrder"]["properties"]
 TYPES: list[tuple[str, FieldType]] = [(field.name, field.type) for field in (*orders.FIELDS, orders.ORDER_ID)]
@@ -112,7 +112,7 @@ OTHER_VALUES = ["1.5", "1.500", "-1", "1.", ".5", "1e2", "+1", "2026-11-23T18:13
 
 @pytest.mark.parametrize("type_", OTHER_TYPES, ids=lambda type_: type(type_).__name__)
 @pytest.mark.parametrize("value", [*VALUES, *OTHER_VALUES], ids=lambda value: repr(value)[:20])
-def test_schema_of_every_type_accepts_what_is_valid(type_: FieldType, value: Any):
+def test_schema_of_every_type_accepts_valid_values(type_: FieldType, value: Any):
     exact = not isinstance(type_, fields.DecimalNumber | fields.Timestamp)  # A schema cannot compare decimals or times.
     schema = dict(type_.request_schema or type_.schema)
     if exact or is_valid(type_, value):

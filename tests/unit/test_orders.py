@@ -1,4 +1,4 @@
-"""Validation of orders from request bodies and from items of OrdersTable."""
+"""Tests for the validation of orders in request bodies and in items of OrdersTable."""
 
 import json
 from typing import Any

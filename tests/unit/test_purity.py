@@ -1,4 +1,4 @@
-"""The core does no I/O: it imports nothing that could, and reads no clock."""
+"""Tests that the core does no I/O: it imports no module that could, and reads no clock."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ ALLOWED_IMPORTS = {
     "array", "base64", "binascii", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum",
     "functools", "heapq", "hashlib", "json", "operator", "re", "types", "typing", "urllib.parse", "zlib",
 }  # fmt: skip
-# Values and errors of the frameworks, which the modules next to app.py use. They do no I/O.
+# Names from frameworks that the core may use, because they do no I/O.
 FRAMEWORK_VALUES = {
     "aws_lambda_powertools.metrics": {"MetricUnit"},
     "botocore.config": {"Config"},

@@ -1,4 +1,4 @@
-"""Rows in the API: their JSON, query parameters and cursors, hostile ones included."""
+"""Tests for the API's rows: JSON, query parameters and cursors, valid and forged."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ LONG = "x" * 2049
 
 @pytest.fixture
 def dynamo(monkeypatch: pytest.MonkeyPatch) -> FakeDynamoDB:
-    """Return tables of two views of another model."""
+    """Return a database with the tables of another model's two views."""
     for view in (PLAIN, SORTED):
         monkeypatch.setitem(views.VIEWS, view.table, view)
         monkeypatch.setitem(tables.KEYS, view.table, view.key)
@@ -208,7 +208,7 @@ def test_row_of_each_kind_of_view_is_shown(dynamo: FakeDynamoDB):
         (lambda: rows.show("plain", "a", "b"), "The view plain has no sort key. GET /views/plain/{key} shows a row."),
     ],
 )  # fmt: skip
-def test_what_does_not_exist_is_not_found(dynamo: FakeDynamoDB, steps: Any, message: str):
+def test_missing_view_or_row_is_not_found(dynamo: FakeDynamoDB, steps: Any, message: str):
     with pytest.raises(NotFoundError) as error:
         result(steps(), dynamo)
     assert str(error.value) == message

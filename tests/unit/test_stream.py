@@ -1,4 +1,4 @@
-"""Reading stream records in the format that Lambda delivers."""
+"""Tests for reading stream records in the format that Lambda delivers."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ from tests.streams import STARTED, TTL, Stream, item
 
 def test_an_orders_records_are_sorted_oldest_first():
     orders = Stream()
-    for quantity in range(1, 12):  # Their sequence numbers grow from 20 digits to 21.
+    for quantity in range(1, 12):  # The sequence numbers grow from 20 digits to 21.
         orders.put(item("o", quantity=quantity))
     (records,) = stream.read(reversed(orders.records)).records_by_order.values()
     assert [record.image["Quantity"]["N"] for record in records if record.image] == [str(n) for n in range(1, 12)]
@@ -56,7 +56,7 @@ def test_a_stream_without_new_images_raises(view_type: str):
 
 
 def without(record: dict[str, Any], *path: str) -> dict[str, Any]:
-    """Return a copy of a record that lacks the field at this path."""
+    """Return a copy of a record without the field at a path."""
     *parents, last = path
     copied = copy.deepcopy(record)
     parent = copied

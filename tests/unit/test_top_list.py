@@ -1,4 +1,4 @@
-"""The cached list of a view's largest rows: who refreshes it and when, and what that costs at any size."""
+"""Tests for the top list, the cached list of a view's largest rows: its content, its refreshes, and their cost."""
 
 import contextlib
 from random import Random
@@ -15,7 +15,7 @@ NOW = 1_795_000_000.0
 PAGE_BYTES = 1_000_000
 ROW_BYTES = 100
 VIEW = rows.top_view(views.VIEWS[tables.TOTALS])
-UNITS_A_SECOND = 10  # What refreshing may cost, in read units.
+UNITS_A_SECOND = 10  # The limit for the cost of refreshing, in read units.
 
 
 def row(product: str, quantity: int, **more: Any) -> dict[str, Any]:
@@ -30,9 +30,10 @@ def row(product: str, quantity: int, **more: Any) -> dict[str, Any]:
 
 
 class FakeTables:
-    """AggregateTable with many rows, read in pages of 1 MB, and StateTable. Counts requests and units.
+    """A fake AggregateTable with many rows and a fake StateTable. It counts requests and capacity units.
 
-    Row number n has the quantity n. A page has only its ROWS_MAX largest rows, but counts the units of all.
+    Row number n has the quantity n. A page covers 1 MB of rows. It returns only the ROWS_MAX largest rows of those, but
+    counts the read units of all.
     """
 
     def __init__(self, rows: int) -> None:
@@ -91,17 +92,17 @@ class FakeTables:
         return True
 
     def read(self, now: float = NOW) -> TopList:
-        """Return what a request at this time returns."""
+        """Return the list that a request at this time returns."""
         found: TopList = result(top_list.read(VIEW, now), self)
         return found
 
     def tick(self, now: float = NOW) -> None:
-        """Run the schedule."""
+        """Do what the scheduled function does."""
         result(top_list.refresh_if_wanted(VIEW, now), self)
 
     @property
     def refresh_units(self) -> float:
-        """What refreshing has cost, in read units."""
+        """The cost of all refreshes so far, in read units."""
         return self.scan_units + top_list.READ_UNITS_PER_WRITE_UNIT * self.write_units
 
 
@@ -149,7 +150,7 @@ def test_another_view_has_a_list_of_its_own():
 
 
 def scanned(*rows: dict[str, Any]) -> TopList:
-    """Return the list of a table with these rows, as the second reader gets it from the cache."""
+    """Return the cached list for a table with these rows. A second request reads it."""
     fake = FakeTables(rows=0)
     fake._scan = lambda effect: effects.Page(rows, None, 1.0)  # type: ignore[method-assign]
     fake.read()
@@ -171,7 +172,7 @@ def incompressible(characters: int, n: int) -> str:
 
 def test_hundred_longest_products_fit_into_an_item():
     names = [incompressible(341, n) for n in range(ROWS_MAX)]
-    assert {len(name.encode()) for name in names} == {1023}  # A product may have 1,024 bytes.
+    assert {len(name.encode()) for name in names} == {1023}  # A product name may have 1,024 bytes.
     assert products(scanned(*(row(name, 500 - n) for n, name in enumerate(names))), ROWS_MAX) == names
 
 
@@ -210,12 +211,12 @@ def test_malformed_list_is_replaced(malformed: dict[str, Any]):
 # --- Who refreshes it ----------------------------------------------------------------------------
 
 
-def test_only_one_of_two_requests_that_find_the_list_too_old_scans():
+def test_only_one_of_two_requests_that_find_an_old_list_scans():
     fake = FakeTables(rows=5)
     fake.read()
     fake.rows = 6
     first, second = top_list.read(VIEW, NOW + 5), top_list.read(VIEW, NOW + 5)
-    claims = [reader.send(fake.perform(next(reader))) for reader in (first, second)]  # Both have read the old list.
+    claims = [reader.send(fake.perform(next(reader))) for reader in (first, second)]  # Both read the old list.
     scan = first.send(fake.perform(claims[0]))
     assert isinstance(scan, Scan)
     with pytest.raises(StopIteration) as returned:
@@ -292,7 +293,7 @@ def test_any_interleaving_of_requests_has_one_scan_at_a_time(seed: int):
             steps = random.choice(list(running))
             started, effect = running.pop(steps)
             if now - started > 0.9 * CLAIM_SECONDS or random.random() < 0.02:
-                continue  # It crashes here, or API Gateway gives it up.
+                continue  # The request crashes here, or API Gateway times out.
             with contextlib.suppress(StopIteration):
                 running[steps] = (started, steps.send(fake.perform(effect)))
         assert sum(isinstance(effect, Scan) for _, effect in running.values()) <= 1
@@ -382,7 +383,7 @@ def test_cost_does_not_grow_with_rows_or_viewers(rows: int, viewers: int, second
         fake.requests.clear()
         found = fake.read(now)
         most_scans = max(most_scans, fake.requests.count("Scan"))
-        assert now - found.as_of <= age + poll_seconds  # Nobody has asked for it in that time.
+        assert now - found.as_of <= age + poll_seconds  # Nobody read the list during poll_seconds.
     assert most_scans == (0 if rows == 1_000_000 else 1)
     assert (found.complete, products(found, 1)) == (True, [str(rows)])
     assert fake.refresh_units <= UNITS_A_SECOND * seconds + 2 * found.units

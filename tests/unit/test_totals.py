@@ -1,4 +1,4 @@
-"""Totals in the API: query parameters, cursors and the largest totals."""
+"""Tests for the API's totals: query parameters, cursors and the largest totals."""
 
 import json
 import zlib
@@ -120,8 +120,8 @@ def test_trend_of_a_product_comes_with_the_largest_totals_only():
     [{"places": {"totalQuantity": 2, "orderCount": 0}}, {"top": "orderCount"}, {"top": None}, {"key": ("sku",)}],
     ids=repr,
 )
-def test_totals_do_not_show_a_view_of_another_form(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
-    """Decimal quantities would be shown as 0, and two lists with different amounts would be one."""
+def test_totals_routes_do_not_serve_a_view_of_another_form(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
+    """They would show decimal quantities as 0, and could mix two lists with different amounts."""
     other = views.VIEWS[tables.TOTALS]._replace(**changes)
     monkeypatch.setitem(views.VIEWS, tables.TOTALS, other)
     with pytest.raises(NotFoundError, match="GET /views"):
@@ -142,7 +142,7 @@ WITHOUT_REVISION = {name: value for name, value in total("Pen", 5).items() if na
 
 
 def written(steps: Iterator[Any]) -> dict[Any, Any]:
-    """Return the rows that a route writes into StateTable, by the key of the list; the table has one product."""
+    """Return the rows that a route writes into StateTable, by the key of their list. The view has one product."""
     item = {**total("Pen", 5), "weight": {"N": "1.5"}}
     lists: dict[Any, Any] = {}
     given: Any = None

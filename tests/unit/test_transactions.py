@@ -1,4 +1,4 @@
-"""Transactions: how changes are packed, the requests to DynamoDB, and how cancellation reasons are read."""
+"""Tests for transactions: packing changes, building requests, and reading cancellation reasons."""
 
 from chalicelib.counting import entry_item, transactions
 from chalicelib.counting.ledger import Change, Entry, Status

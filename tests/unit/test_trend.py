@@ -1,4 +1,4 @@
-"""Trends: the hour that an order counts in, and the JSON with all days and hours."""
+"""Tests for trends: the hour in which an order counts, and the JSON with all days and hours."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Generated order ids: valid, and sorted by time."""
+"""Tests for generated order ids: they are valid and sort by time."""
 
 from chalicelib import orders, ulid
 from chalicelib.fields import is_valid

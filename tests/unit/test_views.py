@@ -1,4 +1,4 @@
-"""Views: what a declaration and a row may be, and what becomes of views that fail."""
+"""Tests for views: valid and invalid declarations and rows, and views that fail."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -64,7 +64,7 @@ def other(order: Order) -> None:
         ({"keep": Keep(0, "name")}, "keep needs 1 day or more"),
     ],
 )
-def test_wrong_declaration_is_refused_with_what_to_change(options: dict[str, Any], problem: str):
+def test_wrong_declaration_is_rejected_with_what_to_change(options: dict[str, Any], problem: str):
     with pytest.raises(DeclarationError, match=f"The view other: .*{problem}"):
         view(**{"table": "ExtraTable", "key": ("name",), "amounts": ("count",), **options})(other)
     assert "ExtraTable" not in views.VIEWS
@@ -87,7 +87,7 @@ def extra(rows: Any, **options: Any) -> views.Counted:
 
     add_view(made, **options)
     found = views.contributions(ORDER)
-    assert SHIPPED.items() <= found.contributions.items()  # The other views count whatever happens.
+    assert SHIPPED.items() <= found.contributions.items()  # The other views always count.
     contributions = {c: amounts for c, amounts in found.contributions.items() if c.table == "ExtraTable"}
     return views.Counted(contributions, found.problems)
 
@@ -178,7 +178,7 @@ def test_rows_freeze_when_their_days_are_over():
     assert views.frozen_at(next(iter(SHIPPED))) is None
 
 
-def test_key_of_a_row_that_expires_begins_with_a_date():
+def test_row_that_expires_needs_a_key_that_begins_with_a_date():
     rows = Row(("a", "today"), {"count": 1})
     counted = extra(rows, key=("name", "hour"), keep=Keep(90, "hour"))
     assert counted.problems == {"made": "returns a hour that does not begin with a date such as 2026-11-23"}

@@ -1,4 +1,4 @@
-"""Changes of views between versions of the app: added, changed, removed and added again (docs/adapt.md)."""
+"""Tests for new versions of the app that add, change, remove or restore views (docs/adapt.md)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def ordered(number: int, product: str = "Notebook", quantity: int = 5) -> dict[s
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> OrdersAndStream:
-    """Return three orders, counted by a version of the app without the trend."""
+    """Return a system with three orders, counted by a version of the app without the trend."""
     monkeypatch.delitem(views.VIEWS, tables.TREND)
     created = OrdersAndStream()
     created.put(ordered(1), ordered(2), ordered(3, "Pen", 2))
@@ -115,7 +115,7 @@ def test_a_backfill_updates_a_view_whose_function_has_changed(system, add_trend)
 def remove_trend_and_change_orders(
     system: OrdersAndStream, add_trend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> dict[tuple[str, str], int]:
-    """Fill the trend, remove it from the app, then amend, cancel and place orders. Return the trend before that."""
+    """Fill the trend and remove it from the app, then change orders. Return the trend as it was when removed."""
     add_trend()
     backfilled(system)
     before = trend(system)
@@ -155,7 +155,7 @@ def test_a_view_that_returns_is_exact_after_a_backfill_and_an_audit_with_repair(
     assert audited(system)["verdict"] == "clean"
 
 
-def test_a_view_with_another_table_is_a_new_view_and_the_old_table_stays_unchanged(system, add_trend, monkeypatch):
+def test_a_view_that_gets_another_table_is_a_new_view_and_the_old_table_stays_unchanged(system, add_trend, monkeypatch):
     """The ledger keeps the contributions to the old table, and a backfill fills the new one."""
     add_trend()
     backfilled(system)
