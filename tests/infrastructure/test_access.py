@@ -1,4 +1,4 @@
-"""infrastructure/access.py: keys, policies and error responses in the template match what the routes require."""
+"""Tests for infrastructure/access.py: the template's keys, policies and error responses match the access settings."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def api(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def required_schemes(template: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    """Return the security schemes that each route requires of its callers."""
+    """Return the security schemes that each route requires."""
     return {
         (method.upper(), path): [*operation["security"][0]] if "security" in operation else []
         for path, operations in api(template)["DefinitionBody"]["paths"].items()

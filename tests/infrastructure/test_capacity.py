@@ -1,4 +1,4 @@
-"""tools/capacity.py: docs/scale.md has the calculated tables, and the calculation follows DynamoDB's limits."""
+"""Tests for tools/capacity.py: docs/scale.md has its tables, and the calculation respects DynamoDB's limits."""
 
 import math
 

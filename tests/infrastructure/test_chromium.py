@@ -1,4 +1,4 @@
-"""tests/browser/chromium.py: a browser is installed only on request. The last line counts skipped browser tests."""
+"""Tests for tests/browser/chromium.py: it installs a browser only on request, and reports skipped browser tests."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.browser import chromium
 
 @pytest.fixture
 def apt_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Simulate a machine without a browser; return the arguments of apt-get calls, which do nothing."""
+    """Simulate a machine without a browser. Record the arguments of apt-get calls instead of running them."""
     calls: list[tuple[str, ...]] = []
 
     def record(*arguments: str) -> str:

@@ -1,7 +1,7 @@
-"""infrastructure/deployer-policy.json: what deploying needs, and nothing else.
+"""Tests that infrastructure/deployer-policy.json allows everything that deploying needs, and nothing else.
 
-cfn-lint brings CloudFormation's own list of the actions that it uses for each type of resource. These tests compare the
-policy with this list, for the types in the template, and with the calls of `make provision`.
+cfn-lint contains CloudFormation's list of the actions for each resource type. These tests compare the policy with
+that list, for the types in the template, and with the AWS calls of `make provision`.
 """
 
 import ast
@@ -19,37 +19,37 @@ from tests.sam import translated
 
 POLICY = json.loads((PROJECT / "infrastructure" / "deployer-policy.json").read_text(encoding="utf-8"))
 ALLOWED = {action for statement in POLICY["Statement"] for action in statement["Action"]}
-# Of the two `aws cloudformation` commands and the commands in the runbook.
+# The S3 actions that the two `aws cloudformation` commands and the commands in the runbook need.
 COMMANDS = {"s3:PutObject", "s3:GetObject", "s3:ListBucket"}
 
-# What CloudFormation may use for these types, but not for resources like the template's.
+# Actions that CloudFormation may use for these resource types, but not for the template's resources.
 NOT_NEEDED = (
-    # Other services, of functions in a network, and of tables and buckets that send or import data.
+    # For functions in a VPC, and for tables and buckets that import or export data.
     "ec2:*", "elasticfilesystem:*", "firehose:*", "kinesis:*", "s3files:*", "s3tables:*", "dynamodb:*Kinesis*",
     "dynamodb:ImportTable", "dynamodb:DescribeImport", "s3:*Metadata*",
-    # Replicas, resource policies and contributor insights of tables.
+    # For tables with replicas, resource policies or contributor insights.
     "dynamodb:*Replica", "dynamodb:PutResourcePolicy", "dynamodb:DeleteResourcePolicy",
     "dynamodb:UpdateContributorInsights", "dynamodb:*Item", "dynamodb:Query", "dynamodb:Scan",
     "iam:CreateServiceLinkedRole", "kms:ListAliases", "kms:RevokeGrant", "kms:GenerateDataKey",
-    # Attached policies and permissions boundaries of roles.
+    # For roles with attached policies or permissions boundaries.
     "iam:Attach*", "iam:Detach*", "iam:*PermissionsBoundary",
-    # Layers, versions, code signing and other settings of functions.
+    # For functions with layers, versions, code signing or other settings.
     "lambda:AssociateRuntimeAlias", "lambda:*LayerVersion", "lambda:PassCapacityProvider", "lambda:PublishVersion",
     "lambda:PutFunctionCodeSigningConfig", "lambda:PutFunctionRecursionConfig", "lambda:PutFunctionScalingConfig",
     "lambda:GetCodeSigningConfig", "lambda:DeleteFunctionCodeSigningConfig", "lambda:PutRuntimeManagementConfig",
     "s3:GetObjectVersion",
-    # Keys, policies and deliveries of log groups.
+    # For log groups with keys, policies or deliveries.
     "logs:*KmsKey", "logs:*LogDelivery", "logs:PutBearer*", "logs:PutLogGroup*", "logs:CreateLogStream",
     "logs:DescribeLogStreams", "logs:PutLogEvents", "s3:REST.*", "logs:DeleteDataProtectionPolicy",
     "logs:DeleteIndexPolicy", "logs:DeleteResourcePolicy", "logs:PutDataProtectionPolicy", "logs:PutIndexPolicy",
     "logs:PutResourcePolicy",
-    # Policies of APIs.
+    # For APIs with resource policies.
     "apigateway:UpdateRestApiPolicy",
 )  # fmt: skip
 
 
 def permissions_by_type() -> dict[str, set[str]]:
-    """Return the actions that CloudFormation uses for each type of resource."""
+    """Return the actions that CloudFormation uses for each resource type."""
     folder = Path(cfnlint.__file__).parent / "data" / "schemas" / "resources"
     found: dict[str, set[str]] = {}
     for file in folder.glob("*.json"):
@@ -62,7 +62,7 @@ def permissions_by_type() -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Return what CloudFormation uses for the types in the template of a stage with every kind of access."""
+    """Return the actions that CloudFormation uses for the resource types in a template with all access settings."""
     folder = tmp_path_factory.mktemp("deployer")
     project = copy_project(folder / "project", {"READ_ACCESS": "iam", "WRITE_ACCESS": "key"})
     template = translated(package("prod", folder / "build", project=project))
@@ -73,7 +73,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def provision_calls() -> set[str]:
-    """Return the actions of the calls that `make provision` makes."""
+    """Return the actions that the AWS calls of `make provision` need."""
     tree = ast.parse((PROJECT / "infrastructure" / "provision.py").read_text(encoding="utf-8"))
     calls = [
         node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
@@ -95,7 +95,7 @@ def test_deployer_may_do_what_cloudformation_does_for_the_template(used: set[str
     needed = {action for action in used if not any(fnmatch(action, pattern) for pattern in NOT_NEEDED)}
     s3_settings = {action for action in needed if action.startswith("s3:") and not allowed(action)}
     assert {action for action in needed if not allowed(action)} - s3_settings == set()
-    # Of the many settings of a bucket, the template has three.
+    # A bucket has many settings. The template uses only these three.
     assert not {each for each in s3_settings if "PublicAccess" in each or "Lifecycle" in each or "Tagging" in each}
 
 

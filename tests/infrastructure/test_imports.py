@@ -1,4 +1,4 @@
-"""Which parts of the project may import which: operating a real stage must not depend on the local emulator."""
+"""Tests for imports between packages: commands for real stages must not depend on the local emulator."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""infrastructure/monitoring.py: alarms are consistent and documented, and the dashboard's widgets are valid."""
+"""Tests for infrastructure/monitoring.py: alarms are consistent and documented, and dashboard widgets are valid."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ WIDGETS: list[dict[str, Any]] = json.loads(
 
 
 def metric(alarm: dict[str, Any]) -> dict[str, Any]:
-    """Return the metric of an alarm; of two that it compares, the one that must not be silent."""
+    """Return an alarm's metric. If the alarm compares two, return the one that must not be silent."""
     by_id = {each["Id"]: each for each in alarm.get("Metrics", [])}
     return by_id["events"]["MetricStat"]["Metric"] if by_id else alarm
 

@@ -1,4 +1,4 @@
-"""operations/: `make audit` and `make backfill` report a missing AWS setting in one message that says what to do."""
+"""Tests for operations/: commands name a missing AWS setting, and `make audit` says what to do next."""
 
 import io
 import os

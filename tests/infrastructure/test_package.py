@@ -1,4 +1,4 @@
-"""infrastructure/package.py and template.py: Chalice's template for the app, with our additions merged in."""
+"""Tests for infrastructure/package.py and template.py: the packaged template, with the project's additions."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ def template(packaged: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deployed(packaged: Path) -> dict[str, Any]:
-    """Return the template as CloudFormation gets it."""
+    """Return the template after SAM's transformation, as CloudFormation deploys it."""
     return translated(packaged)
 
 
@@ -63,13 +63,13 @@ def test_every_function_gets_the_deployed_table_names(template: dict[str, Any]):
     assert variables == {tables.variable(name): {"Ref": name} for name in tables.KEYS}
     names = {tables.variable(name): template["Resources"][name]["Properties"]["TableName"] for name in tables.KEYS}
     for each in template["Resources"].values():
-        # A function's own variables, which a provisioned stage has, override the global ones.
+        # A provisioned stage sets variables for each function. They override the global ones.
         own = each["Properties"].get("Environment", {}).get("Variables", {})
         assert names | own == own | names
 
 
 def test_api_has_one_stage(deployed: dict[str, Any]):
-    """SAM adds a second stage, without throttling, to an API without a version."""
+    """For an API without a version, SAM would add a second stage, which has no throttling."""
     (stage,) = of_type(deployed, "AWS::ApiGateway::Stage").values()
     (deployment,) = of_type(deployed, "AWS::ApiGateway::Deployment").values()
     assert stage["StageName"] == "api"
@@ -100,7 +100,7 @@ def test_tables_and_the_stream_handler_have_ceilings(deployed: dict[str, Any]):
 
 def test_failed_batch_is_kept_in_a_private_bucket_before_its_stream_records_expire(deployed: dict[str, Any]):
     mapping = of_type(deployed, "AWS::Lambda::EventSourceMapping")["AggregateAggregateDynamodbEventSource"]
-    assert mapping["MaximumRetryAttempts"] == -1  # Only the age ends the retries.
+    assert mapping["MaximumRetryAttempts"] == -1  # -1: only the records' age ends the retries.
     assert 60 <= mapping["MaximumRecordAgeInSeconds"] < 24 * 60 * 60
     assert mapping["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailedBatches", "Arn"]}}}
     bucket = of_type(deployed, "AWS::S3::Bucket")["FailedBatches"]
@@ -125,7 +125,7 @@ def test_only_the_stream_handlers_role_may_write_to_the_bucket(deployed: dict[st
 
 
 def test_every_functions_log_group_exists_first_and_expires(deployed: dict[str, Any]):
-    """A function that is invoked before its log group exists creates the group, and CloudFormation then fails."""
+    """If a function ran before its log group exists, it would create the group, and the deployment would fail."""
     groups = of_type(deployed, "AWS::Logs::LogGroup")
     functions = of_type(deployed, "AWS::Lambda::Function")
     assert groups.keys() == {f"{name}LogGroup" for name in functions}
@@ -142,28 +142,28 @@ def test_functions_run_on_the_chosen_python_and_processor(deployed: dict[str, An
 
 
 def test_packaging_fails_if_a_library_is_compiled(project: Path, tmp_path: Path):
-    """Lambda's Python and processor may differ from those of the machine that packages."""
+    """Compiled code may not run on Lambda, whose Python and processor may differ from this machine's."""
     (project / "vendor").mkdir()
     (project / "vendor" / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
     with pytest.raises(PackageError, match=r"compiled code \(fast\.cpython-311-x86_64-linux-gnu\.so\)"):
         package("dev", tmp_path / "build", project=project)
 
 
-def test_api_gives_up_a_hanging_request_before_api_gateway_does(deployed: dict[str, Any]):
-    """API Gateway waits 29 seconds. A route makes at most two requests in turn."""
+def test_api_times_out_before_api_gateway_if_dynamodb_hangs(deployed: dict[str, Any]):
+    """API Gateway times out after 29 seconds. A route makes at most two DynamoDB requests, one after the other."""
     functions = of_type(deployed, "AWS::Lambda::Function")
     longest = {}
     for name, function in functions.items():
         config = vars(client.config(function["Environment"]["Variables"]))
         tries = config["retries"]["total_max_attempts"]
-        backoff = sum(2**number for number in range(tries - 1))  # botocore's standard mode, at most.
+        backoff = sum(2**number for number in range(tries - 1))  # The longest backoff in botocore's standard mode.
         longest[name] = tries * config["read_timeout"] + backoff
     assert 2 * longest["APIHandler"] < 20
     assert longest["Aggregate"] > longest["APIHandler"]
 
 
 def test_processes_package_one_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Two at once would write their zips to the same file in .chalice/deployments/."""
+    """Two concurrent processes would write their zips to the same file in .chalice/deployments/."""
     (tmp_path / ".chalice").mkdir()
     locked: list[bool] = []
 
@@ -196,7 +196,7 @@ def customers(order: Order) -> Row:
     return Row(("all", order.product), {"quantity": order.quantity})
 """
     model.write_text(model.read_text().replace("import Row", "import Keep, Row") + added)
-    # In a new process, because this one has already imported this checkout's views.
+    # Use a new process, because this one has already imported the views of the real model.
     code = "import sys; from pathlib import Path; from infrastructure.package import package; "
     code += f"package('dev', Path({str(tmp_path / 'build')!r}), project=Path({str(project)!r}))"
     import_path = f"{project}:{Path(__file__).parents[2]}"
@@ -216,7 +216,7 @@ def test_unknown_stage_is_refused_and_known_stages_are_listed(tmp_path: Path):
     assert not (tmp_path / "build").exists()
 
 
-def test_error_message_contains_chalices_output(project: Path, tmp_path: Path):
+def test_error_message_contains_the_output_of_chalice(project: Path, tmp_path: Path):
     (project / "app.py").write_text("raise RuntimeError('on purpose')")
     with pytest.raises(PackageError, match="on purpose"):
         package("dev", tmp_path / "build", project=project)
@@ -230,7 +230,7 @@ def test_broken_configuration_file_is_named(project: Path, tmp_path: Path, text:
 
 
 def test_printed_commands_upload_the_template_and_tag_all_resources(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """CloudFormation refuses a template of more than 51,200 bytes that is not uploaded to a bucket."""
+    """CloudFormation rejects a template of more than 51,200 bytes unless it is uploaded to a bucket."""
     main(["--stage", "dev", "--folder", str(tmp_path / "build")])
     package_command, deploy_command = capsys.readouterr().out.split("aws cloudformation ")[1:]
     assert "--s3-bucket" in package_command

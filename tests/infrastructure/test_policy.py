@@ -1,4 +1,4 @@
-"""infrastructure/policy.py: gives each function a role with the actions that Chalice generates, and no others."""
+"""Tests for infrastructure/policy.py: each function has its own role, with no actions beyond Chalice's policy."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ def test_grants_that_do_not_fit_the_app_are_refused(generated: set[str], functio
         policy.check(generated, functions)
 
 
-# --- As packaged ---------------------------------------------------------------------------------
+# --- Roles in the packaged template --------------------------------------------------------------
 
 
 def statements(template_file: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""infrastructure/provision.py: creates and corrects tables, and configures Chalice; it never removes a protection."""
+"""Tests for infrastructure/provision.py: it creates and corrects tables, and never removes a protection."""
 
 import io
 import json
@@ -19,7 +19,7 @@ ROLE_TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Princi
 
 
 class Account:
-    """An AWS account in moto, and a copy of the project to provision it from."""
+    """An AWS account in moto, and a copy of the project that provisions it."""
 
     def __init__(self, project: Path) -> None:
         self.project = project

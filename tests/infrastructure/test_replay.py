@@ -1,4 +1,4 @@
-"""operations/replay.py: which kept batches it replays, and what it does with those that cannot be counted."""
+"""Tests for operations/replay.py: it replays stored batches, rejects old ones, and keeps those that fail again."""
 
 import json
 import time
@@ -21,7 +21,7 @@ DAY = 24 * 60 * 60
 
 
 def kept(*records: Any, as_text: bool = True) -> bytes:
-    """Return an object as Lambda writes it (Lambda Developer Guide, "Retaining discarded records")."""
+    """Return a failed batch as Lambda stores it (Lambda Developer Guide, "Retaining discarded records")."""
     payload = {"Records": records}
     return json.dumps({"version": "1.0", "payload": json.dumps(payload) if as_text else payload}).encode()
 
@@ -30,7 +30,7 @@ def record(created: float) -> dict[str, Any]:
     return Stream(started=int(created)).put(item("order-1"))
 
 
-def test_bucket_and_replay_let_go_of_a_record_before_the_ledger_forgets_a_cancelled_order():
+def test_a_tombstone_outlives_every_record_that_can_be_replayed():
     assert KEPT_BATCH_DAYS * DAY < MAX_AGE_SECONDS < ledger.TOMBSTONE_SECONDS
 
 
@@ -48,7 +48,7 @@ def test_batch_with_a_record_that_may_have_outlived_its_tombstone_is_refused():
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"payload": "x"}', kept(), kept({}), b'{"payload": 5}'])
-def test_object_that_is_no_batch_is_refused(body: bytes):
+def test_object_that_is_not_a_batch_is_rejected(body: bytes):
     with pytest.raises(StageError, match="not a batch that Lambda stored"):
         records_of(body, NOW)
 

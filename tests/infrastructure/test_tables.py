@@ -1,4 +1,4 @@
-"""infrastructure/tables.py: one definition yields the same tables through CloudFormation and through API calls."""
+"""Tests for infrastructure/tables.py: CloudFormation and API calls create the same tables."""
 
 from typing import Any
 

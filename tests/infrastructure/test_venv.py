@@ -1,4 +1,4 @@
-"""tools/venv.py: creates a virtualenv on a bare machine, shows progress, and explains failures."""
+"""Tests for tools/venv.py: it creates a virtualenv on a bare machine, shows progress, and explains failures."""
 
 import ast
 import shutil
@@ -48,7 +48,7 @@ def test_broken_virtualenv_is_not_usable(tmp_path: Path):
 
 
 def old_python(minor: int) -> str | None:
-    """Return this machine's Python 3.MINOR, or None. Commands that pyenv installs exist even if they cannot run."""
+    """Return a working Python 3.MINOR on this machine, or None. pyenv's commands may exist but not run."""
     found = [shutil.which(f"python3.{minor}"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")]
     commands = [str(each) for each in found if each]
     return next((each for each in commands if not subprocess.run([each, "-V"], capture_output=True).returncode), None)

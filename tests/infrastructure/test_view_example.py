@@ -1,4 +1,4 @@
-"""The views that the documents show: they work as they are there, added to the end of chalicelib/model.py."""
+"""Tests that the example views in the documents work when you paste them at the end of chalicelib/model.py."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from infrastructure.package import PROJECT
 from tests.other_model import copy_with_model
 from tests.projects import add_view, copy_source, view_example, view_examples
 
-# Prints what one order adds to the example's table.
+# A program that prints what one order adds to the example's table.
 COUNT = """
 from chalicelib import orders, tables, views
 order = orders.Order("order-1", "Notebook", 5, "2026-11-02T10:00:00Z")
@@ -18,7 +18,7 @@ print(tables.KEYS["MonthTable"])
 """
 
 
-# Prints what a payment adds to the tables of the examples in docs/adapt.md.
+# A program that prints what a payment adds to the tables of the examples in docs/adapt.md.
 COUNT_PAYMENT = """
 from decimal import Decimal
 from chalicelib import orders, views
@@ -30,7 +30,7 @@ for (table, key), amounts in views.contributions(order).contributions.items():
 
 
 def checked_and_run(project: Path, code: str) -> list[str]:
-    """Check a project's model with ruff, run code in the project, and return the lines that it prints."""
+    """Check a project's model with ruff. Then run code in the project and return the printed lines."""
     configuration = ["--no-cache", "--config", str(PROJECT / "pyproject.toml"), "chalicelib/model.py"]
     for command in (["check"], ["format", "--check"]):
         checked = subprocess.run(

@@ -1,4 +1,4 @@
-"""Fixtures that run the app in this process on moto's tables. This is fast, but checks neither concurrency nor IAM."""
+"""Fixtures that run the app in this process on moto's tables: fast, but without concurrency and IAM."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,13 +19,13 @@ PROJECT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def session() -> boto3.Session:
-    """Return one session for all tests, so that DynamoDB's service model is loaded once."""
+    """Return one boto3 session for all tests, because loading DynamoDB's service model is slow."""
     return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
 
 
 @pytest.fixture
 def dynamodb(session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Yield a client of moto's DynamoDB, with the tables of the stage `local`."""
+    """Yield a client for moto's DynamoDB with the tables of the stage `local`."""
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -42,7 +42,7 @@ def dynamodb(session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return app.py as in a new container, with its requests going to `dynamodb`."""
+    """Return app.py in the state of a new container. It sends its requests to `dynamodb`."""
     import app
 
     monkeypatch.setattr(app, "dynamodb", dynamodb)
@@ -52,7 +52,7 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def quick_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make audits skip their pauses and treat the stream as caught up, although its records are old here."""
+    """Make audits skip their pauses and treat the stream as caught up, although the tests' records are old."""
     monkeypatch.setattr("chalicelib.jobs.audit.counter_audit.PAUSE_SECONDS", 0)
     monkeypatch.setattr("chalicelib.jobs.audit.entry_audit.EntryAudit._is_stream_behind", not_behind)
 
@@ -64,7 +64,7 @@ def not_behind(entry_audit: Any, now: int) -> Any:
 
 @pytest.fixture
 def client(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """Yield Chalice's test client for the app. Its invocations have 15 minutes instead of Chalice's 3 seconds."""
+    """Yield Chalice's test client for the app. Invocations may take 15 minutes instead of Chalice's 3 seconds."""
     monkeypatch.setattr("chalice.test.LambdaContext", partial(LambdaContext, max_runtime_ms=900_000))
     with Client(shell.app, stage_name="local", project_dir=str(PROJECT)) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Error responses of DynamoDB that moto never sends."""
+"""Make DynamoDB error responses that moto never sends."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from botocore.awsrequest import AWSResponse
 
 
 def error_response(code: str, **metadata: Any) -> tuple[AWSResponse, dict[str, Any]]:
-    """Return a response with this error code. `metadata` is what the SDK adds about its retries.
+    """Return an error response with this code. `metadata` is the SDK's metadata, such as its retries.
 
-    A handler of botocore's event `before-call` can return it in place of a real response.
+    A handler of botocore's event `before-call` can return this instead of a real response.
     """
     headers: Any = {}
     raw: Any = None

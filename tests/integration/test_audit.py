@@ -1,4 +1,4 @@
-"""Audits through the app's Lambda functions: results, repairs, log lines and metrics."""
+"""Tests for audits through the app's Lambda functions: results, repairs, log lines and metrics."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("quick_audit")
 
 def test_counted_orders_are_clean(client, dynamodb):
     count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
-    assert dynamodb.scan(TableName="TrendTable")["Count"] == 3  # Counters, and nothing else.
+    assert dynamodb.scan(TableName="TrendTable")["Count"] == 3  # The counters only.
     result = audit(client)
     assert (result["done"], result["verdict"], result["cursor"]) == (True, "clean", None)
     assert (result["orders"]["checked"], result["counters"]["checked"]) == (31, 6)
@@ -105,7 +105,7 @@ def run_daily_audit(client: Any, shell: Any) -> None:
 def log_line_and_metrics(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> tuple[Any, dict[str, Any]]:
-    """Return the only line that was logged, and the metrics."""
+    """Return the single log line and the metrics."""
     (line,) = [record for record in caplog.records if record.name == "order-totals"]
     (metrics,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
     return line, metrics
@@ -166,7 +166,7 @@ def one_second() -> Any:
 
 def test_unfinished_daily_audit_goes_on_with_the_next_invocation(client, dynamodb, shell, caplog, capsys, monkeypatch):
     count(dynamodb, client, item("a"))
-    monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)  # Leaves no time for the audit.
+    monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)  # The reserve takes all the time.
     monkeypatch.setattr(invocation, "RESERVE_MAX_SECONDS", 900)
     caplog.clear()
     capsys.readouterr()
@@ -201,7 +201,7 @@ def test_audit_runs_once_a_day_and_when_asked(client, dynamodb, shell):
 
 
 def test_repair_that_conflicts_with_a_transaction_is_retried(client, dynamodb):
-    """DynamoDB rejects a plain write to an item of a running transaction, even if the write's condition holds."""
+    """DynamoDB rejects an update of an item in a running transaction, even if the update's condition holds."""
     count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)))
     damage(dynamodb)
     conflicts: list[int] = []

@@ -1,6 +1,6 @@
-"""Eventually consistent reads in the routes, the stream handler and the jobs.
+"""Tests for eventually consistent reads in the routes, the stream handler and the jobs.
 
-Here, a read without ConsistentRead goes to replica tables. They have only the writes before the last `catch_up()`.
+Reads without ConsistentRead go to replica tables, which have only the writes before the last `catch_up()`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ NAMES = [table.name for table in provisioned.all_tables("local")]
 
 @pytest.fixture(autouse=True)
 def catch_up(dynamodb: Any) -> Callable[[], None]:
-    """Send reads without ConsistentRead to replicas, and return the function that updates the replicas."""
+    """Send reads without ConsistentRead to replica tables. Return the function that updates them."""
     for table in provisioned.all_tables("local"):
         dynamodb.create_table(**provisioned.create_parameters(table._replace(name=table.name + SUFFIX)))
 
@@ -113,7 +113,7 @@ def test_list_of_totals_is_eventually_consistent(client, dynamodb, catch_up, pat
 
 
 def test_stream_handler_reads_the_ledger_consistently(client, dynamodb, catch_up):
-    """With a ledger read from before the second record, the third record would change nothing."""
+    """A stale ledger read would miss the second record's change. The third record would then change nothing."""
     stream = Stream()
     records = [stream.put(item("o", quantity=quantity)) for quantity in (5, 6, 5)]
     for record in records:

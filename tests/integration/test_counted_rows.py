@@ -1,4 +1,4 @@
-"""Views with decimals, several rows, rows that expire and failures, through the handler, the jobs and the API."""
+"""Tests for other views, with decimals, several rows, expiry or failures, in the handler, the jobs and the API."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def stream() -> Stream:
 
 
 def write(client: Any, dynamodb: Any, stream: Stream, order: dict[str, Any]) -> None:
-    """Write an order to OrdersTable, and deliver its record."""
+    """Write an order to OrdersTable and deliver its record."""
     order = {**order, "PlacedAt": {"S": TODAY}}
     dynamodb.put_item(TableName="OrdersTable", Item=order)
     client.lambda_.invoke("aggregate", {"Records": [stream.put(order)]})
@@ -53,7 +53,7 @@ def rows(dynamodb: Any) -> dict[str, tuple[Decimal, int]]:
 @pytest.mark.usefixtures("quick_audit")
 def test_decimals_of_several_rows_are_exact_and_repaired(client, dynamodb, stream):
     write(client, dynamodb, stream, item("a", "pen 0.10; ink 12.50; pen 0.20"))
-    # moto adds only 28 digits exactly.
+    # 25 digits, because moto adds at most 28 digits exactly.
     write(client, dynamodb, stream, item("b", f"ink {'9' * 23}.99"))
     assert rows(dynamodb) == {"pen": (Decimal("0.3"), 2), "ink": (Decimal("100000000000000000000012.49"), 2)}
     write(client, dynamodb, stream, item("b", "pen -0.3"))

@@ -1,4 +1,4 @@
-"""Orders counted by the stream handler and the backfill, and read over HTTP; log lines and metrics."""
+"""Tests that the handler and the backfill count orders and the API shows the totals. Also log lines and metrics."""
 
 import json
 from typing import Any
@@ -149,7 +149,7 @@ def test_malformed_counter_sets_apart_only_its_own_orders(client, dynamodb, capl
     assert client.http.get("/totals/Notebook").json_body["totalQuantity"] == 10
     assert client.http.get("/orders/b").json_body["counted"] is False
     repair = {"repair": True, "gracePeriodSeconds": 1}
-    # The first audit repairs the counter, and the second one counts the orders that it had stopped.
+    # The first audit repairs the counter, the second one counts the orders that were set apart.
     assert [client.lambda_.invoke("audit", repair).payload["verdict"] for _ in range(2)] == ["drifted", "clean"]
     assert client.http.get("/totals/Pen").json_body["totalQuantity"] == 10
 

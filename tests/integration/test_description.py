@@ -1,4 +1,4 @@
-"""The app and its OpenAPI document agree: the same routes, and no response that is not described."""
+"""Tests that the app and its OpenAPI document agree: they have the same routes, and every response is described."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def test_document_has_exactly_the_routes_of_the_app(shell):
 
 
 def without_names(path: str) -> str:
-    """Return a path without the names of its parameters, which differ between Chalice and the document."""
+    """Return a path without its parameters' names, which differ between Chalice and the document."""
     return re.sub(r"\{\w+\}", "{}", path)
 
 
@@ -252,14 +252,14 @@ def test_example_bodies_are_valid(client, orders_of_all_kinds):
 
 
 def operation(path: str, method: str) -> dict[str, Any]:
-    """Return the description of an operation. The names of path parameters do not matter."""
+    """Return an operation's description, whatever its path parameters are called."""
     (found,) = [each for name, each in DOCUMENT["paths"].items() if without_names(name) == without_names(path)]
     described: dict[str, Any] = found[method.lower()]
     return described
 
 
 def response(path: str, method: str, status: int) -> dict[str, Any]:
-    """Return the description of a response."""
+    """Return a response's description, with its reference resolved."""
     described: dict[str, Any] = operation(path, method)["responses"][str(status)]
     if "$ref" in described:
         described = DOCUMENT["components"]["responses"][described["$ref"].rpartition("/")[2]]
@@ -272,5 +272,5 @@ def required_headers(described: dict[str, Any]) -> set[str]:
 
 
 def with_components(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema together with the components that it refers to."""
+    """Return a schema with the document's components, to which it may refer."""
     return {**schema, "components": DOCUMENT["components"]}

@@ -1,4 +1,4 @@
-"""The models of examples/, each in place of the shipped one: the app counts, backfills, audits and describes them."""
+"""Tests that the app works with each model in examples/: it counts, backfills, audits and describes it."""
 
 import json
 import subprocess
@@ -22,16 +22,16 @@ COUNTED_LATER: list[tuple[str, Step]] = [
 
 
 def run(tmp_path_factory: pytest.TempPathFactory, example: str, steps: dict[str, Step]) -> dict[str, Result]:
-    """Take steps in the app with an example's model."""
+    """Run steps in the app with an example's model, and return their results."""
     model = (PROJECT / "examples" / example / "model.py").read_text(encoding="utf-8")
     return play(copy_with_model(tmp_path_factory.mktemp(example), model), steps)
 
 
 def rows(result: Result, *key: str) -> Rows:
-    """Return a table's rows by their keys: all numbers that are not zero."""
+    """Return a table's nonzero amounts by row key."""
     return {
         tuple(item[name]["S"] for name in key): {
-            name: f"{Decimal(value['N']).normalize():f}"  # As DynamoDB returns it, unlike moto.
+            name: f"{Decimal(value['N']).normalize():f}"  # moto does not normalize, DynamoDB does.
             for name, value in item.items()
             if "N" in value and value["N"] != "0" and name not in ("revision", "expiresAt")
         }
@@ -44,7 +44,7 @@ def read_routes(*paths: str) -> dict[str, Step]:
 
 
 def complete_views(results: dict[str, Result]) -> list[str]:
-    """Return the names of the views that are complete."""
+    """Return the names of the complete views."""
     return [view["view"] for view in results["views"].json["views"] if view["complete"]]
 
 
@@ -74,7 +74,7 @@ def read_payments(when: str) -> dict[str, Step]:
 
 @pytest.fixture(scope="module")
 def payments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """Place four payments, one of them failed; refund one and cancel one; and backfill one that the stream lost."""
+    """Place three good payments and a failed one. Refund one, cancel one, and backfill one that the stream lost."""
     steps: dict[str, Step] = {
         **{
             f"place {order_id}": ("POST", "/orders", payment(order_id, amount, status))
@@ -139,7 +139,7 @@ def test_routes_show_the_rows_of_payments(payments: dict[str, Result]):
     assert complete_views(payments) == ["revenue", "refunds", "currencies"]
     assert payments["revenue/Book%20Corner%7CEUR"].json["rows"] == [{**key, "revenue": "0.20", "payments": 1}]
     assert payments["refunds/Book%20Corner%7CEUR/2026-11-23"].json == {**key, "refunded": "12.50", "refunds": 1}
-    (largest,) = json.loads(payments["currencies?top=1"].text)["rows"]  # Its freshness has a decimal point.
+    (largest,) = json.loads(payments["currencies?top=1"].text)["rows"]  # Parse here: `freshness` has a float.
     assert (largest["currency"], largest["revenue"]) == ("USD", "99.90")
 
 
@@ -170,7 +170,7 @@ def read_page_views(when: str) -> dict[str, Step]:
 
 @pytest.fixture(scope="module")
 def page_views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """Place three page views and one that is too old; amend one, cancel one; and backfill one that the stream lost."""
+    """Place three page views and one that is too old. Amend one, cancel one, and backfill one that the stream lost."""
     steps: dict[str, Step] = {
         **{
             f"place {order_id}": (
@@ -239,7 +239,7 @@ def test_routes_show_the_rows_of_page_views(page_views: dict[str, Result]):
 
 
 def test_rows_and_ledger_entries_of_page_views_expire(page_views: dict[str, Result]):
-    # The start of the 91st day after the row's day is the row's end. TTL may delete it a day later.
+    # A row freezes at the start of the 91st day after its own day. TTL may delete it a day later.
     day = 24 * 60 * 60
     deleted_at = {"2026-11-23": 1_795_392_000 + 92 * day, "2026-09-01": 1_788_220_800 + 92 * day}
     for item in page_views["DayTable after the backfill"].json:
@@ -253,7 +253,7 @@ def test_description_and_page_have_the_fields_of_a_page_view(page_views: dict[st
     assert '{"path": "/pricing", "country": "DE"}' in page_views["page"].text
 
 
-# --- What make local prints ----------------------------------------------------------------------
+# --- The commands that make local prints ---------------------------------------------------------
 
 PRINT_COMMANDS = """
 from types import SimpleNamespace

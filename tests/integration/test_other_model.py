@@ -1,4 +1,4 @@
-"""The app with another model: payments, with a field of each type. Only model.py and the views differ."""
+"""Tests for the app with another model: payments, which have a field of each type."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.other_model import Result, play
 from tests.payments import copy_with_payments
 from tests.projects import add_view
 
-# Two views, none of which is the shipped model's.
+# Two views that the shipped model does not have.
 VIEWS = """
 from chalicelib.views import Keep, Row, view
 
@@ -87,7 +87,7 @@ STEPS: dict[str, tuple[str, str, Any]] = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """Send all requests to the app with payments, in a process of its own. Return the responses by step."""
+    """Send all requests to the app with the payments model, in a separate process. Return the responses by step."""
     project = copy_with_payments(tmp_path_factory.mktemp("payments"))
     add_view(project, VIEWS)
     return play(project, STEPS)

@@ -1,4 +1,4 @@
-"""Routes work with any stored item, because anyone can write to the tables directly."""
+"""Tests that routes work with any stored item, because other programs may write to the tables directly."""
 
 import base64
 import json
@@ -110,7 +110,7 @@ def test_binary_is_shown_as_base64(client, dynamodb, attribute, shown):
     assert send(client, "PUT", "/orders/o", PEN).json_body["placedAt"] == shown
 
 
-LAST = "\U0010ffff"  # moto sorts items by key, so that this one is last and needs no cursor.
+LAST = "\U0010ffff"  # moto sorts by key, so this item is last and needs no cursor.
 
 
 @pytest.mark.parametrize("product", [" ", "\t", "a\x00b", ".", "x" * 2048, "é" * 1024])

@@ -1,4 +1,4 @@
-"""Totals and trends over HTTP, `freshness`, and the number of requests to DynamoDB."""
+"""Tests for totals and trends over HTTP, `freshness`, and the number of DynamoDB requests."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def total(product: str, quantity: int) -> dict[str, Any]:
 
 @pytest.fixture
 def requests(dynamodb: Any) -> Iterator[Counter[str]]:
-    """Yield the number of requests to DynamoDB by operation."""
+    """Yield the number of DynamoDB requests by operation."""
     counts: Counter[str] = Counter()
 
     def increment(model: Any, **_more: Any) -> None:
@@ -114,7 +114,7 @@ def test_schedule_lists_the_totals_of_a_table_that_a_request_cannot_scan(
 
 
 def refresh(client: Any) -> None:
-    """Run the schedule."""
+    """Invoke the scheduled refresh of the top lists."""
     event = client.events.generate_cw_event(source="aws.events", detail_type="", detail={}, resources=[])
     client.lambda_.invoke("refresh_top_lists", event)
 
@@ -162,7 +162,7 @@ def test_largest_totals_are_scanned_once_for_many_readers(client, dynamodb, cloc
 
 
 def write_two_megabytes(dynamodb: Any) -> int:
-    """Write totals of between 1 and 2 MB, so that a Scan needs two pages. Return their number, which is the largest."""
+    """Write 1 to 2 MB of totals, so that a Scan needs two pages. Return the number of products."""
     products = 2600  # Each item is 512 to 700 bytes.
     puts = [{"PutRequest": {"Item": total(f"{number:04}".ljust(512, "x"), number)}} for number in range(products)]
     for start in range(0, products, 25):
@@ -230,7 +230,7 @@ def test_freshness_is_null_before_the_first_batch(client):
 
 @pytest.fixture
 def throttle(shell: Any) -> stream_lag.WriteThrottle:
-    """Return the throttle of a new container."""
+    """Return the lag throttle of a new container."""
     result: stream_lag.WriteThrottle = shell.lag_throttle
     return result
 
@@ -255,7 +255,7 @@ def test_empty_batch_reports_nothing(client, throttle):
 
 
 def test_full_batch_of_late_records_reports_a_backlog(client, throttle):
-    stream = Stream(started=int(datetime.now(UTC).timestamp()) - 7200)  # Its records are a second apart.
+    stream = Stream(started=int(datetime.now(UTC).timestamp()) - 7200)  # Records are one second apart.
     for _ in range(stream_lag.BATCH_SIZE):
         stream.put(item("o"))
     client.lambda_.invoke("aggregate", {"Records": stream.records})
@@ -277,7 +277,7 @@ def test_failing_since_is_kept_until_a_batch_is_counted(client, dynamodb, thrott
     with monkeypatch.context() as broken:
         broken.setattr(shell.dynamodb, "transact_write_items", fail)
         for minutes in range(2):
-            # Each delivery is a minute later and in a new container.
+            # Each delivery happens a minute later, in a new container.
             broken.setattr(shell, "lag_throttle", stream_lag.WriteThrottle())
             broken.setattr(shell.timestamps, "from_epoch", lambda seconds, m=minutes: f"2026-11-23T18:0{m}:05Z")
             with pytest.raises(ClientError):
