@@ -1,8 +1,8 @@
-"""Chalice's command line for the emulator: `python -P tests/chalice_cli.py deploy --stage dev` in a project's folder.
+"""Run Chalice's commands against the emulator: `python -P tests/chalice_cli.py deploy --stage dev`, in a project.
 
-It runs Chalice with two changes. ministack 1.5.33 lacks ImportRestApi and PutRestApi, so both are replaced by a
-CloudFormation stack that contains only the API. And Chalice's waits are shortened, because the emulator creates a
-function in half a second rather than five.
+It changes two things in Chalice. ministack 1.5.33 lacks ImportRestApi and PutRestApi, so a CloudFormation stack that
+contains only the API replaces them. Chalice's waits are shorter, because the emulator creates a function in half a
+second, not five.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Set-up for all tests: no real AWS account, a time limit per test, and a report of what was not run."""
+"""Set-up for all tests: fake AWS credentials, a time limit for each test, and a report of tests that did not run."""
 
 import ast
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-# Set before a test module or the app creates a client. The region is the emulator's.
+# Environment variables that must be set before a test module or the app creates a client. The region is the emulator's.
 FAKE_ACCESS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -20,7 +20,7 @@ FAKE_ACCESS = {
 }
 
 # Packages that tests need indirectly, besides requirements.txt, chalice, boto3, pytest and moto. Files whose packages
-# are not installed are not collected, and the last line of the output names them.
+# are missing are not collected, and the last line of the output names them.
 REQUIRED_PACKAGES = {
     "benchmarks": ("ministack", "matplotlib"),
     "browser": ("ministack", "samtranslator", "playwright", "axe_playwright_python"),
@@ -37,7 +37,7 @@ NOT_COLLECTED: dict[str, list[str]] = {}
 """The missing packages by the file or folder that needs them."""
 BROWSER_TESTS = "tests/browser/"
 
-# pytest-timeout's limit per test, in seconds. As a setting in pyproject.toml it would be an error without the plugin.
+# The time limit per test in seconds. Set here, because in pyproject.toml it is an error if pytest-timeout is missing.
 os.environ.setdefault("PYTEST_TIMEOUT", "300")
 
 
@@ -57,7 +57,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def imported(file: Path) -> set[str]:
-    """Return the packages that a file imports at module level, itself or with another file of the tests."""
+    """Return the packages that a test file imports at module level, directly or through other test files."""
     found: set[str] = set()
     for statement in ast.parse(file.read_bytes()).body:
         if isinstance(statement, ast.Import):
@@ -71,7 +71,7 @@ def imported(file: Path) -> set[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
-    """Print in the last lines what was not run, and how to run it."""
+    """Print at the end which tests did not run, and how to run them."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:  # Worker processes of pytest-xdist have no reporter.
@@ -81,7 +81,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
 
 
 def not_run(reports: dict[str, list[Any]]) -> list[str]:
-    """Return a line about the files that were not collected, and one about the browser tests that were skipped."""
+    """Return a line about test files that were not collected, and a line about skipped browser tests."""
     lines = []
     if NOT_COLLECTED:
         packages = ", ".join(sorted({package for missing in NOT_COLLECTED.values() for package in missing}))

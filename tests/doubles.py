@@ -1,4 +1,4 @@
-"""A fake DynamoDB in memory for tests of the core, with only the operations that the core uses.
+"""An in-memory fake of DynamoDB for tests of the core, with only the operations that the core uses.
 
 tests/proof and tests/e2e use an emulator instead.
 """
@@ -17,42 +17,42 @@ from chalicelib.counting import committer, entry_item, ledger, stream
 from chalicelib.counting.committer import Committer
 
 NAMES = {table: table for table in tables.KEYS}
-NOW = 1_795_000_000  # Epoch seconds.
+NOW = 1_795_000_000  # In epoch seconds.
 NO_AMOUNTS = ("revision", tables.TTL)
-_DYNAMODB = Context(prec=38, traps=[Inexact, InvalidOperation])  # Adds as DynamoDB does, which refuses a 39th digit.
+_DYNAMODB = Context(prec=38, traps=[Inexact, InvalidOperation])  # DynamoDB's arithmetic: a 39th digit is an error.
 
 
 Tables = dict[str, dict[tuple[str, ...], dict[str, Any]]]
 
 
 class Crash(Exception):
-    """The end of an invocation at this point."""
+    """Simulates the crash of an invocation."""
 
 
 class FakeDynamoDB:
-    """Tables in memory, with conditional transactions and counts of the requests.
+    """In-memory tables with conditional transactions. It counts the requests.
 
-    A consistent read sees the tables as they are. Any other read sees a replica, which has all writes up to the last
-    `catch_up` and none since. A job starts on a replica that has caught up. The replica catches up in each sleep.
+    A consistent read sees the current tables. Any other read sees a replica, which has only the writes before the last
+    `catch_up`. The replica catches up when a job starts and whenever it sleeps.
     """
 
     def __init__(self) -> None:
         self.tables: Tables = {table: {} for table in tables.KEYS}
-        self.lags = True  # Whether reads that are not consistent can miss a write.
+        self.lags = True  # Whether eventually consistent reads can miss a write.
         self._replica: Tables = {table: {} for table in tables.KEYS}
         self.transactions = 0
         self.reads = 0
         self.write_units = 0
-        self.now = NOW  # A Sleep moves it on.
+        self.now = NOW  # The current time. A Sleep advances it.
         self.corrections = 0
-        # Called before each transaction. May change the tables, or return cancellation reasons.
+        # A hook that runs before each transaction. It may change the tables or return cancellation reasons.
         self.before_transaction: Callable[[], Sequence[dict[str, Any]] | None] = lambda: None
         self.after_transaction: Callable[[], None] = lambda: None
-        # The same, with the transaction's actions.
+        # A hook that gets a transaction's actions and may return cancellation reasons.
         self.refuse: Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]] | None] = lambda actions: None
 
     def catch_up(self, *names: str) -> None:
-        """Bring the replica of these tables up to date, or of all tables if none is named."""
+        """Update the replica of these tables, or of all tables by default."""
         for name in names or self.tables:
             self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
 
@@ -84,7 +84,7 @@ class FakeDynamoDB:
         return {key: copy.deepcopy(item) for key, item in found.items() if item is not None}
 
     def scan(self, effect: effects.Scan) -> effects.Page:
-        """Carry out a Scan. Items come in the order of a hash, as in DynamoDB."""
+        """Carry out a Scan. It returns items in the order of their keys' hashes, as DynamoDB does."""
         parameters = effect.parameters(effect.table)
         segment, segments = parameters.get("Segment", 0), parameters.get("TotalSegments", 1)
         table = self._seen_by(effect)
@@ -93,12 +93,12 @@ class FakeDynamoDB:
             start = effects.key_of(effect.table, parameters["ExclusiveStartKey"])
             keys = [key for key in keys if _hash(key) > _hash(start)]
         found = [copy.deepcopy(table[key]) for key in keys[: parameters["Limit"]]]
-        # A full page has a LastEvaluatedKey even if it is the last one, as in DynamoDB.
+        # As in DynamoDB, a full page has a LastEvaluatedKey even if it is the last page.
         more = {"LastEvaluatedKey": found[-1]} if len(found) == parameters["Limit"] else {}
         return effects.page(effect.table, {"Items": found, **more})
 
     def update(self, effect: effects.ConditionalUpdate) -> bool:
-        """Carry out a ConditionalUpdate; return whether its condition held."""
+        """Carry out a ConditionalUpdate. Return whether its condition held."""
         names, values = effect.parameters["ExpressionAttributeNames"], effect.parameters["ExpressionAttributeValues"]
         place = tuple(value["S"] for value in effect.parameters["Key"].values())
         stored = self.tables[effect.table].get(place, {})
@@ -114,7 +114,7 @@ class FakeDynamoDB:
         return holds
 
     def transact(self, actions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-        """Carry out the actions of a transaction; return the cancellation reasons, or none if it was committed."""
+        """Carry out a transaction's actions. Return the cancellation reasons, or an empty sequence if it committed."""
         self.transactions += 1
         instead = self.before_transaction() or self.refuse(actions)
         if instead is not None:
@@ -122,7 +122,7 @@ class FakeDynamoDB:
         assert 1 <= len(actions) <= 100
         places = [self._place(action) for action in actions]
         assert len(set(places)) == len(places), "two actions on one item"
-        self.write_units += 2 * len(actions)  # All items here are below 1 KB.
+        self.write_units += 2 * len(actions)  # All items in these tests are below 1 KB.
         reasons = [self._reason(action, place) for action, place in zip(actions, places, strict=True)]
         if any(reason["Code"] != "None" for reason in reasons):
             return reasons
@@ -175,10 +175,10 @@ class FakeDynamoDB:
         for name, value in re.findall(r"(#\w+) (:\w+)", adds):
             item[names[name]] = {"N": _sum(item.get(names[name], {"N": "0"})["N"], values[value]["N"])}
 
-    # --- What tests look at ----------------------------------------------------------------------
+    # --- State for assertions --------------------------------------------------------------------
 
     def counters(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
-        """Return the increments that all counters have had, without zeros. A decimal one is a Decimal."""
+        """Return the nonzero amounts of all counters. Numbers with a decimal point are Decimals."""
         counters = {}
         for table in tables.KEYS:
             if table in (tables.ORDERS, tables.LEDGER, tables.STATE):
@@ -191,7 +191,7 @@ class FakeDynamoDB:
         return counters
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Return the quantity and the number of orders by product, from AggregateTable."""
+        """Return each product's quantity and number of orders, from AggregateTable."""
         return {
             product: (int(item["totalQuantity"]["N"]), int(item["orderCount"]["N"]))
             for (product,), item in self.tables[tables.TOTALS].items()
@@ -203,13 +203,13 @@ class FakeDynamoDB:
 
 
 def commit(work: Committer, dynamo: FakeDynamoDB) -> Committer:
-    """Run a committer on `dynamo` until every order has ended."""
+    """Run a committer on `dynamo` to its end, and return it."""
     run(work, dynamo)
     return work
 
 
 def deliver(records: Sequence[dict[str, Any]], dynamo: FakeDynamoDB) -> Committer:
-    """Commit a batch of stream records."""
+    """Count a batch of stream records, as the stream handler does."""
     return commit(committer.for_stream(stream.read(records).records_by_order, dynamo.now), dynamo)
 
 
@@ -219,9 +219,9 @@ def run(
     checkpoints: int = 1_000_000,
     before_each: Callable[[effects.Effect], None] | None = None,
 ) -> None:
-    """Perform the effects of a committer or a job on `dynamo`, as app.py does on the real one.
+    """Perform the effects of a committer or a job on `dynamo`, as app.py does on DynamoDB.
 
-    Leaves a job after this many checkpoints. Calls `before_each` before each effect.
+    Stop a job after `checkpoints` checkpoints. Call `before_each` before each effect.
     """
     steps = work.steps()
     result: Any = None
@@ -267,14 +267,14 @@ def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
 
 
 def _can_add(item: dict[str, Any], update: dict[str, Any]) -> bool:
-    """Return whether all attributes that an update adds to are numbers, or missing."""
+    """Return whether an update can add: each attribute that it adds to is a number or missing."""
     added = re.findall(r"(#\w+) :\w+", update["UpdateExpression"].partition("ADD ")[2])
     attributes = [item.get(update["ExpressionAttributeNames"][name]) for name in added]
     return all(attribute is None or "N" in attribute for attribute in attributes)
 
 
 def _sum(left: str, right: str) -> str:
-    """Return the sum of two numbers in the form in which DynamoDB returns it: without zeros at the end."""
+    """Return the sum of two numbers as DynamoDB returns it, without trailing zeros."""
     if left.lstrip("-").isdigit() and right.lstrip("-").isdigit():
         return str(int(left) + int(right))
     return f"{_DYNAMODB.normalize(_DYNAMODB.add(Decimal(left), Decimal(right))):f}"

@@ -1,4 +1,4 @@
-"""Virtualenvs with few packages, for tests that need them. They are cached in build/ by their content."""
+"""Create virtualenvs with few packages for tests, and cache them in build/ by their requirements."""
 
 import hashlib
 import subprocess
@@ -11,9 +11,9 @@ FOLDER = PROJECT / "build" / "test-environments"
 
 
 def environment(name: str, *arguments: str) -> Path:
-    """Return the bin folder of a virtualenv that `pip install ARGUMENTS` has filled.
+    """Return the bin folder of a virtualenv after `pip install ARGUMENTS`.
 
-    A file among the arguments counts by its content: if it changes, a new virtualenv is created.
+    If a requirements file among the arguments changes, create a new virtualenv.
     """
     contents = [Path(each).read_bytes() if Path(each).is_file() else each.encode() for each in arguments]
     key = hashlib.sha256(b"\0".join([sys.version.encode(), *contents])).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Views for tests, beside or instead of those of the model."""
+"""Declare views in tests, in addition to the model's views or instead of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tests import doubles
 
 @contextmanager
 def changeable_views(names: dict[str, str] | None = None) -> Iterator[None]:
-    """Restore at the end what declaring a view changes. `names` are the tables' physical names of app.py."""
+    """Let the block declare views, and restore everything at its end. `names` is app.py's dict of physical names."""
     changed: list[dict[str, Any]] = [views.VIEWS, tables.KEYS, doubles.NAMES, *([names] if names else [])]
     before = [dict(each) for each in changed]
     try:
@@ -28,12 +28,12 @@ def declare(
     amounts: Sequence[str] | Mapping[str, int] = ("count",),
     **options: Any,
 ) -> None:
-    """Declare a view as model.py does, and add its table to those that were computed at import."""
+    """Declare a view as model.py does, and add its table to the dicts that were computed at import."""
     views.view(table, key, amounts, **options)(function)
     tables.KEYS[table] = key
     doubles.NAMES[table] = table
 
 
 def replace(function: Callable[[Any], Any], table: str = "ExtraTable", **columns: Any) -> None:
-    """Deploy another function for a view, or other columns of it, as a new version of the app does."""
+    """Change a view's function or other settings, as a new version of the app would."""
     views.VIEWS[table] = views.VIEWS[table]._replace(function=function, **columns)

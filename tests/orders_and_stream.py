@@ -1,4 +1,4 @@
-"""A small system for tests of the jobs: orders, their stream, the ledger and the counters, and ways to damage them."""
+"""A small system for tests of the jobs: orders, their stream, the ledger and the counters."""
 
 import copy
 from typing import Any
@@ -9,7 +9,7 @@ from tests.streams import Stream, item
 
 
 class OrdersAndStream:
-    """Orders whose changes go to the stream at once, and to the ledger and the counters with `deliver`."""
+    """Orders and their stream. `deliver` counts the stream's new records in the ledger and the counters."""
 
     def __init__(self) -> None:
         self.dynamo = FakeDynamoDB()
@@ -39,12 +39,12 @@ class OrdersAndStream:
         self._delivered = len(self.stream.records)
 
     def entry_item(self, order_id: str) -> dict[str, Any]:
-        """Return an order's stored ledger item, for tests that change it."""
+        """Return an order's stored ledger item. Tests may change it."""
         item: dict[str, Any] = self.dynamo.tables[tables.LEDGER][(order_id,)]
         return item
 
     def counter(self, product: str, day: str | None = None) -> dict[str, Any]:
-        """Return the stored item of a product's total, or of its day in the trend, for tests that change it."""
+        """Return the stored item of a product's total, or of its trend on a day. Tests may change it."""
         if day is None:
             return self.dynamo.tables[tables.TOTALS][(product,)]
         return self.dynamo.tables[tables.TREND][(product, day)]
@@ -54,14 +54,14 @@ class OrdersAndStream:
         return copy.deepcopy({table: items for table, items in self.dynamo.tables.items() if table != tables.STATE})
 
     def truth(self) -> dict[Any, dict[str, int]]:
-        """Return what the counters should be: those of a fresh system to which all records have been delivered."""
+        """Return the correct counters: those of a new database after all records are delivered."""
         fresh = FakeDynamoDB()
         deliver(self.stream.records, fresh)
         return fresh.counters()
 
 
 def example() -> OrdersAndStream:
-    """Return five orders of two products, one of them cancelled and one invalid, all delivered."""
+    """Return a system with five delivered orders of two products. One order is cancelled and one is invalid."""
     system = OrdersAndStream()
     system.put(item("a"), item("b", quantity=7), item("c", "Pen", 2), item("d", "Pen", 3), item("bad", quantity=0))
     system.remove("d")
@@ -70,5 +70,5 @@ def example() -> OrdersAndStream:
 
 
 def is_wait(step: effects.Effect) -> bool:
-    """Return whether a job pauses at this step, so that the stream can catch up."""
+    """Return whether an effect is a pause in which the stream can catch up."""
     return isinstance(step, effects.Sleep) and step.seconds > 0

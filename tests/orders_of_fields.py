@@ -1,4 +1,4 @@
-"""Hypothesis strategies for orders, from the declared fields of the model."""
+"""Hypothesis strategies for orders, derived from the model's fields."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The app with another model: a copy of the project, and requests to it on moto, in a process of its own."""
+"""Run the app with another model: copy the project, and send requests to the copy on moto in a separate process."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from infrastructure.package import PROJECT
 from tests.projects import copy_source
 
-# Reads [method, path, body] from stdin, line by line, and prints [status, body] for each. Besides HTTP's methods there
-# are: ITEM, a write to OrdersTable; COUNT, the stream's delivery of an order's item or of its deletion; JOB, an
-# invocation; and TABLE, all items of a table. The clock stands at 2026-11-23T18:13:05Z; only the milliseconds go on.
+# A program that reads lines of [method, path, body] and prints [status, body] for each. Besides the HTTP methods there
+# are four more: ITEM writes to OrdersTable, COUNT delivers a record of an order's item or its deletion, JOB invokes a
+# function, and TABLE returns a table's items. The time is always 2026-11-23T18:13:05Z; only the milliseconds change.
 PLAYER = """
 import itertools, json, sys, time
 from functools import partial
@@ -64,7 +64,7 @@ Step = tuple[str, str, Any]
 
 
 class Result(NamedTuple):
-    """The result of a step."""
+    """The result of one step: the status and the body."""
 
     status: int
     text: str
@@ -86,7 +86,7 @@ def copy_with_model(folder: Path, model: str) -> Path:
 
 
 def play(project: Path, steps: Mapping[str, Step]) -> dict[str, Result]:
-    """Take all steps in the app of a copied project, and return the results by step."""
+    """Run all steps in a copied project's app, and return the results by step."""
     played = subprocess.run(
         [sys.executable, "-c", PLAYER],
         cwd=project,

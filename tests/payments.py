@@ -1,4 +1,4 @@
-"""Another model than the shipped one, with a field of each type, and a copy of the project that has it."""
+"""A model for tests with a field of each type, and a copy of the project with this model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every permission of the functions' roles, and what needs it. No permission is unused."""
+"""List every permission of the functions' roles, with a feature that needs it."""
 
 NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
     "APIHandler": {
@@ -50,19 +50,19 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
         "StateTable": {"BatchGetItem": "refresh_top_lists", "UpdateItem": "refresh_top_lists: wanted list"},
     },
 }
-"""A feature that fails without a permission, by function, table and action. The emulator checks each of these calls."""
+"""For each function, table and action: a feature that fails without that permission, as the emulator checks."""
 
 PLATFORM: dict[str, str] = {
-    # DynamoDB Developer Guide, "IAM policy to allow a Lambda function to access DynamoDB stream records". The managed
+    # Source: Developer Guide, "IAM policy to allow a Lambda function to access DynamoDB stream records". The managed
     # policy AWSLambdaDynamoDBExecutionRole has exactly these four actions and the three logs actions.
     "dynamodb:DescribeStream": "Lambda reads the stream with the role of the stream handler",
     "dynamodb:GetRecords": "Lambda reads the stream with the role of the stream handler",
     "dynamodb:GetShardIterator": "Lambda reads the stream with the role of the stream handler",
     "dynamodb:ListStreams": "Lambda reads the stream with the role of the stream handler",
-    # The template creates the log groups, so no role may create one.
+    # The template creates the log groups, so no role needs a permission to create one.
     "logs:CreateLogStream": "Lambda writes a function's log with its role",
     "logs:PutLogEvents": "Lambda writes a function's log with its role",
-    # Lambda Developer Guide, "Retaining discarded batch records for a DynamoDB data source in Lambda".
+    # Source: Lambda Developer Guide, "Retaining discarded batch records for a DynamoDB data source in Lambda".
     "s3:PutObject": "Lambda keeps failed batches with the role of the stream handler",
     "s3:ListBucket": "Lambda keeps failed batches with the role of the stream handler",
 }

@@ -1,4 +1,4 @@
-"""Copies of the project, for tests that write to it or need other settings for a stage."""
+"""Copy the project, for tests that change its files or need other settings for a stage."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from infrastructure import chalice_config
 from infrastructure.package import PROJECT, package
 
-# Everything that `make local` and `make package` read.
+# The files and folders that `make local` and `make package` read.
 SOURCE = ("app.py", "chalicelib", "infrastructure", "localcloud", "operations", ".chalice/config.json")
 
 
@@ -17,7 +17,7 @@ OPEN = {"READ_ACCESS": "open", "WRITE_ACCESS": "open"}
 
 
 def package_open(stage: str, folder: Path) -> Path:
-    """Package a stage whose API everyone may call, into a folder. Return the path of the template."""
+    """Package a stage into a folder, with an API that everyone may call. Return the template's path."""
     return package(stage, folder / "build", project=copy_project(folder / "project", OPEN))
 
 
@@ -52,7 +52,7 @@ def add_view(project: Path, example: str) -> None:
 
 
 def copy_project(folder: Path, variables: dict[str, str] | None = None) -> Path:
-    """Copy what Chalice needs into a folder, with no stage provisioned, and set every stage's environment variables."""
+    """Copy the files that Chalice needs, without provisioned stages. Set every stage's environment variables."""
     folder.mkdir()
     for file in ("app.py", "requirements.txt"):
         shutil.copy(PROJECT / file, folder)

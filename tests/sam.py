@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it: translated by the same library that AWS SAM uses."""
+"""Translate a SAM template to the CloudFormation template that is deployed, with the library that AWS SAM uses."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ from infrastructure.package import read_template
 
 
 def translated(template_file: Path) -> dict[str, Any]:
-    """Return a packaged template in which SAM's own resources are replaced by those that CloudFormation creates."""
+    """Return a packaged template with its SAM resources replaced by CloudFormation resources."""
     template = read_template(template_file)
     for each in template["Resources"].values():
         if each["Type"] == "AWS::Serverless::Function":
-            each["Properties"]["CodeUri"] = "s3://bucket/key"  # As `aws cloudformation package` does.
+            each["Properties"]["CodeUri"] = "s3://bucket/key"  # `aws cloudformation package` does this.
     with mock.patch.dict(os.environ, {"AWS_DEFAULT_REGION": "us-east-1"}):
         result: dict[str, Any] = transform(template, {}, SimpleNamespace(load=dict))
     return result

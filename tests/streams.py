@@ -1,10 +1,10 @@
-"""Stream records for tests, in the format that Lambda delivers, and every way of cutting and repeating batches."""
+"""Make stream records for tests as Lambda delivers them, in batches that are cut and repeated in every way."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LABEL = "2026-11-23T00:00:00.000"
-STARTED = 1_795_000_000  # Epoch seconds of a stream's first record. Records are one second apart.
+STARTED = 1_795_000_000  # The time of a stream's first record, in epoch seconds. Records are one second apart.
 
 TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
@@ -24,7 +24,7 @@ def item(order_id: str, product: object = "Notebook", quantity: object = 5, **mo
 
 
 class Stream:
-    """The stream of OrdersTable: `put` and `remove` add a record each to `records` and keep `items` up to date."""
+    """The stream of OrdersTable. `put` and `remove` add a record to `records` and update `items`."""
 
     def __init__(self, label: str = LABEL, view_type: str = "NEW_AND_OLD_IMAGES", started: int = STARTED) -> None:
         self.arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/OrdersTable/stream/{label}"
@@ -64,7 +64,7 @@ class Stream:
             "dynamodb": {
                 "Keys": {"OrderID": {"S": order_id}},
                 **images,
-                # Sequence numbers grow in length, as real ones may, so comparing them as text goes wrong.
+                # The numbers get longer, as real ones may, so a comparison as text would fail.
                 "SequenceNumber": str(99_999_999_999_999_999_995 + number),
                 "SizeBytes": 100,
                 "StreamViewType": self.view_type,

@@ -1,4 +1,4 @@
-"""Fixtures for end-to-end tests: an emulator with IAM enforced, the packaged app deployed in it, and `chalice local`.
+"""Fixtures for end-to-end tests: an emulator that enforces IAM, the packaged app deployed to it, and `chalice local`.
 
 All tests share them. So each test uses its own products and order ids (`unique`), and undoes changes to the stack. A
 test that needs its own emulator or deployment creates it with localcloud's classes, like these fixtures.
@@ -31,14 +31,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """Run an emulator. Its `.client("dynamodb")` is the root user's client."""
+    """Run an emulator. Its `client` method returns the root user's clients."""
     with Emulator() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def stack(emulator: Emulator, build: Path) -> Stack:
-    """Deploy the app with its generated policy."""
+    """Deploy the packaged app to the emulator."""
     return deploy(emulator, build)
 
 
@@ -63,7 +63,7 @@ def local_api_url(chalice_local: ChaliceLocal) -> str:
 
 @pytest.fixture(scope="session", params=["deployed", "chalice local"])
 def api(request: pytest.FixtureRequest) -> Api:
-    """Return the API. A test with this fixture runs twice: as deployed, and under `chalice local`."""
+    """Return the API. A test with this fixture runs twice: on the deployed app and on `chalice local`."""
     name = "api_url" if request.param == "deployed" else "local_api_url"
     return Api(request.getfixturevalue(name))
 
@@ -76,7 +76,7 @@ def dynamodb(emulator: Emulator, stack: Stack) -> Any:
 
 @pytest.fixture
 def unique() -> str:
-    """Return a text that no other test uses, for products and order ids."""
+    """Return a unique text for a test's products and order ids."""
     return uuid.uuid4().hex[:12]
 
 
@@ -84,7 +84,7 @@ def unique() -> str:
 def eventually() -> Callable[..., Any]:
     """Return a function that polls: `eventually(read, expected)` calls `read()` until it returns `expected`.
 
-    It returns the last value, which differs from `expected` if the time has run out.
+    It returns the last value that it read, so a test must compare that value with `expected`.
     """
 
     def poll(read: Callable[[], Any], expected: Any, seconds: float = 20.0) -> Any:

@@ -1,4 +1,4 @@
-"""A small HTTP client for tests. It sends paths, headers and bodies unchanged."""
+"""A small HTTP client for tests, which sends paths, headers and bodies unchanged."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ class Response(NamedTuple):
 
 
 class Api:
-    """The app's routes below a URL, which has no trailing slash."""
+    """A client for the app's routes at a URL without a trailing slash."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -37,7 +37,7 @@ class Api:
         content_type: str | None = "application/json",
         headers: dict[str, str] | None = None,
     ) -> Response:
-        """Send a request. The caller percent-encodes the path; a body other than bytes is sent as JSON."""
+        """Send a request. The path must be percent-encoded. A body that is not bytes is sent as JSON."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent = dict(headers or {})
         if data is not None and content_type is not None:

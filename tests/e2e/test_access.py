@@ -1,6 +1,6 @@
-"""Access to the deployed API with keys and with IAM: allowed callers get through, and others can read or write nothing.
+"""Tests for access to the deployed API with keys and IAM: only allowed callers can read or write.
 
-The tests run on two stages: one needs keys to read and signatures to write, the other the reverse.
+The tests run on two stages. One requires keys for reads and signatures for writes, the other the reverse.
 """
 
 import http.client
@@ -37,7 +37,7 @@ WRITES = [
 
 
 class Deployed(NamedTuple):
-    """A stack whose routes need a key or a signature."""
+    """A stack whose routes require an API key or a signature."""
 
     build: Path
     stack: Stack
@@ -53,7 +53,7 @@ class Deployed(NamedTuple):
 
 @pytest.fixture(scope="module", params=["keys to read", "keys to write"])
 def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """Deploy the app in a separate emulator."""
+    """Deploy the app with these access settings to a separate emulator."""
     folder = tmp_path_factory.mktemp("access")
     to_read = request.param == "keys to read"
     variables = {"CORS_ORIGIN": ORIGIN, "READ_ACCESS": "iam", "WRITE_ACCESS": "key"}
@@ -75,7 +75,7 @@ def api(deployed: Deployed) -> Api:
 
 @pytest.fixture(autouse=True)
 def reset_orders(deployed: Deployed, eventually: Eventually) -> None:
-    """Reset OrdersTable to the one order that every test starts with. Until it is counted, its total is a 404."""
+    """Reset OrdersTable to a single order before each test, and wait until it is counted."""
     dynamodb = deployed.stack.emulator.client("dynamodb")
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "new"}})
     dynamodb.put_item(TableName="OrdersTable", Item=ORDER)
@@ -94,7 +94,7 @@ def key(deployed: Deployed) -> str:
 
 
 def signed(deployed: Deployed, request: tuple[str, str, Any], credentials: Credentials) -> Response:
-    """Send a request signed for the API's host name, as on AWS, without resolving that name."""
+    """Send a request that is signed for the API's host name, as on AWS, but without resolving the name."""
     method, path, body = request
     url = urlsplit(deployed.stack.api_host_url + path)
     data = json.dumps(body) if body is not None else None
@@ -111,7 +111,7 @@ def signed(deployed: Deployed, request: tuple[str, str, Any], credentials: Crede
 
 @pytest.fixture
 def make_user(deployed: Deployed, unique: str) -> Iterator[Any]:
-    """Return a function that makes a user with a policy from the stack outputs, or none, and returns credentials."""
+    """Return a function that creates a user, optionally with a policy of the stack, and returns the credentials."""
     iam = deployed.stack.emulator.client("iam")
     made: list[tuple[str, str | None, str]] = []
 

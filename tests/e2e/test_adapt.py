@@ -1,4 +1,4 @@
-"""docs/adapt.md: its commands, with payments as the model, print what the page shows."""
+"""Tests that the commands in docs/adapt.md, with payments as the model, print what the page shows."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ Commands = list[tuple[str, str]]
 
 
 def blocks() -> list[Commands]:
-    """Return the commands of each console block."""
+    """Return the page's console blocks, each as a list of commands with their output."""
     texts = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return [re.findall(r"^\$ (.*)\n([^$]*)", text, re.MULTILINE) for text in texts]
 
@@ -30,7 +30,7 @@ def without_times(text: str) -> str:
 
 
 def on_this_day(text: str, day: str) -> str:
-    """Return an output of the page as it is on another day."""
+    """Return an output from the page with its dates changed to another day."""
     return without_times(text).replace("2026-11-24", day).replace("2026-11", day[:7])
 
 

@@ -1,4 +1,4 @@
-"""`make provision` and `chalice deploy`: the real commands, run against the emulator."""
+"""Tests for the commands `make provision` and `chalice deploy`, run against the emulator."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ Eventually = Callable[..., Any]
 
 
 class Checkout:
-    """A copy of the project, deployed to its own emulator."""
+    """A copy of the project that is deployed to its own emulator."""
 
     def __init__(self, project: Path, emulator: Emulator) -> None:
         self.project = project
@@ -33,7 +33,7 @@ class Checkout:
         self._emulator = emulator
 
     def provision(self) -> list[str]:
-        """Do what `make provision STAGE=dev` does, and return the lines that it prints."""
+        """Do the same as `make provision STAGE=dev`, and return the lines that it prints."""
         printed: list[str] = []
         provision(STAGE, self.client("dynamodb"), self.client("lambda"), self.project, printed.append)
         return printed
@@ -41,7 +41,7 @@ class Checkout:
     def chalice(self, *arguments: str) -> str:
         """Run a `chalice` command and return its output."""
         done = subprocess.run(
-            # -P keeps the tests' folder out of Chalice's import path.
+            # -P keeps the folder tests/ out of Chalice's import path.
             [sys.executable, "-P", str(PROJECT / "tests" / "chalice_cli.py"), *arguments, "--stage", STAGE],
             cwd=self.project,
             env={
@@ -58,7 +58,7 @@ class Checkout:
         return done.stdout
 
     def deployed(self, name: str) -> Any:
-        """Return Chalice's record of a deployed resource."""
+        """Return Chalice's description of a deployed resource."""
         record = json.loads((self.project / ".chalice" / "deployed" / f"{STAGE}.json").read_text())
         (found,) = [each for each in record["resources"] if each["name"] == name]
         return found
@@ -78,7 +78,7 @@ class Checkout:
         return {function["FunctionName"] for function in listed}
 
     def granted(self) -> list[str]:
-        """Return all actions that the functions' role is granted by Chalice's own policy."""
+        """Return all actions that Chalice's policy grants to the functions' role."""
         iam = self.client("iam")
         documents = [
             iam.get_role_policy(RoleName=PREFIX, PolicyName=name)["PolicyDocument"]
@@ -87,7 +87,7 @@ class Checkout:
         return [action for document in documents for each in document["Statement"] for action in each["Action"]]
 
     def mappings(self) -> list[str]:
-        """Return the ARNs of the streams that functions read."""
+        """Return the ARNs of the streams that the functions read."""
         return [
             each["EventSourceArn"] for each in self.client("lambda").list_event_source_mappings()["EventSourceMappings"]
         ]
@@ -139,7 +139,7 @@ def test_stage_is_deployed_redeployed_moved_to_a_new_stream_and_deleted(checkout
     checkout.api.post("/orders", {"product": "Notebook", "quantity": 2})
     assert eventually(lambda: checkout.total("Notebook"), (7, 2)) == (7, 2)
 
-    # Replace the stream: a backfill counts the order written without a stream; the new stream delivers the other one.
+    # Replace the stream. A backfill counts the order from the time without a stream; the new stream delivers the other.
     old = checkout.stream()
     checkout.set_stream_enabled(on=False)
     checkout.put_order("without-stream", "Notebook", 10)

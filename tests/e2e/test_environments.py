@@ -1,4 +1,4 @@
-"""Virtualenvs with few packages: Chalice's own commands work, and requirements-local.lock is enough to run the app."""
+"""Tests in small virtualenvs: Chalice's own commands work, and requirements-local.lock is enough to run the app."""
 
 import os
 import subprocess
@@ -18,9 +18,9 @@ from localcloud.stack import Stack
 from tests.e2e.http import Api
 from tests.environments import environment, pins
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Installing takes half a minute, the tests two.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # Installing takes 30 s, the tests 2 minutes.
 
-# An environment without any AWS settings.
+# Environment variables without any AWS settings.
 BARE = {"PATH": os.environ["PATH"], "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 BARE |= {"AWS_EC2_METADATA_DISABLED": "true"}
 REGION = {"AWS_DEFAULT_REGION": "us-east-1"}

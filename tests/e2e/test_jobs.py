@@ -1,4 +1,4 @@
-"""The deployed jobs with the generated policy: from the shell, beside live traffic, after an outage, on schedule."""
+"""Tests for the deployed jobs: from the shell, during live traffic, after an outage, and on schedule."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def shop(own_emulator: Emulator, build: Path) -> Stack:
 
 
 def run_job(command: Callable[[list[str]], int], stack: Stack, *arguments: str) -> int:
-    """Do what `make backfill STAGE=local` or `make audit STAGE=local` does, and return the exit status."""
+    """Do the same as `make backfill STAGE=local` or `make audit STAGE=local`, and return the exit status."""
     return command(["--stage", "local", "--aws-port", str(stack.emulator.port), *arguments])
 
 
@@ -67,7 +67,7 @@ def set_total(stack: Stack, product: str, quantity: int) -> None:
 
 
 def set_stream_enabled(stack: Stack, enabled: bool) -> None:
-    """Enable or disable the stream handler's event source mapping. Once enabled, it continues where it stopped."""
+    """Enable or disable the stream handler's event source mapping. When enabled, it continues where it stopped."""
     functions = stack.emulator.client("lambda")
     functions.update_event_source_mapping(UUID=stack.stream_mapping["UUID"], Enabled=enabled)
 
@@ -153,7 +153,7 @@ def make(stack: Stack, *arguments: str) -> int:
 
 @pytest.mark.parametrize(("job", "key"), [("backfill", "orders"), ("audit", "verdict")])
 def test_chalice_invoke_runs_a_job(shop: Stack, tmp_path: Path, job: str, key: str):
-    """Run it in a copy of the project that has a record of deployed functions, as `chalice deploy` writes it."""
+    """Run `chalice invoke` in a copy of the project that lists deployed functions, as after `chalice deploy`."""
     function = shop.emulator.client("lambda").get_function(FunctionName=shop.functions[job.capitalize()])
     record = {"name": job, "resource_type": "lambda_function", "lambda_arn": function["Configuration"]["FunctionArn"]}
     deployed = tmp_path / ".chalice" / "deployed"
@@ -179,7 +179,7 @@ def test_chalice_invoke_runs_a_job(shop: Stack, tmp_path: Path, job: str, key: s
 
 
 def test_backfill_and_audit_work_beside_live_orders(shop: Stack, unique: str, eventually: Eventually):
-    """Count orders that the stream has not delivered while others are placed, amended and cancelled."""
+    """Backfill orders that the stream lost while a client places, amends and cancels other orders."""
     set_stream_enabled(shop, False)
     put(shop, *(item(f"{unique}-old-{n}", f"{unique}-{n % 3}", 2) for n in range(60)))
     set_stream_enabled(shop, True)
@@ -233,7 +233,7 @@ def test_constantly_changing_counter_is_proven_while_the_stream_is_paused(
     trading = threading.Thread(target=trade)
     trading.start()
     try:
-        # On a busy machine, a whole audit can fit between two batches. Then the counter stands still while it runs.
+        # Retry, because on a busy machine an audit can finish between two batches, while the counter does not change.
         is_unverified = eventually(lambda: has_unverified_counter(shop), True, 60)
         set_stream_enabled(shop, False)
         paused = shop.invoke("Audit", {"gracePeriodSeconds": 1})
@@ -250,7 +250,7 @@ def test_constantly_changing_counter_is_proven_while_the_stream_is_paused(
 
 
 class Outage:
-    """A bug in the stream handler that makes Lambda give up a batch."""
+    """A bug in the stream handler, after which Lambda discards a batch."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -259,11 +259,11 @@ class Outage:
         self._working = self._functions.get_function_configuration(FunctionName=stack.functions["Aggregate"])
 
     def begin(self) -> None:
-        """Break the handler, and hold the next changes back, so that they are one batch."""
+        """Break the handler, and pause the stream so that the next changes form one batch."""
         variables = {**self._working["Environment"]["Variables"], "AGGREGATE_TABLE": "no-such-table"}
         self._set_variables(variables)
-        # The emulator cannot write to the bucket, but reports to a queue. It gives up only by age, and accepts one
-        # second; Lambda's minimum is a minute.
+        # The emulator cannot write failed batches to a bucket, but it can report them to a queue. It discards a batch
+        # only by age. It accepts a limit of one second, while Lambda's minimum is a minute.
         self._queue = self._queues.create_queue(QueueName="given-up")["QueueUrl"]
         queue = self._queues.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])["Attributes"]
         destination = {"OnFailure": {"Destination": queue["QueueArn"]}}
@@ -271,14 +271,14 @@ class Outage:
         set_stream_enabled(self._stack, False)
 
     def deliver(self) -> None:
-        """Deliver the changes."""
+        """Resume the stream, which delivers the changes to the broken handler."""
         set_stream_enabled(self._stack, True)
 
     def has_given_up(self) -> bool:
         return bool(self._queues.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages"))
 
     def end(self) -> None:
-        """Fix the handler."""
+        """Fix the handler and restore the mapping."""
         self._set_variables(self._working["Environment"]["Variables"])
         self._update_mapping(
             MaximumRecordAgeInSeconds=self._mapping["MaximumRecordAgeInSeconds"],
@@ -295,7 +295,7 @@ class Outage:
 
 
 def lose_a_batch(shop: Stack, unique: str, eventually: Eventually) -> None:
-    """Let Lambda give up a batch that places, amends and removes an order each, and fix the bug."""
+    """Make Lambda discard a batch that places, amends and removes one order each. Then fix the bug."""
     put(shop, item(f"{unique}-gone", unique, 5), item(f"{unique}-amended", unique, 5))
     assert eventually(lambda: total(shop, unique), (10, 2)) == (10, 2)
     outage = Outage(shop)
@@ -305,7 +305,7 @@ def lose_a_batch(shop: Stack, unique: str, eventually: Eventually) -> None:
     outage.deliver()
     assert eventually(outage.has_given_up, True, seconds=40) is True
     outage.end()
-    put(shop, item(f"{unique}-next", f"{unique}-other", 1))  # The shard continues with the next order.
+    put(shop, item(f"{unique}-next", f"{unique}-other", 1))  # The next order is counted.
     assert eventually(lambda: total(shop, f"{unique}-other"), (1, 1), seconds=40) == (1, 1)
     assert total(shop, unique) == (10, 2)
 
@@ -313,7 +313,7 @@ def lose_a_batch(shop: Stack, unique: str, eventually: Eventually) -> None:
 def test_backfill_counts_a_failed_batch_and_audit_repairs_lost_cancellations(
     shop: Stack, unique: str, eventually: Eventually
 ):
-    """Recover from a batch that was given up and not kept."""
+    """Recover from a batch that Lambda discarded without storing it."""
     lose_a_batch(shop, unique, eventually)
     assert run_job(backfill.main, shop) == 0
     assert total(shop, unique) == (18, 3), "everything except the cancellation, because its order no longer exists"
@@ -323,17 +323,17 @@ def test_backfill_counts_a_failed_batch_and_audit_repairs_lost_cancellations(
     assert run_job(audit.main, shop) == 0
 
 
-def test_replay_counts_a_batch_that_was_given_up_and_archives_the_order_that_expired_in_it(
+def test_replay_counts_a_failed_batch_and_archives_the_order_that_expired_in_it(
     shop: Stack, unique: str, eventually: Eventually, capsys: pytest.CaptureFixture[str]
 ):
-    """Without the records, the archived order would look cancelled.
+    """Only the records show that TTL removed the order. Without them, an audit would treat it as cancelled.
 
-    The emulator writes nothing to the bucket. So this test writes what Lambda does (Lambda Developer Guide, "Retaining
-    discarded records for a DynamoDB event source"), with the records in the emulator's own stream.
+    The emulator does not store failed batches, so this test stores one as Lambda does (Lambda Developer Guide,
+    "Retaining discarded records for a DynamoDB event source").
     """
     lose_a_batch(shop, unique, eventually)
     records = stream_records(shop, f"{unique}-lost", f"{unique}-amended", f"{unique}-gone")
-    records[-1]["userIdentity"] = TTL  # The emulator has no TTL. So `remove` stands for it.
+    records[-1]["userIdentity"] = TTL  # The emulator has no TTL, so mark the removal as TTL's.
     assert [each["eventName"] for each in records] == ["INSERT", "INSERT", "INSERT", "MODIFY", "REMOVE"]
     keep(shop, records[2:])
 
@@ -352,7 +352,7 @@ def test_replay_counts_a_batch_that_was_given_up_and_archives_the_order_that_exp
 
 
 def stream_records(stack: Stack, *order_ids: str) -> list[dict[str, Any]]:
-    """Return the records of these orders in the stream, as Lambda delivers them."""
+    """Return the stream records of these orders, as Lambda delivers them."""
     client = EmulatorClient(stack.emulator.port)
     arn = stack.outputs["OrdersStreamArn"]
     (shard,) = client.stream("DescribeStream", StreamArn=arn)["StreamDescription"]["Shards"]
@@ -361,14 +361,14 @@ def stream_records(stack: Stack, *order_ids: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while page := client.stream("GetRecords", ShardIterator=iterator):
         found += page["Records"]
-        if not page["Records"]:  # The end of the stream so far.
+        if not page["Records"]:  # The stream has no more records yet.
             break
         iterator = page["NextShardIterator"]
     return [{**each, "eventSourceARN": arn} for each in found if each["dynamodb"]["Keys"]["OrderID"]["S"] in order_ids]
 
 
 def keep(stack: Stack, records: list[dict[str, Any]]) -> None:
-    """Write a batch to the bucket, as Lambda does."""
+    """Store a failed batch in the bucket, as Lambda does."""
     stack.emulator.client("s3").put_object(
         Bucket=stack.outputs["FailedBatchesBucket"],
         Key=f"aws/lambda/{stack.stream_mapping['UUID']}/shard/2026/11/24/{len(records)}",
@@ -377,7 +377,7 @@ def keep(stack: Stack, records: list[dict[str, Any]]) -> None:
 
 
 def status(stack: Stack, order_id: str) -> str:
-    """Return the status of an order in the ledger."""
+    """Return the status of an order's ledger entry."""
     table, key = stack.tables["LedgerTable"], {"OrderID": {"S": order_id}}
     text: str = stack.emulator.client("dynamodb").get_item(TableName=table, Key=key)["Item"]["status"]["S"]
     return text

@@ -1,4 +1,4 @@
-"""The role of the API's function: it cannot change what is counted, and it can access no other table.
+"""Tests for the role of the API's function: it cannot change the ledger or counters, nor access other tables.
 
 test_permissions.py shows that the roles are sufficient, and that no permission is unused.
 """
@@ -22,7 +22,7 @@ OTHER_TABLE = "SomebodyElsesTable"
 
 @pytest.fixture(scope="module")
 def role_client(emulator: Emulator, stack: Stack) -> Iterator[Any]:
-    """Return a DynamoDB client of a user with the policies of the API's role."""
+    """Return a DynamoDB client for a user with the same policies as the API's role."""
     iam = emulator.client("iam")
     role = stack.role("APIHandler")
     user = "user-with-the-policies-of-the-api"
@@ -46,7 +46,7 @@ def role_client(emulator: Emulator, stack: Stack) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def other_table(dynamodb: Any) -> Iterator[str]:
-    """Create a table in the same account that does not belong to the app."""
+    """Create a table in the same account that is not part of the app."""
     dynamodb.create_table(
         TableName=OTHER_TABLE,
         KeySchema=[{"AttributeName": "OrderID", "KeyType": "HASH"}],
@@ -66,7 +66,7 @@ def test_api_can_read_and_write_orders(role_client: Any, stack: Stack, unique: s
 
 
 def refused(client: Any, operation: str, table: str, key: dict[str, Any]) -> bool:
-    """Return whether a request is refused for lack of a permission."""
+    """Return whether a request is denied for lack of a permission."""
     requests: dict[str, dict[str, Any]] = {
         "get_item": {"TableName": table, "Key": key},
         "put_item": {"TableName": table, "Item": key},

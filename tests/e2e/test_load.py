@@ -1,4 +1,4 @@
-"""`make load`, a short run: it confirms correct totals and detects wrong ones."""
+"""Tests for `make load`: a short run confirms correct totals and detects wrong ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -16,7 +16,7 @@ from tests.streams import item
 
 @pytest.fixture(scope="module")
 def stack(build: Path, eventually: Callable[..., Any]) -> Iterator[Stack]:
-    """Deploy the app for this file only, and start its functions, so that there are processes to kill at once."""
+    """Deploy the app for this file only, and start its functions, so that the load can kill their processes."""
     with Emulator() as emulator:
         stack = deploy(emulator, build)
         assert Api(stack).look_up("nothing") is None

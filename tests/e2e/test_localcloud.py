@@ -1,4 +1,4 @@
-"""localcloud/: servers that stop with their parent process, deployments, and `make local` as a whole."""
+"""Tests for localcloud/: servers stop with their parent process, deployments work, and so does `make local`."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not in
 
 
 def processes(text: str) -> list[str]:
-    """Return the command lines of running processes that contain a text."""
+    """Return the command lines of running processes whose command line contains a text."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -42,7 +42,7 @@ def processes(text: str) -> list[str]:
 
 # --- Servers -------------------------------------------------------------------------------------
 
-# A server that also starts a child process, which sleeps.
+# A server that starts a child process. The child sleeps.
 PARENT = """
 import http.server, subprocess, sys
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[2]])
@@ -59,7 +59,7 @@ def start(mark: str) -> Server:
 
 def test_stopping_a_server_stops_its_children_and_deletes_its_folder(unique: str):
     server = start(unique)
-    assert len(processes(unique)) == 3  # The supervisor, the server and its child.
+    assert len(processes(unique)) == 3  # The supervisor, the server and the server's child process.
     server.stop()
     assert processes(unique) == []
     assert not server.folder.exists()
@@ -108,7 +108,7 @@ def test_servers_get_no_settings_of_a_real_aws_account(monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="module")
 def own_emulator() -> Iterator[Emulator]:
-    """Run an emulator for this file only, in which tests can deploy anything."""
+    """Run an emulator for this file only, because its tests deploy their own stacks."""
     with Emulator() as running:
         yield running
 
@@ -177,7 +177,7 @@ def test_warm_starts_the_process_that_counts_the_first_order_and_writes_nothing(
 
 
 class MakeLocal:
-    """A running `make local`, on free ports."""
+    """A running `make local` on free ports."""
 
     def __init__(self, project: Path = PROJECT, **environment: str) -> None:
         self.http_port, self.aws_port = free_port(), free_port()
@@ -201,7 +201,7 @@ class MakeLocal:
         pytest.fail(self.output)
 
     def end(self, number: int) -> int:
-        """Send a signal, wait for the end, and return the exit status."""
+        """Send a signal, wait until `make local` ends, and return its exit status."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         self.output += self._process.communicate(timeout=STOP_SECONDS)[0]
@@ -238,7 +238,7 @@ def make_local(project: Path = PROJECT, **environment: str) -> Iterator[MakeLoca
 
 
 def paste(lines: str) -> list[str]:
-    """Run lines as one paste into a shell; return what they printed, one text for each curl."""
+    """Paste lines into a shell and return the output of each curl command."""
     curl = 'curl() { command curl --silent --write-out "\\n--\\n" "$@"; }\n'
     done = subprocess.run(["bash", "-c", curl + lines], capture_output=True, text=True, check=True)
     return done.stdout.split("\n--\n")[:-1]
@@ -264,7 +264,7 @@ def test_printed_commands_work_and_nothing_is_left_running():
         commands = re.findall(r"^  (?:sleep 1; )?curl .*$", run.output, re.MULTILINE)
         assert len(commands) == 6
         printed = paste("\n".join(commands))
-        # The last total is in DynamoDB's format: {"totalQuantity": {"N": "15"}}.
+        # The last total is in DynamoDB's JSON: {"totalQuantity": {"N": "15"}}.
         totals = [re.search(r'"totalQuantity":\D*(\d+)', each) for each in printed[1::2]]
         assert [each and each[1] for each in totals] == ["5", "10", "15"], printed
         run.wait_for_line('"message":"Batch"')
@@ -320,7 +320,7 @@ def test_data_folder_keeps_orders_and_totals_and_counting_continues(tmp_path: Pa
         assert run.end(signal.SIGTERM) == 0
     with make_local(DATA=str(tmp_path / "data")) as run:
         assert total(run) == 15
-        # The first new record is counted. With the emulator's saved positions the first three would be skipped.
+        # The first new record is counted. With its saved stream positions, the emulator would skip three records.
         run.api.post("/orders", {"product": "Notebook", "quantity": 1})
         assert eventually(lambda: total(run), 16) == 16
         assert run.api.get("/orders/first-1").json["counted"] is True
@@ -333,7 +333,7 @@ def test_nothing_is_left_running_if_it_is_killed(eventually: Callable[..., Any])
 
 
 def suggested_ports(output: str) -> dict[str, int]:
-    """Return the ports in the command at the end of a message."""
+    """Return the ports in the command with which a message ends."""
     command = re.search(r": make local ([A-Z0-9_= ]+)\n$", output)
     assert command, output
     return {name: int(port) for name, port in (each.split("=") for each in command[1].split())}
@@ -425,7 +425,7 @@ def test_invalid_settings_are_named(environment: dict[str, str], message: str):
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """Listen on a port and return it."""
+    """Listen on a free port and return its number."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         listener.listen()

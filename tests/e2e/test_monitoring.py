@@ -1,7 +1,7 @@
-"""Deployed alarms and dashboard: they use metrics that the app really logs, and alarms notify the topic.
+"""Tests for the deployed alarms and dashboard: they use metrics that the app logs, and alarms notify the topic.
 
-The tests cannot check that CloudWatch turns log lines into metrics, because the emulator does not do that. It also
-evaluates alarms more simply than CloudWatch.
+The emulator does not turn log lines into metrics as CloudWatch does, so the tests cannot check that. The emulator also
+evaluates alarms in a simpler way.
 """
 
 import json
@@ -37,7 +37,7 @@ def alarms(emulator: Emulator, stack: Stack) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def logged_metrics(stack: Stack, dynamodb: Any, eventually: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    """Return the dimensions of each metric that the stream handler and the audit have logged, by the metric's name."""
+    """Return the dimensions of each metric that the stream handler and the audit logged, by metric name."""
     dynamodb.put_item(TableName=stack.tables["OrdersTable"], Item={"OrderID": {"S": "for-a-metric"}})
     stack.invoke("DailyAudit", SCHEDULED)
 
@@ -91,7 +91,7 @@ def test_alarms_watch_resources_of_the_stack(alarms: dict[str, Any], stack: Stac
 
 @pytest.fixture
 def notified(emulator: Emulator, stack: Stack, build: Any) -> Iterator[Callable[[], list[Any]]]:
-    """Deploy the stack with a topic, and return a function that returns the messages a subscriber has received."""
+    """Deploy the stack with a topic. Return a function that returns the messages to a subscriber of the topic."""
     topics, queues = emulator.client("sns"), emulator.client("sqs")
     topic = topics.create_topic(Name="on-call")["TopicArn"]
     allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}

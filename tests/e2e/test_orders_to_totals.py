@@ -1,4 +1,4 @@
-"""Orders go in and exact totals come out: as deployed with IAM enforced, and under `chalice local`."""
+"""Tests that totals of placed orders are exact, on the deployed app with IAM enforced and on `chalice local`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from localcloud.stack import Stack
 from tests.e2e.http import Api
 
-# Each test appends a unique suffix.
+# Product names. Each test appends a unique suffix.
 NAMES = [
     "A5 notebook", "C++", "a/b", "50% off", "100%25", 'say "hi"', "it's", "<img src=x onerror=alert(1)>", "naïve café",
     "筆記本", "📓", "?x=1&y#z", "a=b:c@d,e", "~*!()", "..", "\\", "{}[]|^`",
@@ -152,9 +152,9 @@ def test_backfill_counts_an_order_that_the_stream_lost(
 
 
 def delete_counts(stack: Stack, dynamodb: Any, order_id: str) -> None:
-    """Delete an order's entry and its product's total, as if the stream had never delivered it.
+    """Delete an order's entry and its product's total, as if the stream had never delivered the order.
 
-    The order must be the only one of its product, and the product must have the order's id as its name.
+    The order must be its product's only order, and the product's name must be the order's id.
     """
     dynamodb.delete_item(TableName=stack.tables["LedgerTable"], Key={"OrderID": {"S": order_id}})
     dynamodb.delete_item(TableName=stack.tables["AggregateTable"], Key={"product": {"S": order_id}})

@@ -1,7 +1,8 @@
-"""The functions' roles: they are enough for everything the app does, and without any one permission something fails.
+"""Tests for the functions' roles: they allow everything that the app does, and no permission is unused.
 
-These tests use their own stack, because they break it for others. test_least_privilege.py shows what the API's role
-cannot do; test_chalice_deploy.py shows that `chalice deploy` grants the same actions.
+To show this, the tests remove each permission in turn and check that a feature fails. So they need their own stack.
+test_least_privilege.py shows what the API's role cannot do. test_chalice_deploy.py shows that `chalice deploy` grants
+the same actions.
 """
 
 import json
@@ -31,7 +32,7 @@ SCHEDULED_EVENT = {**SCHEDULED, "resources": [], "detail": {}}
 
 
 class AccessDenied(Exception):
-    """IAM denied the app an action. The text names it."""
+    """IAM denied an action to the app. The message names the action."""
 
 
 Permission = tuple[str, str, str]
@@ -39,7 +40,7 @@ Permission = tuple[str, str, str]
 
 
 class Roles:
-    """The functions' roles. A permission or an action can be removed temporarily."""
+    """The functions' roles, from which a test can remove a permission temporarily."""
 
     def __init__(self, stack: Stack) -> None:
         self._iam = stack.emulator.client("iam")
@@ -53,7 +54,7 @@ class Roles:
 
     @property
     def permissions(self) -> set[Permission]:
-        """Return all permissions for tables."""
+        """Return all permissions on tables, by function, table and action."""
         return {
             (function, table, action.removeprefix("dynamodb:"))
             for function, statements in self._statements.items()
@@ -64,7 +65,7 @@ class Roles:
 
     @property
     def other_actions(self) -> dict[str, set[str]]:
-        """Return each function's actions on other resources than tables."""
+        """Return each function's actions on resources other than tables."""
         return {
             function: {action for each in statements if not self._table(each) for action in each["Action"]}
             for function, statements in self._statements.items()
@@ -72,7 +73,7 @@ class Roles:
 
     @contextmanager
     def without(self, function: str, table: str | None = None, *actions: str) -> Iterator[None]:
-        """Remove actions on a table from a role for the duration of the block; without a table, on everything else."""
+        """Remove actions on a table from a role during the block. Without a table, remove them on everything else."""
         left = [
             {**each, "Action": kept}
             for each in self._statements[function]
@@ -89,13 +90,13 @@ class Roles:
         self._iam.put_role_policy(RoleName=self._roles[function], PolicyName=function, PolicyDocument=text)
 
     def _table(self, statement: dict[str, Any]) -> str | None:
-        """Return the logical name of the table that a statement is about, or None."""
+        """Return the logical name of the table in a policy statement, or None."""
         (resource,) = statement["Resource"]
         return self._tables.get(resource.partition(":table/")[2])
 
 
 class App:
-    """Everything that the app does, as separate features."""
+    """Everything that the app does, split into features."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -139,7 +140,7 @@ class App:
         """Use one feature. Raise AccessDenied."""
         self.features[feature]()
 
-    # Each order has its own product, named like the order, so that features do not affect each other.
+    # Each order has its own product with the same name, so that features do not affect each other.
 
     def _place(self, quantity: int = 5) -> str:
         name = uuid.uuid4().hex
@@ -164,7 +165,7 @@ class App:
         self._is_counted(name, 0)
 
     def _report_lag(self) -> None:
-        """Count orders until the handler reports its lag, which it does every five seconds."""
+        """Place orders until the handler reports its lag, which it does every five seconds."""
         since, before = _now_ms(), self._lag_report()
         self._wait(
             lambda: bool(self._counted_order()) and self._lag_report() != before,
@@ -186,7 +187,7 @@ class App:
         self._send("GET", "/totals?top=3")
 
     def _list_views(self) -> None:
-        self._complete_views("AggregateTable")  # The app then looks whether there are orders.
+        self._complete_views("AggregateTable")  # So the app must check whether OrdersTable is empty.
         self._send("GET", "/views")
 
     def _show_row(self) -> None:
@@ -198,7 +199,7 @@ class App:
         self._run("Backfill")
 
     def _forget_view(self) -> None:
-        """Audit after a view was removed. Its table is then no longer one of a complete view."""
+        """Run an audit that drops a removed view from the list of complete views."""
         self._complete_views("RemovedTable")
         self._run("Audit")
 
@@ -223,7 +224,7 @@ class App:
         assert self._total(name) == 5
 
     def _audit_daily(self) -> None:
-        """Let the schedule start an audit, as if none had ever run."""
+        """Invoke the scheduled function after deleting the state, so that it starts an audit."""
         self._dynamodb.delete_item(TableName="StateTable", Key={"name": {"S": "audit/running"}})
         self._invoke("DailyAudit", SCHEDULED_EVENT)
 
@@ -232,7 +233,7 @@ class App:
         self._repair(name)
 
     def _uncounted_order(self) -> str:
-        """Return an order without entry and counters, as if the stream had never delivered it."""
+        """Place an order, and delete its entry and counters, as if the stream had never delivered it."""
         name = self._counted_order()
         self._dynamodb.delete_item(TableName="LedgerTable", Key={"OrderID": {"S": name}})
         self._dynamodb.delete_item(TableName="AggregateTable", Key={"product": {"S": name}})
@@ -255,12 +256,12 @@ class App:
         self._repair(name)
 
     def _repair(self, name: str) -> None:
-        """Run audits with repair until the total is right. One may not suffice: it skips orders that are in flight."""
+        """Run audits with repair until the total is right. One audit may skip the order because it is in flight."""
         end = time.monotonic() + GRACE_PERIOD_SECONDS
         while self._total(name) != 5:
             assert time.monotonic() < end, "The audit neither repaired the total nor failed."
             self._run("Audit", {"repair": True, "gracePeriodSeconds": 3})
-            self._counted_order()  # So that the stream handler updates its lag.
+            self._counted_order()  # Makes the handler report its lag.
 
     def _total(self, product: str) -> int:
         key = {"product": {"S": product}}
@@ -372,7 +373,7 @@ def test_feature_is_denied_without_its_permission(app: App, roles: Roles, permis
 
 
 def test_emulator_does_not_check_the_platforms_actions(app: App, roles: Roles):
-    """Notice a newer emulator that does check them. Then add them to PERMISSIONS, to test them too."""
+    """If a newer emulator checks these actions, this test fails. Then add them to PERMISSIONS to test them too."""
     with roles.without("Aggregate", None, *PLATFORM), roles.without("APIHandler", None, *PLATFORM):
         for feature in app.features:
             app.use(feature)

@@ -1,4 +1,4 @@
-"""Reads other than single orders and totals, as deployed with the generated policy and under `chalice local`."""
+"""Tests for reads other than single orders and totals, on the deployed app and on `chalice local`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +49,7 @@ def test_order_with_binary_attributes_can_be_read_amended_and_repeated(
 
 @pytest.fixture
 def ordered(api: Api, unique: str, eventually: Callable[..., Any]) -> str:
-    """Place an order for five units, wait until it is counted, and return the product."""
+    """Place an order for five units, wait until it is counted, and return its product."""
     api.post("/orders", {"product": unique, "quantity": 5})
     assert eventually(lambda: api.get(f"/totals/{unique}").status, 200) == 200
     return unique

@@ -1,6 +1,6 @@
-"""Tests generated from the API's description: examples, limits, random valid and invalid requests, and sequences.
+"""Run the tests that schemathesis generates from the API's description: examples, limits, random requests, sequences.
 
-The seed is fixed, so that every run is the same. To search further:
+The seed is fixed, so every run is the same. To search further:
 `make test TESTS=tests/e2e/test_schemathesis.py SCHEMATHESIS='--max-examples 500 --seed 2'`.
 """
 
@@ -24,7 +24,7 @@ BOUNDS = ["--max-examples", "20", "--seed", "1"]
 
 @pytest.fixture(scope="module")
 def separate_api_url(build: Path) -> Iterator[str]:
-    """Serve the routes on tables that no other test uses, and return their URL."""
+    """Serve the routes with tables that no other test uses. Return the URL."""
     with Emulator() as emulator:
         deploy(emulator, build)
         with ChaliceLocal(emulator) as running:

@@ -1,4 +1,4 @@
-"""Smoke tests of the main function: an order goes in, and its product's total comes out."""
+"""Smoke tests: an order is placed, and its product's total includes it."""
 
 from collections.abc import Callable
 from typing import Any

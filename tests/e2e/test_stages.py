@@ -1,4 +1,4 @@
-"""Two stages in one account and region: they share no resources, and orders count only in their own stage."""
+"""Tests for two stages in one account and region: they share no resources, and orders count only in their stage."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ STAGES = ("dev", "prod")
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack]]:
-    """Deploy both stages in one emulator, in stacks named as in docs/operations.md."""
+    """Deploy two stages to one emulator, with the stack names of docs/operations.md."""
     with Emulator() as emulator:
         stacks = {}
         for stage in STAGES:
@@ -28,7 +28,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack
 
 def test_stages_share_no_resource(stages: dict[str, Stack]):
     dev, prod = (set(stages[stage].resources.values()) for stage in STAGES)
-    assert dev & prod <= {"api"}  # The name is local to an API.
+    assert dev & prod <= {"api"}  # Each API has its own stage `api`.
     assert len(dev) == len(prod) > 25
 
 
@@ -50,7 +50,7 @@ def test_order_counts_only_in_its_own_stage(stages: dict[str, Stack], unique: st
 
 @pytest.fixture(scope="module")
 def with_gateway_responses(stages: dict[str, Stack], tmp_path_factory: pytest.TempPathFactory) -> Api:
-    """Return the API of stage prod, with the template's gateway responses. The emulator ignores those in a template."""
+    """Return the API of stage prod with the template's gateway responses, which the emulator ignores otherwise."""
     stack = stages["prod"]
     gateway = stack.emulator.client("apigateway")
     api = read_template(package_open("prod", tmp_path_factory.mktemp("prod")))["Resources"]["RestAPI"]["Properties"]

@@ -1,6 +1,6 @@
-"""Redeploying while orders arrive: none is lost, and none is counted twice.
+"""Tests that no order is lost or counted twice while the app is redeployed.
 
-Also what an operator does when the orders' stream was replaced (docs/recovery.md).
+They also test how an operator recovers when the orders' stream was replaced (docs/recovery.md).
 """
 
 import itertools
@@ -71,7 +71,7 @@ class LiveOrders(threading.Thread):
         self.orders[order_id] = (product, quantity)
 
     def _place(self, order_id: str, product: str, quantity: int) -> None:
-        # Repeat with the same id until it succeeds, as a client should.
+        # Send the request with the same id until it succeeds, as a client should.
         order = {"orderId": order_id, "product": product, "quantity": quantity}
         while self._api.post("/orders", order).status not in (200, 201):
             pass
@@ -99,7 +99,7 @@ def counted_entries(stack: Stack, product: str) -> list[Any]:
 
 
 def make_version(build: Path, folder: Path, number: int) -> Path:
-    """Copy the package and change its code, as a new version would."""
+    """Copy the package and change its code, so that it is a new version."""
     shutil.copytree(build, folder)
     with zipfile.ZipFile(folder / CODE, "a") as code:
         code.writestr("chalicelib/version.py", f"VERSION = {number}\n")
@@ -153,7 +153,7 @@ def test_changing_the_stream_view_and_an_audit_recover_from_a_replaced_stream(
     replaced = dynamodb.describe_table(TableName="OrdersTable")["Table"]["LatestStreamArn"]
     assert (
         deploy(emulator, build).stream_mapping["EventSourceArn"] != replaced
-    )  # An unchanged template keeps the old stream.
+    )  # Without a change in the template, CloudFormation would keep the old stream.
 
     package("local", tmp_path / "other", stream="NEW_IMAGE")
     stack = deploy(emulator, tmp_path / "other")

@@ -1,4 +1,4 @@
-"""Adding a view, removing it and adding it again while orders arrive, with the steps of docs/adapt.md."""
+"""Tests that a view can be added, removed and added again while orders arrive, with the steps of docs/adapt.md."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def run_job(command: Callable[[list[str]], int], stack: Stack, *arguments: str) 
 
 
 class LiveOrders:
-    """Place and amend orders, several per second, during the block. All are placed in February."""
+    """Place and amend several orders per second during the block. All orders have a time in February."""
 
     def __init__(self, stack: Stack) -> None:
         self.placed = 0
@@ -64,7 +64,7 @@ class LiveOrders:
 
 
 def order_item(order_id: str, quantity: int, month: int) -> dict[str, Any]:
-    """Return the item of an order placed in a month of 2026."""
+    """Return the item of an order that was placed in a month of 2026."""
     return item(order_id, "Notebook", quantity, PlacedAt={"S": f"2026-{month:02}-10T10:00:00Z"})
 
 
@@ -101,14 +101,14 @@ def test_view_is_added_removed_and_added_again_beside_live_orders(
         assert run_job(audit.main, stack, "--grace-period", "5") in (
             0,
             3,
-        )  # Not drifted. Counters that keep changing may be unproven.
+        )  # Clean, or unproven because counters keep changing.
     assert live.placed > 10
     assert eventually(order_count, 41 + live.placed) == 41 + live.placed
     assert run_job(audit.main, stack) == 0
     expected = {"2026-02": 3 * live.placed, "2026-03": 20, "2026-04": 20, "2026-05": 100}
     assert totals_by_month(dynamodb) == expected
 
-    # Remove the view: its table is deleted in this stage, and everything else keeps working.
+    # Remove the view. In this stage, that deletes its table. Everything else keeps working.
     stack = deploy(own_emulator, build)
     assert "MonthTable" not in stack.tables
     dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": {"S": "cancelled-later"}})
@@ -116,7 +116,7 @@ def test_view_is_added_removed_and_added_again_beside_live_orders(
     eventually(lambda: "meanwhile" in entry_ids(dynamodb), True)
     assert stack.invoke("Audit", {"gracePeriodSeconds": 5})["verdict"] == "clean"
 
-    # Add the view again, with an empty table: the audit finds what is missing and repairs it.
+    # Add the view again, with an empty table. The audit finds and repairs the missing counters.
     stack = deploy(own_emulator, build_with_view)
     assert run_job(backfill.main, stack) == 0
     assert run_job(audit.main, stack, "--grace-period", "5") == 1
