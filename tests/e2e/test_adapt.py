@@ -1,6 +1,5 @@
 """Tests that the commands in docs/adapt.md, with payments as the model, print what the page shows."""
 
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,23 +9,10 @@ from typing import Any
 import pytest
 
 from infrastructure.package import PROJECT
+from tests.e2e.pages import Command, blocks, without_times
 from tests.e2e.test_localcloud import make_local
 from tests.other_model import copy_with_model
 from tests.projects import add_view, view_examples
-
-PAGE = (PROJECT / "docs" / "adapt.md").read_text(encoding="utf-8")
-Commands = list[tuple[str, str]]
-"""Commands and what they print."""
-
-
-def blocks() -> list[Commands]:
-    """Return the page's console blocks, each as a list of commands with their output."""
-    texts = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return [re.findall(r"^\$ (.*)\n([^$]*)", text, re.MULTILINE) for text in texts]
-
-
-def without_times(text: str) -> str:
-    return re.sub(r"20\d\d-\d\d-\d\dT[\d:.]+Z", "TIME", text)
 
 
 def on_this_day(text: str, day: str) -> str:
@@ -39,17 +25,17 @@ def on_this_day(text: str, day: str) -> str:
 def test_commands_of_the_page_print_what_it_shows(tmp_path: Path, eventually: Callable[..., Any]):
     model = (PROJECT / "examples" / "payments" / "model.py").read_text(encoding="utf-8")
     project = copy_with_model(tmp_path / "project", model)
-    first, second = blocks()
+    first, second = (block for block in blocks("docs/adapt.md") if isinstance(block, list))
     with make_local(project) as local:
 
         def output(command: str) -> str:
             command = command.replace("localhost:8000", f"localhost:{local.http_port}")
             return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout
 
-        def check(commands: Commands) -> None:
-            placed = without_times(output(commands[0][0]))
-            if commands[0][1]:
-                assert placed == without_times(commands[0][1])
+        def check(commands: list[Command]) -> None:
+            placed = without_times(output(commands[0].line))
+            if commands[0].shown:
+                assert placed == without_times(commands[0].shown)
             for command, shown in commands[1:]:
                 day = local.api.get("/views/revenue").json["rows"][-1:] or [{"day": "2026-11-24"}]
                 expected = on_this_day(shown, day[0]["day"])

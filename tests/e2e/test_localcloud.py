@@ -21,7 +21,7 @@ from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT, PortTakenError, Server, ServerError, clean_environment, free_port
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 from tests.e2e.http import Api
-from tests.projects import add_view, copy_source, view_example
+from tests.projects import copy_source
 
 STOP_SECONDS = 60
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -270,18 +270,6 @@ def test_printed_commands_work_and_nothing_is_left_running():
         run.wait_for_line('"message":"Batch"')
         assert run.end(signal.SIGINT) == 0
         assert run.leftovers() == []
-
-
-def test_view_can_be_added_while_it_runs(tmp_path: Path, eventually: Callable[..., Any]):
-    project = copy_source(tmp_path / "project")
-    with make_local(project) as run:
-        run.api.post("/orders", {"product": "Notebook", "quantity": 5})
-        add_view(project, view_example("README.md"))
-        run.wait_for_line("Starting chalice local")
-        run.api.post("/orders", {"product": "Notebook", "quantity": 2})
-        assert eventually(lambda: run.api.get("/totals/Notebook").json.get("totalQuantity"), 7) == 7
-        (month,) = run.dynamodb.scan(TableName="MonthTable")["Items"]
-        assert month["total"]["N"] == "2"
 
 
 def test_error_in_the_source_is_shown_without_library_frames(tmp_path: Path):

@@ -42,9 +42,10 @@ def checked_and_run(project: Path, code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_view_in_the_readme_passes_the_checks_and_counts(tmp_path: Path):
+def test_views_in_the_readme_and_the_tutorial_pass_the_checks_and_count(tmp_path: Path):
     project = copy_source(tmp_path)
-    add_view(project, view_example("README.md"))
+    for document in ("README.md", "docs/tutorial.md"):
+        add_view(project, view_example(document))
     assert checked_and_run(project, COUNT) == ["[(('Notebook', '2026-11'), {'total': 5})]", "('product', 'month')"]
 
 
