@@ -1,1 +1,1 @@
-"""Tests that totals stay exact: fault schedules, broken rules, races, failing DynamoDB requests, hostile HTTP."""
+"""Tests that totals stay exact under faults, races, failing DynamoDB requests and hostile HTTP requests."""

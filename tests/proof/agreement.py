@@ -1,4 +1,4 @@
-"""Compare the engine with the emulator: the same random operations, one at a time, must have the same results.
+"""Compare the engine with the emulator: they must return the same results for the same random operations.
 
 .venv/bin/python -m tests.proof.agreement --operations 100000 --seed 7
 """
@@ -23,13 +23,13 @@ ORDERS, TREND = "AgreementOrders", "AgreementTrend"
 KEYS = {ORDERS: ("OrderID",), TREND: ("product", "day")}
 NUMBERS = ["0", "1", "7", "-3", "2.50", "1e3", "007", "12345678901234567890", "-0.001"]
 TEXTS = ["", "a", "b", "Pen", "é", "zz"]
-# Messages of the engine for what the emulator accepts.
+# The engine's messages for requests that it rejects but the emulator accepts.
 KNOWN_DIFFERENCES = (expressions.SET_OPERAND, expressions.TOO_MANY_DIGITS)
 PATHS = ["#a", "#b", "revision", "#c"]
 
 
 class RandomOperations:
-    """Makes random operations on two small tables. Some of them are invalid."""
+    """Make random operations on two small tables, some of them invalid."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -37,7 +37,7 @@ class RandomOperations:
         self._placeholders = 0
 
     def make(self) -> tuple[str, dict[str, Any]]:
-        """Return an operation and its request."""
+        """Return a random operation and its request."""
         operation: str = self._pick(
             ["PutItem", "UpdateItem", "UpdateItem", "DeleteItem", "GetItem", "BatchGetItem"]
             + ["TransactWriteItems"] * 3
@@ -89,7 +89,7 @@ class RandomOperations:
         return {name: {"S": self._pick(["a", "b", "c"])} for name in KEYS[table]}
 
     def _any_key(self, table: str) -> dict[str, Any]:
-        """Return a key that may be invalid. The emulator does not check those in transactions (see test_engine.py)."""
+        """Return a key, perhaps an invalid one. In transactions, the emulator does not check keys (test_engine.py)."""
         key = self._key(table)
         if self._random.random() < 0.02:
             key["OrderID" if table == ORDERS else "day"] = {"S": self._pick(["", "a" * 2049])}
@@ -185,7 +185,7 @@ class RandomOperations:
 
 
 def re_word(name: str, text: str) -> bool:
-    """Return whether a placeholder is in an expression."""
+    """Return whether an expression contains a placeholder."""
     return name in text.replace(",", " ").replace(")", " ").replace("(", " ").split()
 
 
@@ -194,7 +194,7 @@ class Both:
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = EmulatorClient(emulator.port)
-        self._messages = ""  # Of the engine's last result.
+        self._messages = ""  # The messages in the engine's last result.
         self.engine = Database(lambda: 0.0, calm)
         for name, keys in KEYS.items():
             stream = Stream("arn/stream/1", "NEW_AND_OLD_IMAGES") if name == ORDERS else None
@@ -215,11 +215,11 @@ class Both:
             )
 
     def is_known_difference(self) -> bool:
-        """Return whether the engine has just refused something that the emulator does not (see test_engine.py)."""
+        """Return whether the engine just rejected a request that the emulator accepts (see test_engine.py)."""
         return any(message in self._messages for message in KNOWN_DIFFERENCES)
 
     def engine_result(self, operation: str, request: dict[str, Any]) -> Any:
-        """Carry out an operation on the engine."""
+        """Carry out an operation on the engine and return its comparable result."""
         self._messages = ""
         try:
             return comparable(self.engine.call(operation, **request))
@@ -247,12 +247,12 @@ class Both:
         return records
 
     def emulator_result(self, operation: str, request: dict[str, Any]) -> Any:
-        """Carry out an operation on the emulator."""
+        """Carry out an operation on the emulator and return its comparable result."""
         return comparable(self.emulator.attempt(operation, **request))
 
 
 def comparable(response: Mapping[str, Any]) -> Any:
-    """Return what of a response has to be the same: all but messages, the form of numbers and the order of items."""
+    """Return a response without messages, with normalized numbers and sorted items, so that it can be compared."""
     content = {name: _plain(value) for name, value in response.items() if name not in ("message", "Message")}
     if "__type" in content:
         content["__type"] = content["__type"].rpartition("#")[2]
@@ -281,14 +281,14 @@ def _plain(value: Any) -> Any:
 
 
 def differences(both: Both, operations: int, seed: int, most: int = 1) -> list[str]:
-    """Carry out random operations on both; describe the first that have different results."""
+    """Carry out random operations on both. Describe the first `most` that have different results."""
     make = RandomOperations(seed)
     found: list[str] = []
     for number in range(operations):
         operation, request = make.make()
         ours = both.engine_result(operation, request)
         if both.is_known_difference():
-            continue  # Nothing has changed on the engine, so both stay the same.
+            continue  # The engine changed nothing, so the tables stay equal.
         theirs = both.emulator_result(operation, request)
         if ours != theirs:
             found.append(f"{number}: {operation} {json.dumps(request)}\n  engine:   {ours}\n  emulator: {theirs}")
@@ -298,7 +298,7 @@ def differences(both: Both, operations: int, seed: int, most: int = 1) -> list[s
 
 
 def main() -> int:
-    """Run the command."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--operations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""app.py in this process, on the engine instead of AWS."""
+"""Run app.py in this process, with the engine instead of DynamoDB."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from tests.proof.engine.tasks import Scheduler
 from tests.proof.faults import Fault
 from tests.proof.harness import LOGGER, load_app, use_tables
 
-NOWHERE = "http://127.0.0.1:1"  # No request gets there.
+NOWHERE = "http://127.0.0.1:1"  # The app never connects to it.
 
 
 class Clock:
-    """Replaces the `time` module of app.py. `skew` are the seconds by which the app's clock is ahead of DynamoDB's."""
+    """Replace the `time` module of app.py. The app's clock is `skew` seconds ahead of DynamoDB's."""
 
     def __init__(self, scheduler: Scheduler, skew: int = 0) -> None:
         self.scheduler = scheduler
@@ -33,16 +33,16 @@ class Clock:
         return int(self.time()) * 1_000_000_000
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return the elapsed time in seconds, which never decreases."""
         return self.scheduler.elapsed
 
     def sleep(self, seconds: float) -> None:
-        """Let other tasks go on."""
+        """Pause this invocation, so that other tasks can run."""
         self.scheduler.sleep(seconds)
 
 
 class Silence:
-    """Replaces the app's metrics and its log."""
+    """Replace the app's metrics and log, and discard everything."""
 
     def add_metric(self, *arguments: Any, **more: Any) -> None:
         """Do nothing."""
@@ -51,7 +51,7 @@ class Silence:
 
 
 class AppOnEngine:
-    """A loaded app. `shell` is the module app.py."""
+    """The loaded app, to run on an engine. `shell` is the module app.py."""
 
     def __init__(self) -> None:
         self.shell = load_app(NOWHERE)
@@ -72,7 +72,7 @@ class AppOnEngine:
         page_bytes: int = 1_000_000,
         mishaps: int = 0,
     ) -> Network:
-        """Point the app at empty tables on an engine, and return the network between them."""
+        """Connect the app to a new engine with empty tables. Return the network between them."""
         database = Database(lambda: scheduler.now, choose, page_bytes, mishaps)
         for name, keys in tables.KEYS.items():
             database.tables[name] = Table(name, keys)
@@ -86,7 +86,7 @@ class AppOnEngine:
 
 @contextlib.contextmanager
 def open_app() -> Iterator[AppOnEngine]:
-    """Load the app, and make what is expensive in it small: the SDK's pauses, and the buckets of an audit."""
+    """Load the app, without the SDK's pauses and with few audit buckets, so that it runs fast."""
     no_wait = SimpleNamespace(sleep=lambda seconds: None, time=lambda: 0.0)
     with (
         mock.patch("botocore.endpoint.time", no_wait),

@@ -1,4 +1,4 @@
-"""The fixtures that all tests in this folder share."""
+"""Fixtures for all tests in this folder."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from tests.proof.harness import Harness, open_harness
 
 @pytest.fixture(scope="module")
 def harness() -> Iterator[Harness]:
-    """Start an emulator for one test module and load app.py on it."""
+    """Start an emulator for one test module and connect app.py to it."""
     with open_harness() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[AppOnEngine]:
-    """Load app.py on the engine."""
+    """Load app.py for use with the engine."""
     with open_app() as opened:
         yield opened

@@ -1,8 +1,8 @@
-"""Faults that can hit a request of the app, and an injector that applies them between a boto3 client and the emulator.
+"""Faults that can hit the app's requests, and an injector that applies them between a boto3 client and the emulator.
 
 The injector works below botocore's retries, at the network, so the SDK handles each fault as it would in production.
-Callers decide when which fault comes (races.py, test_failing_database.py). engine/client.py applies those of
-schedules.FAULTS on the engine, which has conflicts and throttled items of its own.
+Callers choose the fault for each request (races.py, test_failing_database.py). On the engine, engine/client.py applies
+the faults in schedules.FAULTS. The engine itself makes conflicts and throttled items.
 """
 
 import io
@@ -23,11 +23,11 @@ Send = Callable[[], AWSResponse]
 
 
 class Crash(BaseException):
-    """Ends an invocation as if its process were killed. Not an Exception, so that the app cannot catch it."""
+    """Ends an invocation as if its process were killed. It is not an Exception, so the app cannot catch it."""
 
 
 class Fault(Enum):
-    """What happens to a request."""
+    """A fault that hits a request, or NONE."""
 
     NONE = "the request is served"
     CRASH_BEFORE = "the process ends before it sends the request"
@@ -52,7 +52,7 @@ CANCELLATIONS = {
     Fault.THROTTLED_ITEM: "ThrottlingError",
     Fault.THROUGHPUT_OF_ITEM: "ProvisionedThroughputExceeded",
 }
-# After one of these an invocation may fail. The app must recover from all others by itself.
+# An invocation may fail after one of these faults. It must survive all others.
 MAY_END_INVOCATION = frozenset(
     {
         Fault.CRASH_BEFORE,
@@ -72,9 +72,9 @@ class Request(NamedTuple):
 
 
 class FaultInjector:
-    """Hooks into a client and applies to each request the fault that `choose(request)` returns.
+    """Apply the fault that `choose(request)` returns to each request of a client.
 
-    `requests` and `faults` count what has happened since they were last reset. SDK retries are not counted.
+    `requests` and `faults` count requests and faults since they were last reset, without SDK retries.
     """
 
     def __init__(self, client: Any) -> None:
@@ -107,7 +107,7 @@ class FaultInjector:
         return self._attempt(fault, request, send)
 
     def _attempt(self, fault: Fault, request: Any, send: Send) -> AWSResponse | None:
-        """Return the response to one attempt, raise what the network raises, or return None to send it normally."""
+        """Return a fake response or raise a network error, as the fault requires. Return None to send the request."""
         body = json.loads(request.body)
         if fault is Fault.CRASH_AFTER:
             send()
@@ -130,24 +130,24 @@ def error(code: str) -> dict[str, Any]:
 
 
 def cancelled(code: str, actions: int) -> dict[str, Any]:
-    """Return the body for a cancelled transaction whose last action failed: a counter's, if it has any."""
+    """Return the body of a cancelled transaction whose last action failed. That is a counter's, if it has counters."""
     reasons = [{"Code": "None"}] * (actions - 1) + [{"Code": code, "Message": "Injected."}]
     return {**error("TransactionCanceledException"), "CancellationReasons": reasons}
 
 
 def fake_response(request: Any, status: int, body: Mapping[str, Any]) -> AWSResponse:
-    """Return a response that never came over the network."""
+    """Return a made-up HTTP response."""
     raw: Any = _RawBody(json.dumps(body))
     headers: Any = {"content-type": "application/x-amz-json-1.0"}
     return AWSResponse(request.url, status, headers, raw)
 
 
 class _RawBody(io.BytesIO):
-    """A response body with the one method of urllib3's that botocore calls."""
+    """A response body with the only method of urllib3's body that botocore calls."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text.encode())
 
     def stream(self, **_: Any) -> Any:
-        """Yield the body in one piece."""
+        """Yield the whole body as one piece."""
         yield self.read()

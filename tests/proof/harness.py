@@ -1,4 +1,4 @@
-"""An emulator, app.py loaded in this process, and faults injected between them. The schedules run on the engine."""
+"""An emulator, app.py in this process, and injected faults between the two. (The schedules use the engine instead.)"""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ from localcloud.emulator import Emulator
 from tests.proof.faults import FaultInjector
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
+START = 1_795_003_200  # Epoch seconds at the beginning of an hour.
 LOGGER = logging.getLogger("order-totals")  # All loaded copies of the app share it.
 
 
@@ -30,10 +30,10 @@ class Clock:
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the start time, without skew."""
+        """Reset the time to START and the skew to 0."""
         self.now = START
         self.elapsed = 0.0
-        self.skew = 0  # Seconds by which the app's clock is ahead of DynamoDB's.
+        self.skew = 0  # The seconds that the app's clock is ahead of DynamoDB's.
 
     def time(self) -> float:
         """Return the app's time in epoch seconds."""
@@ -44,17 +44,17 @@ class Clock:
         return (self.now + self.skew) * 1_000_000_000
 
     def monotonic(self) -> float:
-        """Return seconds that ignore skew and never go back."""
+        """Return the elapsed time in seconds. It ignores skew and never decreases."""
         return self.elapsed
 
     def sleep(self, seconds: float) -> None:
-        """Let this many seconds pass. `now` moves by whole seconds only."""
+        """Let some seconds pass. `now` advances by whole seconds only."""
         self.elapsed += seconds
         self.now += int(seconds)
 
 
 class EmulatorClient:
-    """A minimal client for the tests' own requests to the emulator. It needs a tenth of boto3's CPU time."""
+    """A minimal client for requests from tests to the emulator. It takes a tenth of boto3's CPU time."""
 
     # The emulator does not check the root user's signature.
     HEADERS: ClassVar[dict[str, str]] = {
@@ -71,7 +71,7 @@ class EmulatorClient:
         return self._request(f"DynamoDB_20120810.{operation}", parameters)
 
     def attempt(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Send a request to DynamoDB and return its result, also if that is an error."""
+        """Send a request to DynamoDB and return its result or its error."""
         return self._send(f"DynamoDB_20120810.{operation}", parameters)[1]
 
     def stream(self, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class EmulatorClient:
 
 
 class Harness:
-    """An emulator, app.py loaded on its DynamoDB, and the injector of faults."""
+    """An emulator, app.py connected to its DynamoDB, and the fault injector."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.dynamodb = EmulatorClient(emulator.port)
@@ -107,7 +107,7 @@ class Harness:
         self._table_sets = 0
 
     def make_tables(self, view: tables.StreamView) -> dict[str, str]:
-        """Create a fresh set of tables and point the app at them. Return their names by logical name."""
+        """Create new tables and make the app use them. Return their names by logical name."""
         self._table_sets += 1
         names = {}
         for table in tables.all_tables("local", view):
@@ -124,13 +124,13 @@ class Harness:
 
 
 def use_tables(shell: Any, names: dict[str, str]) -> None:
-    """Point a loaded app at other tables. In production the environment does this before the app is loaded."""
+    """Make a loaded app use other tables. In production, environment variables set the tables' names."""
 
     shell.NAMES.update(names)
 
 
 def load_app(endpoint_url: str) -> Any:
-    """Load a separate copy of app.py whose DynamoDB client calls this endpoint as the root user."""
+    """Load a separate copy of app.py whose DynamoDB client sends requests to this endpoint as the root user."""
     with mock.patch.dict(os.environ, root_environment(endpoint_url)):
         spec = importlib.util.spec_from_file_location("app_under_proof", APP)
         assert spec
@@ -146,9 +146,9 @@ def load_app(endpoint_url: str) -> Any:
 
 @contextlib.contextmanager
 def open_harness() -> Iterator[Harness]:
-    """Start an emulator and yield a harness on it.
+    """Start an emulator and yield a harness for it.
 
-    Until it is closed, the SDK retries without waiting and without a retry quota.
+    While it is open, the SDK retries without pauses and without a retry quota.
     """
     no_wait = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     with (

@@ -1,14 +1,13 @@
-"""Every interleaving of two invocations in a small world: two orders of one product, each placed and amended.
+"""Test every interleaving of two invocations with two orders of one product, each placed and amended.
 
-A transaction prepares and commits item by item, and everything else may go on after each of these steps. Invocations
-may die at any point, also while a request is carried out. What is left of the request then goes on. At every point at
-which no transaction is half visible, the counters must be the sums of the ledger. At the end, Lambda delivers
-everything once more, and the totals must be exact.
+A transaction prepares and commits item by item, and other tasks may run after each step. Invocations may crash at any
+point, even during a request, which then continues. Whenever no transaction is half visible, the counters must equal the
+sums of the ledger. At the end, everything is delivered once more, and the totals must be exact.
 
-The app's code cannot be copied in the middle, so each path is run from the start. A state that has been seen before is
-not followed again: the tables, what is going on in the database, and all results that each invocation has got so far.
-Time stands still. The pause after a conflict ends when no request is being carried out; the first one of an invocation
-may also end at any time.
+The app's code cannot be copied while it runs, so each path runs from the start. A path ends early at a state that has
+been seen before. A state is the tables, the operations in progress, and the results that each invocation has received.
+Time does not advance. A pause after a conflict ends when no request is in progress. An invocation's first pause may
+also end at any time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,28 +24,28 @@ ORDERS = ("order-1", "order-2")
 
 
 class Case(NamedTuple):
-    """The records of the invocations, as ranges of the stream, and what else happens."""
+    """The records that each invocation gets, as ranges of the stream, and the crashes and backfills that may happen."""
 
     first: tuple[int, int]
     second: tuple[int, int] | None
-    crashes: int  # How many of them may die.
+    crashes: int  # The number of invocations that may crash.
     backfill: bool = False
 
 
 class Explored(NamedTuple):
-    """How much there was."""
+    """The number of states and paths that were explored."""
 
     states: int
-    paths: int  # Runs from the start to a state that had been seen, or to the end.
+    paths: int  # Runs from the start to a known state or to the end.
     ends: int
 
 
 class SeenBefore(Exception):
-    """This path has come to a state that another one has followed."""
+    """This path has reached a state that another path has reached before."""
 
 
 class NoReport:
-    """Replaces the app's throttle of lag reports: none is due. They touch no total."""
+    """Replace the app's throttle of lag reports, so that none is written. Lag reports do not change totals."""
 
     def is_due(self, *_: Any) -> bool:
         """Return False."""
@@ -54,7 +53,7 @@ class NoReport:
 
 
 class Explorer(Scheduler):
-    """Carries out the steps that `path` chooses, then always the first one that is possible."""
+    """A scheduler that takes the steps in `path`, and after that always the first possible step."""
 
     model: Model
 
@@ -63,21 +62,21 @@ class Explorer(Scheduler):
         self.path = path
         self.seen = seen
         self.crashes = crashes
-        self.free = False  # At the end of the path, invocations run as always.
+        self.free = False  # Whether the path has ended and tasks run in any order.
         self.taken: list[int] = []
-        self.untried: list[list[int]] = []  # The paths that branch off from this one.
-        self._numbers: dict[Any, int] = {}  # Of the invocations.
-        self._results: dict[Any, str] = {}  # By invocation.
-        self._progress: dict[Operation, list[Any]] = {}  # Its invocation, how many results that had, and the steps.
-        self._woken: set[Any] = set()  # Invocations whose pause has ended early.
+        self.untried: list[list[int]] = []  # The paths that branch off from this path.
+        self._numbers: dict[Any, int] = {}  # The number of each invocation.
+        self._results: dict[Any, str] = {}  # The results that each invocation has received.
+        self._progress: dict[Operation, list[Any]] = {}  # Invocation, its results, steps.
+        self._woken: set[Any] = set()  # The invocations whose first pause ended early.
 
     def start(self, run: Callable[[], Any]) -> None:
-        """Start an invocation."""
+        """Add an invocation to the tasks."""
         super().start(run)
         self._numbers[self.invocations[-1]] = len(self._numbers)
 
     def submit(self, running: Any) -> Operation:
-        """Have DynamoDB begin with an operation."""
+        """Start an operation in DynamoDB."""
         operation = super().submit(running)
         if not self.free:
             self.now, self.elapsed = float(int(self.now)), 0.0
@@ -86,7 +85,7 @@ class Explorer(Scheduler):
         return operation
 
     def wait(self, operation: Operation) -> Any:
-        """Wait for an operation, and return its response or raise its error."""
+        """Pause until an operation is done. Return its response or raise its error."""
         if self.free:
             return super().wait(operation)
         current: Any = getcurrent()
@@ -97,7 +96,7 @@ class Explorer(Scheduler):
         return operation.result()
 
     def sleep(self, seconds: float) -> None:
-        """Let the current invocation wait."""
+        """Pause the current invocation."""
         if self.free:
             super().sleep(seconds)
         elif seconds:
@@ -107,7 +106,7 @@ class Explorer(Scheduler):
             current.wakes_at = 0.0
 
     def step(self) -> None:
-        """Decide which step comes next, and carry it out."""
+        """Choose the next step and carry it out."""
         if self.free:
             super().step()
             return
@@ -133,7 +132,7 @@ class Explorer(Scheduler):
         self._run(task)
 
     def _options(self) -> Iterator[tuple[Any, bool]]:
-        """Yield the tasks that can go on, and those that can die."""
+        """Yield each possible step: a task, and whether the task crashes instead of continuing."""
         for operation in self.operations:
             yield operation, False
         for invocation in self.invocations:
@@ -149,7 +148,7 @@ class Explorer(Scheduler):
         return not (invocation.wakes_at and self.operations and invocation in self._woken)
 
     def _state(self) -> str:
-        """Return all that decides how it goes on."""
+        """Return everything that determines the further steps, as text."""
         tables = [
             sorted((key, repr(place.item)) for key, place in table.places.items() if place.item)
             for table in self.model.database.tables.values()
@@ -164,7 +163,7 @@ class Explorer(Scheduler):
 
 
 def explore(app: AppOnEngine, case: Case) -> Explored:
-    """Follow every path of a case. Raises AssertionError if one ends with a wrong total."""
+    """Follow every path of a case. Raise AssertionError if a path ends with a wrong total."""
     seen: set[int] = set()
     paths: list[list[int]] = [[]]
     followed = ends = 0
@@ -185,7 +184,7 @@ def explore(app: AppOnEngine, case: Case) -> Explored:
 
 
 def follow(app: AppOnEngine, case: Case, explorer: Explorer) -> None:
-    """Run one path from the start, then deliver everything once more and check it."""
+    """Run one path from the start. Then deliver all records once more and check the totals."""
     model = explorer.model = Model(app, calm, scheduler=explorer)
     app.shell.lag_throttle = NoReport()
     for order_id in ORDERS:

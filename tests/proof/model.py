@@ -1,6 +1,6 @@
-"""The model behind a schedule: orders, their stream, deliveries to the app's handlers, and the expected totals.
+"""The model that a schedule drives: orders, their stream, deliveries to the app's handlers, and the expected totals.
 
-The expected totals are computed from what was written, without any of the app's own code.
+The expected totals are computed from the written orders, without the app's code.
 """
 
 import json
@@ -21,58 +21,58 @@ from tests.proof.engine.streams import DAY_SECONDS, EventSourceMapping, Shard, S
 from tests.proof.engine.tasks import Invocation, Scheduler
 from tests.proof.faults import MAY_END_INVOCATION, Crash, Fault
 
-MONTH_SECONDS = 29 * DAY_SECONDS  # Four weeks and a day, so that tombstones have expired.
+MONTH_SECONDS = 29 * DAY_SECONDS  # Four weeks and a day: after that, tombstones have expired.
 INVOCATION_MILLISECONDS = 120_000
 LONG_SECONDS = 10_000.0
-PAGE_BYTES = 400  # Two or three orders, or one ledger entry.
+PAGE_BYTES = 400  # Small pages, with two or three orders or one ledger entry.
 
 Counters = Mapping[tuple[str, ...], int]
 
 
 class Content(NamedTuple):
-    """The attributes of an order that somebody writes."""
+    """The attributes of a written order."""
 
     product: str
-    quantity: int  # 0 is not valid.
+    quantity: int  # 0 makes the order invalid.
     placed_at: str | None = None  # `PlacedAt`.
-    note: str | None = None  # An attribute that no view counts.
+    note: str | None = None  # A note. No view counts it.
 
     def item(self, order_id: str) -> dict[str, Any]:
-        """Return the item for OrdersTable."""
+        """Return the order's item for OrdersTable."""
         texts = {"OrderID": order_id, "Product": self.product, "PlacedAt": self.placed_at, "Note": self.note}
         item: dict[str, Any] = {name: {"S": text} for name, text in texts.items() if text is not None}
         return {**item, "Quantity": {"N": str(self.quantity)}}
 
 
 class Counted(NamedTuple):
-    """What an order adds to the totals. `hour` is None if it depends on when the app read the order first."""
+    """What an order adds to the totals. `hour` is None if it depends on when the app first read the order."""
 
     product: str
     quantity: int
-    hour: str | None  # 2026-11-23T18
-    inserted: int | None = None  # The change that the hour comes from, if it does not come from `PlacedAt`.
+    hour: str | None  # For example 2026-11-23T18.
+    inserted: int | None = None  # The insert that determines the hour, without `PlacedAt`.
 
 
 class State(NamedTuple):
     """The state of one order."""
 
-    content: Content | None = None  # None: the order is not in OrdersTable.
-    inserted: int | None = None  # The number of the change that inserted it; None if no stream recorded that.
+    content: Content | None = None  # None if the order is not in OrdersTable.
+    inserted: int | None = None  # The state in which it was inserted; None if unrecorded.
     inserted_at: str = ""
     counted: Counted | None = None
     archived: bool = False
 
 
 class History:
-    """The states of an order, one after another, and how far the stream's records of them have got."""
+    """The successive states of an order, and which of their records were delivered."""
 
     def __init__(self) -> None:
         self.states = [State()]
         self.recorded = 0  # The last state with a record.
-        self.attempted = 0  # The last state whose record has been in any batch.
-        self.delivered = 0  # The last state whose record has been in a batch that succeeded.
-        self.lost = 0  # The last state whose record was given up.
-        self.lost_inserts: set[int] = set()  # Changes whose record was given up.
+        self.attempted = 0  # The last state with a record in any batch.
+        self.delivered = 0  # The last state with a record in a successful batch.
+        self.lost = 0  # The last state with a discarded record.
+        self.lost_inserts: set[int] = set()  # The states with a discarded record.
 
     @property
     def now(self) -> State:
@@ -81,16 +81,16 @@ class History:
 
 
 class Invoked:
-    """An invocation that runs, and why it may fail."""
+    """A running invocation, and whether it may fail."""
 
     def __init__(self, started: float) -> None:
         self.started = started
-        self.may_fail = False  # Whether a fault that may end it has hit it.
+        self.may_fail = False  # Whether a fault has hit it after which it may fail.
         self.has_crashed = False
 
 
 class Model:
-    """Orders, their stream and the app's handlers, on an empty engine."""
+    """Orders, their stream and the app's handlers, on a new engine with empty tables."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Model:
         through_botocore: bool = False,
         scheduler: Scheduler | None = None,
     ) -> None:
-        """`choose_fault(operation)` returns the fault for each request; it may change this model first."""
+        """Set up the model. `choose_fault(operation)` returns the fault for each request, and may change the model."""
         self.choose_fault = choose_fault
         self.scheduler = scheduler or Scheduler(choose)
         self.shell = app.shell
@@ -120,19 +120,19 @@ class Model:
         self.database = self.network.database
         self.orders: dict[str, History] = {}
         self.change_lost = False  # Whether an order changed without a record and no backfill has run since.
-        self.recovering = 0  # How many backfills are at work on such changes.
-        self.removal_lost = False  # Whether one of these changes was a removal. Only an audit with repair finds it.
-        self.ahead_of_stream = False  # Whether a backfill or repair may have counted changes before their records.
-        self.slowest_seconds = 0.0  # How long a delivery has taken.
+        self.recovering = 0  # The number of running backfills that count such changes.
+        self.removal_lost = False  # Whether such a change was a removal, which only repair finds.
+        self.ahead_of_stream = False  # Whether a job may have counted changes before their records.
+        self.slowest_seconds = 0.0  # The longest time that a delivery has taken.
         self.mappings: list[EventSourceMapping] = []
-        # Records that were given up. Neither they nor older ones of the order are delivered later (docs/proof.md).
+        # Discarded records. Neither they nor older records of the order are delivered later (docs/proof.md).
         self.given_up: list[tuple[Shard, int]] = []
-        self.log: list[str] = []  # What has happened, for people.
-        self._of_record: dict[tuple[str, str], tuple[str, int]] = {}  # The order and its state, by stream and number.
+        self.log: list[str] = []  # A readable log of all events.
+        self._of_record: dict[tuple[str, str], tuple[str, int]] = {}  # Order and state by stream and number.
         self._view = view
         self._streams = 0
-        self._invoked: dict[Any, Invoked] = {}  # By greenlet.
-        self.pending: list[Callable[[], object]] = []  # What an invocation has other things do while it sleeps.
+        self._invoked: dict[Any, Invoked] = {}  # The running invocations by greenlet.
+        self.pending: list[Callable[[], object]] = []  # Events that happen while an invocation sleeps.
         self._errors: list[BaseException] = []
         self._fault_of_route = Fault.NONE
         self.switch_on()
@@ -158,7 +158,7 @@ class Model:
         self._changed(order_id, State(content, inserted, inserted_at, counted))
 
     def cancel(self, order_id: str, fault: Fault = Fault.NONE) -> None:
-        """Delete an order with the API. The SDK's retry hides this fault."""
+        """Delete an order with the API. The SDK's retry handles the fault."""
         self.log.append(f"cancel {order_id}: {fault.value}")
         self._fault_of_route = fault
         try:
@@ -168,17 +168,17 @@ class Model:
         self._changed(order_id, State())
 
     def archive(self, order_id: str) -> None:
-        """Delete an order as DynamoDB's TTL does."""
+        """Delete an order, as DynamoDB's TTL does."""
         self.log.append(f"archive {order_id}")
         before = self._history(order_id).now
         self.database.replace(self.database.tables[tables.ORDERS], (order_id,), None, by_ttl=True)
         self._changed(order_id, before._replace(content=None, archived=True))
 
     def can_find_removal(self, order_id: str) -> bool:
-        """Return whether an audit could find the removal of an order that no stream has recorded.
+        """Return whether an audit could find an unrecorded removal of an order.
 
-        It cannot if the ledger entry is still `archived`: an archived order that was placed again and removed again
-        in the meantime leaves no trace.
+        It cannot if the ledger entry is still `archived`: an archived order that was placed and removed again without
+        records leaves no trace.
         """
         entry = self._entry(order_id)
         return entry is None or entry["status"]["S"] != "archived"
@@ -208,16 +208,16 @@ class Model:
         return self.database.tables[tables.ORDERS].stream
 
     def switch_off(self) -> None:
-        """Switch the stream off. All its records must have been delivered, and none of them is delivered again."""
+        """Switch the stream off. All its records must have been delivered. None is delivered again."""
         assert self.all_delivered
         self.log.append("switch the stream off")
         self.database.tables[tables.ORDERS].stream = None
         self.mappings = []
 
     def switch_on(self) -> None:
-        """Switch the stream on. It is a new one, with another ARN, and sequence numbers that start lower.
+        """Switch on a new stream, with another ARN and lower sequence numbers.
 
-        Numbers grow in length, so comparing them as text goes wrong.
+        The numbers get longer, so a comparison as text would fail.
         """
         self.log.append("switch the stream on")
         arn = f"arn:aws:dynamodb:us-east-1:1:table/OrdersTable/stream/2026-11-2{self._streams}T00:00:00.000"
@@ -227,7 +227,7 @@ class Model:
         self._streams += 1
 
     def add_mapping(self) -> None:
-        """Have a second mapping deliver everything too, as for a moment when a stack is replaced."""
+        """Add a second mapping that also delivers all records, as can happen while a stack is replaced."""
         if self.stream:
             self.mappings.append(EventSourceMapping(self.stream))
 
@@ -240,9 +240,9 @@ class Model:
         return found
 
     def give_up(self, mapping: EventSourceMapping, shard: Shard, end: int, can_repair: bool) -> bool:
-        """Let a mapping give up its records up to `end`, unless nobody could know afterwards what they were.
+        """Discard a mapping's records up to `end`, unless neither a backfill nor an audit could recover from that.
 
-        docs/recovery.md lists these cases. A later backfill finds the others, or an audit with repair: `can_repair`.
+        docs/recovery.md lists these cases. `can_repair` tells whether an audit with repair runs later.
         """
         start = mapping.checkpoint(shard)
         if len(self.mappings) > 1:
@@ -267,11 +267,11 @@ class Model:
         return True
 
     def can_read_again(self) -> bool:
-        """Return whether the stream may be read from its start: it has no records that were given up."""
+        """Return whether the stream may be read from its start, because it has no discarded records."""
         return all(index < shard.trimmed for shard, index in self.given_up)
 
     def may_redeliver(self, shard: Shard, start: int, end: int) -> bool:
-        """Return whether no record of these, and no newer one of its order, was given up."""
+        """Return whether a batch may be redelivered: no record in it, and no newer one of its orders, was discarded."""
         return all(at > history.lost for history, at in self.states_of(shard.records[start:end]))
 
     def _id_of(self, history: History) -> str:
@@ -304,7 +304,7 @@ class Model:
         self._start(run)
 
     def poll(self) -> None:
-        """Start an invocation for each shard of each mapping, one after another, until all is delivered."""
+        """Start an invocation for each readable shard of each mapping, with all its remaining records."""
         for mapping in self.mappings:
             for shard in mapping.readable():
                 self.deliver(mapping, shard, mapping.checkpoint(shard), len(shard.records))
@@ -313,7 +313,7 @@ class Model:
         """Start a backfill."""
         self.log.append("backfill")
         if self.change_lost:
-            self.scheduler.advance(2)  # A change that nothing has recorded is older than any stale read.
+            self.scheduler.advance(2)  # So no stale read can miss an unrecorded change.
         lost_before, self.change_lost = self.change_lost, False
         self.recovering += lost_before
         self.ahead_of_stream = True
@@ -327,7 +327,7 @@ class Model:
         self._start(run)
 
     def audit(self, repair: bool, seconds: int = 900, grace: int = 1) -> list[dict[str, Any]]:
-        """Start an audit. Its result is in the list once it is done."""
+        """Start an audit. Return a list that gets the audit's result when it is done."""
         self.log.append(f"audit, repair: {repair}")
         if self.change_lost or self.removal_lost:
             self.scheduler.advance(2)
@@ -340,7 +340,7 @@ class Model:
             )
             self.ahead_of_stream = self.ahead_of_stream or repair
             if result:
-                # Each transaction keeps the counters equal to the ledger, so they never drift.
+                # Every transaction keeps the counters equal to the ledger, so no counter drifts.
                 assert not result["counters"]["drifted"], result["counters"]
                 results.append(result)
 
@@ -348,7 +348,7 @@ class Model:
         return results
 
     def _run_job(self, job: Callable[..., dict[str, Any]], event: dict[str, Any]) -> dict[str, Any] | None:
-        """Invoke a job with its cursors until it is done. Return its last result, or None if an invocation fails."""
+        """Invoke a job until it is done. Return its last result, or None if an invocation fails."""
         results: list[dict[str, Any]] = []
         while not results or not results[-1]["done"]:
             next_event = {"cursor": results[-1]["cursor"]} if results else event
@@ -366,7 +366,7 @@ class Model:
         self.scheduler.start(guarded)
 
     def _invoke(self, function: Callable[..., Any], event: dict[str, Any]) -> bool:
-        """Invoke a handler. Return whether it succeeds. Raise its error if no fault explains it."""
+        """Invoke a handler and return whether it succeeds. Raise its error if no fault explains the error."""
         invoked = self._invoked[getcurrent()] = Invoked(self.scheduler.elapsed)
         try:
             function(event, Context())
@@ -386,10 +386,10 @@ class Model:
 
     def _choose_fault(self, operation: str) -> Fault:
         invoked = self._invoked.get(getcurrent())
-        if invoked is None:  # A route has sent it.
+        if invoked is None:  # A route sent the request.
             fault, self._fault_of_route = self._fault_of_route, Fault.NONE
             return fault
-        if invoked.has_crashed:  # Python still runs its `finally` blocks.
+        if invoked.has_crashed:  # Its `finally` blocks still run.
             return Fault.CRASH_BEFORE
         fault = self.choose_fault(operation)
         self.log.append(f"    {operation}" if fault is Fault.NONE else f"    {operation}: {fault.value}")
@@ -398,7 +398,7 @@ class Model:
         return fault
 
     def step(self) -> None:
-        """Carry out a step of one task. Raise the error of an invocation that failed without a reason."""
+        """Run one step of one task. Raise an invocation's error that no fault explains."""
         self.scheduler.step()
         while self.pending:
             self.pending.pop()()
@@ -406,21 +406,21 @@ class Model:
             raise self._errors.pop()
 
     def kill(self, task: Invocation) -> None:
-        """End an invocation at the point at which it is. The request that it waits for goes on."""
-        if task in self._invoked:  # It has begun.
+        """Crash an invocation at its current point. The request that it waits for continues."""
+        if task in self._invoked:  # The invocation has started.
             self._invoked[task].has_crashed = True
             task.throw(Crash)
         self.scheduler.invocations.remove(task)
 
     def finish(self, check: bool = True) -> None:
-        """Go on until no task is left. Then check."""
+        """Run all tasks to their end. Then check the totals."""
         while not self.scheduler.idle:
             self.step()
         if check:
             self.check()
 
     def run_out_of_time(self) -> None:
-        """Let so much time pass that every invocation in progress runs out of it."""
+        """Let so much time pass that every running invocation runs out of time."""
         self.log.append("all invocations run out of time")
         self.scheduler.elapsed += LONG_SECONDS
 
@@ -429,7 +429,7 @@ class Model:
         self.database.expire(tables.LEDGER, "expiresAt")
 
     def let_time_pass(self, seconds: float) -> None:
-        """Let time pass. The stream forgets records that are older than a day."""
+        """Let time pass. The stream drops records that are older than a day."""
         self.log.append(f"{seconds} seconds pass")
         self.scheduler.advance(seconds)
         if self.stream:
@@ -437,7 +437,7 @@ class Model:
 
     @property
     def all_delivered(self) -> bool:
-        """Return whether every record has been delivered successfully, and none is being delivered."""
+        """Return whether every record has been delivered successfully and nothing is running."""
         return self.scheduler.idle and all(
             history.delivered == history.recorded == max(history.attempted, history.delivered)
             for history in self.orders.values()
@@ -450,10 +450,10 @@ class Model:
     # --- Checks ----------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Check entry-matches-counters, and that the counters are the sums of the delivered orders.
+        """Check that the counters equal the sums of the ledger's entries and of the delivered orders.
 
-        The first is skipped while a transaction is half visible, the second while a delivery has failed halfway or
-        the counters may differ from the stream.
+        Skip both checks while a transaction is half visible. Skip the second if a delivery has failed or a job may have
+        counted changes without their records.
         """
         if self.database.committing:
             return
@@ -470,7 +470,7 @@ class Model:
             self._check_orders(all_counted=False)
 
     def check_ledger(self) -> None:
-        """Check entry-matches-counters, unless a transaction is half visible."""
+        """Check the invariant entry-matches-counters, unless a transaction is half visible."""
         if not self.database.committing:
             assert_same(self._counters(), self._ledger_sums())
 
@@ -483,19 +483,19 @@ class Model:
         self._check_orders(all_counted=True)
 
     def _check_orders(self, all_counted: bool) -> None:
-        """Check what the API returns about each order: whether the totals include it as it is."""
+        """Check for each order that the API reports correctly whether the totals include it."""
         for order_id, history in self.orders.items():
             now, delivered = history.now, history.states[history.delivered]
             if now.content is None:
                 continue
             is_counted = now.counted is not None
             if not all_counted:
-                # Placed again, it is not counted before the record of that, even if the totals have its like.
+                # An order that was placed again is not counted until the record of that is delivered.
                 is_counted = is_counted and delivered.content is not None and looks_the_same(delivered, now)
             assert self.shell.show_order(order_id)["counted"] == is_counted, f"{order_id} has the wrong `counted`"
 
     def _ledger_sums(self) -> Counters:
-        """Return the counters that the entries' contributions add up to (entry-matches-counters)."""
+        """Return the sum of all entries' contributions by counter (entry-matches-counters)."""
         sums: Counter[tuple[str, ...]] = Counter()
         for item in self.items(tables.LEDGER):
             if "contributions" in item:
@@ -516,7 +516,7 @@ class Model:
         assert not entries
 
     def _expected(self, state_of: Callable[[History], State]) -> Counters:
-        """Return the counters that the orders add up to, by table, key and attribute, without zeros."""
+        """Return the expected nonzero counters, by table, key and attribute, for these states of the orders."""
         sums: Counter[tuple[str, ...]] = Counter()
         for order_id, history in self.orders.items():
             state = state_of(history)
@@ -532,7 +532,7 @@ class Model:
         return dict(sums)
 
     def _first_seen(self, order_id: str) -> str:
-        """Return when the app first read an order whose insert it got no record of. Only its entry stores that."""
+        """Return when the app first read an order without a record of its insert. Only the ledger entry has that."""
         entry = self._entry(order_id)
         assert entry, f"{order_id} must be counted but has no ledger entry"
         first_seen: str = entry["firstSeen"]["S"]
@@ -545,7 +545,7 @@ class Model:
         counters = {}
         for table in (tables.TOTALS, tables.TREND):
             for key, place in self.database.tables[table].places.items():
-                if place.item and key[0] != " ":  # The item in which the app stores the stream's lag.
+                if place.item and key[0] != " ":  # Not the item with the stream's lag.
                     for name, value in place.item.items():
                         if "N" in value and name != "revision" and value["N"] != "0":
                             counters[table, *key, name] = int(value["N"])
@@ -563,12 +563,12 @@ class Context:
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        """Return the full time of an invocation."""
+        """Return a fixed time, long enough for every invocation."""
         return INVOCATION_MILLISECONDS
 
 
 def looks_the_same(before: State, now: State) -> bool:
-    """Return whether two states of an order count the same, as far as its item shows."""
+    """Return whether two states of an order add the same to the totals, judging by the items alone."""
     if before.counted is None or now.counted is None or before.counted[:2] != now.counted[:2]:
         return False
     contents = [state.content for state in (before, now) if state.content]
@@ -582,7 +582,7 @@ def contributions(text: str) -> list[tuple[tuple[str, ...], int]]:
 
 
 def assert_same(counters: Counters, expected: Counters) -> None:
-    """Raise AssertionError with all counters that differ."""
+    """Raise AssertionError with all counters that differ from the expected ones."""
     if counters == expected:
         return
     differing = [

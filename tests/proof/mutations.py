@@ -1,7 +1,7 @@
-"""Mutations: the rules of the app, broken on purpose one at a time. The schedules must catch each of them.
+"""Mutations: each breaks one rule of the app on purpose. The schedules must catch every mutation.
 
-A mutation replaces a function of the app with a version that somebody might think is good enough. The core's modules
-call each other's functions through the module (`ledger.apply`), so a replacement in the module takes effect everywhere.
+A mutation replaces a function of the app with a version that might seem good enough. The core calls functions of other
+modules through the module (`ledger.apply`), so a replacement in the module takes effect everywhere.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,11 +25,11 @@ class Mutation(NamedTuple):
     """A rule to break."""
 
     caught_by: str
-    """The kind of schedule that is sure to catch it. Other kinds may catch it too."""
+    """The kind of schedule that must catch the mutation. Other kinds may catch it too."""
     broken: Callable[[AppOnEngine], AbstractContextManager[Any]]
-    """Return a context manager that breaks the rule while it is open."""
+    """A function that returns a context manager, which breaks the rule while it is open."""
     seed: int
-    """A seed that catches it soon. Another seed may need some hundred schedules."""
+    """A seed that catches the mutation soon. Other seeds may need several hundred schedules."""
 
 
 MUTATIONS: dict[str, Mutation] = {}
@@ -79,7 +79,7 @@ def _(app: AppOnEngine) -> Any:
 
 
 def in_two_requests(app: AppOnEngine, first: str, second: str) -> Any:
-    """Split each transaction into two requests, by kind of action (`Put` or `Update`)."""
+    """Split each transaction into two requests, one with the `Put` actions and one with the `Update` actions."""
     call = Client._call
 
     def split(client: Client, operation: str, request: dict[str, Any]) -> Any:
@@ -439,7 +439,7 @@ def stale_reads(operation: str, *names: str) -> Any:
 
 
 def replace_response(operation: str, replace: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """Let the app see another response to an operation."""
+    """Change the responses to an operation before the app sees them."""
     call = Client._call
 
     def replaced(client: Client, sent: str, request: dict[str, Any]) -> Any:
@@ -465,10 +465,10 @@ VIEW_MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 def overwriting(view: views.View, returned: Iterable[views.Row], rows_max: int) -> views.Contributions:
-    """Return the rows of a view, of equal keys only the last one."""
+    """Return a view's rows. If several rows have the same key, keep only the last one."""
     return {views.CounterKey(view.table, row.key): row.amounts for row in returned}
 
 
 def without_problems(contributions: Callable[[Any], views.Counted]) -> Callable[[Any], views.Counted]:
-    """Return a function that forgets what is wrong with views."""
+    """Return a version of `contributions` that drops the problems of views."""
     return lambda order: contributions(order)._replace(problems={})

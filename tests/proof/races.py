@@ -1,7 +1,7 @@
 """Races: eight processes deliver overlapping batches of one product's orders at the same time.
 
-The emulator runs transactions one after another and never reports a conflict. DynamoDB does, if two transactions meet
-at an item. So a random share of the transactions is cancelled by fault injection.
+The emulator runs transactions one after another and never reports a conflict, as DynamoDB does for two transactions on
+one item. So the fault injector cancels a random share of the transactions.
 """
 
 import multiprocessing
@@ -24,10 +24,10 @@ SEED = 20261123
 
 
 class Attempts(NamedTuple):
-    """The work of one process, or of all of them together."""
+    """The requests of one process or of all processes together."""
 
     requests: int
-    cancelled: int  # Transactions that fault injection cancelled.
+    cancelled: int  # Transactions that the fault injector cancelled.
     timed_out: int  # Invocations that ran out of time and were retried, as Lambda does.
 
 
@@ -36,8 +36,8 @@ class Race(NamedTuple):
 
     attempts: Attempts
     seconds: float
-    total: tuple[int, int]  # totalQuantity and orderCount, as stored.
-    expected: tuple[int, int]  # The same, computed from the orders.
+    total: tuple[int, int]  # The stored totalQuantity and orderCount.
+    expected: tuple[int, int]  # The expected totalQuantity and orderCount.
     counted: int  # Orders with status `counted` in the ledger.
 
     @property
@@ -47,7 +47,7 @@ class Race(NamedTuple):
 
 
 class Context:
-    """A Lambda context with so little time left that an invocation may run out of it."""
+    """A Lambda context with so little time left that an invocation may run out of time."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
@@ -56,7 +56,7 @@ class Context:
 
 
 class Racers:
-    """A pool of processes that all races share."""
+    """A pool of processes for all races."""
 
     def __init__(self, emulator: Emulator, pool: Any) -> None:
         self._emulator = emulator
@@ -64,7 +64,7 @@ class Racers:
         self._harness = Harness(emulator)
 
     def race(self, orders: int, conflict_rate: float) -> Race:
-        """Let each process deliver the whole stream of this many orders, on fresh tables."""
+        """Make each process deliver the whole stream of `orders` orders to new tables."""
         names = self._harness.make_tables("NEW_AND_OLD_IMAGES")
         started = time.monotonic()
         work = [(self._emulator.endpoint_url, names, number, orders, conflict_rate) for number in range(PROCESSES)]
@@ -84,18 +84,18 @@ class Racers:
 
 @contextmanager
 def racers(emulator: Emulator) -> Iterator[Racers]:
-    """Start the processes, and stop them at the end."""
+    """Start the processes. Stop them at the end."""
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         yield Racers(emulator, pool)
 
 
 def quantity_of(number: int) -> int:
-    """Return the final quantity of the order with this number."""
+    """Return the final quantity of order number `number`."""
     return number % 7 + 2
 
 
 def records(orders: int) -> Sequence[dict[str, Any]]:
-    """Return stream records that place all orders, and then amend each of them."""
+    """Return stream records that place all orders and then amend each one."""
     stream = Stream()
     for number in range(orders):
         stream.put(item(f"o{number}", PRODUCT, 1))

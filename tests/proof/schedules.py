@@ -1,8 +1,8 @@
-"""Fault schedules: random sequences of what can happen to orders, to their stream, to deliveries and to requests.
+"""Fault schedules: random sequences of events that can happen to orders, their stream, deliveries and requests.
 
-A seed determines a schedule. Every decision in it, those of the engine too, is a choice among some options, the
-simplest first. So a schedule is a list of numbers, and a failing one is shrunk by making its list smaller.
-A schedule's kind sets what is allowed to happen.
+A seed determines a schedule. Every decision, even inside the engine, is a number that chooses among options, of which 0
+is the simplest. So a schedule is a list of numbers, and a smaller list is a simpler schedule. That is how a failing
+schedule is shrunk. A schedule's kind determines which events may happen.
 """
 
 import os
@@ -19,15 +19,15 @@ from tests.proof.model import MONTH_SECONDS, Content, Model
 
 
 class Kind(NamedTuple):
-    """What may happen in a schedule, besides changes to orders and redelivered, re-split and old batches."""
+    """The events that a schedule may have, besides changes to orders and batches that are repeated or cut anew."""
 
-    faults: bool = False  # Requests fail, invocations die, keys stay unprocessed.
-    overlap: bool = False  # Several invocations at once, other things in the middle of them, two mappings.
+    faults: bool = False  # Requests fail, invocations crash, keys stay unprocessed.
+    overlap: bool = False  # Invocations and other events overlap; there may be two mappings.
     backfill: bool = False
-    audit: bool = False  # With repair.
+    audit: bool = False  # Audits with repair run.
     switching: bool = False  # The stream is switched off and on again.
-    giving_up: bool = False  # Mappings give batches up, and records get older than a day.
-    prompt: bool = False  # All is delivered at once, so that an audit must not find anything.
+    giving_up: bool = False  # Mappings discard batches, and records get older than a day.
+    prompt: bool = False  # Every change is delivered immediately, so no audit may find drift.
 
 
 KINDS = {
@@ -43,12 +43,12 @@ KINDS = {
 }
 
 HOUR_SECONDS = 3600
-GRACE_SECONDS = 10  # Of an audit in traffic.
+GRACE_SECONDS = 10  # The grace period of audits during traffic.
 STEPS = 16
-FAULTS_MAX = 8  # In one schedule, so that retries come to an end.
-INVOCATIONS_MAX = 3  # At once, as a rule.
-MEANWHILES_MAX = 5  # In one schedule.
-MISHAPS = 12  # One of so many requests has a throttled item or unprocessed keys.
+FAULTS_MAX = 8  # The most faults in one schedule, so that retries end.
+INVOCATIONS_MAX = 3  # The usual limit of concurrent invocations.
+MEANWHILES_MAX = 5  # The most events in the middle of invocations in one schedule.
+MISHAPS = 12  # One in 12 requests has a throttled item or unprocessed keys.
 FAULTS = (
     Fault.CRASH_BEFORE,
     Fault.CRASH_AFTER,
@@ -63,9 +63,9 @@ FAULTS = (
     Fault.ERROR_AFTER,
     Fault.ERRORS_ALWAYS,
 )
-BOTOCORE_EVERY = 50  # One schedule of so many sends its requests through botocore.
+BOTOCORE_EVERY = 50  # One in 50 schedules sends its requests through botocore.
 
-# Few orders and few values, so that changes meet.
+# Few orders and values, so that changes often affect the same ones.
 ORDER_IDS = [f"order-{number}" for number in range(1, 5)]
 PRODUCTS = ["Pen", "Ink"]
 QUANTITIES = [1, 2, 30, 0]
@@ -75,7 +75,7 @@ Option = TypeVar("Option")
 
 
 class Choices:
-    """Chooses numbers at random, or as in a given list and then always 0. `made` has all that were chosen."""
+    """Choose random numbers, or those of a given list and then always 0. `made` has all chosen numbers."""
 
     def __init__(self, seed: int | str = 0, given: Sequence[int] | None = None) -> None:
         self.made: list[int] = []
@@ -83,7 +83,7 @@ class Choices:
         self._given = given
 
     def __call__(self, number: int) -> int:
-        """Return a number from 0 to below `number`."""
+        """Return a number from 0 to `number` - 1."""
         if number < 2:
             return 0
         if self._given is None:
@@ -100,13 +100,13 @@ class Choices:
 
 
 class Schedule:
-    """One schedule, from empty tables to the last check."""
+    """A schedule, from empty tables to the last check."""
 
     def __init__(self, app: AppOnEngine, kind: Kind, choices: Choices, through_botocore: bool = False) -> None:
         self.kind = kind
         self.choices = choices
         self.faults: Counter[str] = Counter()
-        self.calm = False  # Whether no more faults come.
+        self.calm = False  # Whether faults have ended.
         self.meanwhiles = MEANWHILES_MAX
         self.model = Model(
             app,
@@ -121,18 +121,18 @@ class Schedule:
         self.traffic_audits: list[list[dict[str, Any]]] = []
 
     def choose(self, number: int) -> int:
-        """Choose for the engine: only what is friendly once the schedule is to end."""
+        """Make a choice for the engine. At the end of the schedule, always make the harmless choice."""
         return 0 if self.calm else self.choices(number)
 
     def run(self) -> None:
-        """Run the schedule. Raises AssertionError if a total is wrong."""
+        """Run the schedule. Raise AssertionError if a total is wrong."""
         for _ in range(STEPS):
             self.choices.pick(self.events())()
             self.go_on()
         self.end()
 
     def events(self) -> list[Callable[[], object]]:
-        """Return what may happen next."""
+        """Return the events that may happen next."""
         kind, model = self.kind, self.model
         if kind.prompt:
             return [self.write_and_poll, self.write_and_poll, self.write_and_poll, self.audit_in_traffic]
@@ -158,12 +158,12 @@ class Schedule:
         return events
 
     def meanwhile_events(self) -> list[Callable[[], object]]:
-        """Return what may happen before a request is sent."""
+        """Return the events that may happen while an invocation is about to send a request."""
         jobs = [self.backfill] * self.kind.backfill + [self.audit] * self.kind.audit
         return [self.write_and_deliver, self.write_and_deliver, self.next_batch, self.old_batch, *jobs]
 
     def go_on(self) -> None:
-        """Carry out some steps of the tasks, or all that are left."""
+        """Run some steps of the tasks, or all remaining steps."""
         model = self.model
         if self.kind.overlap:
             steps = self.choices.pick([0, 1, 3, 10, 40, 1_000_000])
@@ -179,7 +179,7 @@ class Schedule:
             model.finish()
 
     def choose_fault(self, operation: str) -> Fault:
-        """Return the fault for a request of the app. Perhaps much else happens before it is sent."""
+        """Return the fault for a request of the app. Other events may happen before the request is sent."""
         if self.kind.overlap and not (self.kind.prompt or self.calm) and self.meanwhiles and self.choices(6) == 5:
             self.meanwhiles -= 1
             self.model.pending = [self.choices.pick(self.meanwhile_events()) for _ in range(1 + self.choices(2))]
@@ -233,7 +233,7 @@ class Schedule:
                 model.put(order_id, content)
 
     def next_batch(self) -> None:
-        """Deliver a batch from a mapping's checkpoint or up to two records before it, of any length."""
+        """Deliver a batch of any length that starts at most two records before a mapping's checkpoint."""
         ready = [(mapping, shard) for mapping in self.model.mappings for shard in mapping.readable()]
         if not ready:
             self.write()
@@ -248,7 +248,7 @@ class Schedule:
             self.model.deliver(mapping, shard, checkpoint - back, checkpoint + length)
 
     def old_batch(self) -> None:
-        """Deliver up to three records that have been delivered before, as an invocation that was stuck does."""
+        """Deliver up to three old records again, as a delayed invocation would."""
         found = [(mapping, shard) for mapping in self.model.mappings for shard in self.model.shards]
         old = [(mapping, shard) for mapping, shard in found if mapping.checkpoint(shard) > shard.trimmed]
         if old:
@@ -259,12 +259,12 @@ class Schedule:
                 self.model.deliver(mapping, shard, start, end)
 
     def write_and_deliver(self) -> None:
-        """Change an order, and deliver all records at once."""
+        """Change an order, and start to deliver all records."""
         self.write()
         self.model.poll()
 
     def time_passes(self) -> None:
-        """Let time pass, or have a mapping start from the oldest record again."""
+        """Let time pass, or restart the mappings at the oldest record."""
         model = self.model
         what = self.choices.pick(["half an hour", "an hour", "a month", "replay"])
         if what == "replay":
@@ -278,7 +278,7 @@ class Schedule:
             model.let_time_pass(HOUR_SECONDS // 2 if what == "half an hour" else HOUR_SECONDS)
 
     def forget_records(self) -> bool:
-        """Return whether records may get too old: all are delivered, or may be given up, and no invocation has any."""
+        """Return whether records may expire: nothing runs, and all records are delivered or may be discarded."""
         model = self.model
         if not model.scheduler.idle:
             return False
@@ -301,7 +301,7 @@ class Schedule:
             self.model.stream.split(self.choices.pick(open_shards))
 
     def second_mapping(self) -> None:
-        """Add a second mapping, or remove it."""
+        """Add a second mapping, or remove it if there is one."""
         if len(self.model.mappings) > 1:
             self.model.mappings.pop()
         elif self.model.can_read_again():
@@ -312,20 +312,20 @@ class Schedule:
         self.model.backfill(self.choices.pick([900, 1]))
 
     def audit(self) -> None:
-        """Start an audit that repairs what it finds."""
+        """Start an audit with repair."""
         self.model.audit(True, self.choices.pick([900, 900, 1]))
 
     def write_and_poll(self) -> None:
-        """Change orders, and deliver all records before the grace period of an audit is over."""
+        """Change orders and start to deliver all records, within the grace period of an audit."""
         self.write_orders()
         self.model.poll()
 
     def audit_in_traffic(self) -> None:
-        """Start an audit that must not find anything."""
+        """Start an audit that must not find drift."""
         self.traffic_audits.append(self.model.audit(False, grace=GRACE_SECONDS))
 
     def give_up(self) -> None:
-        """Have a mapping give up a batch, unless it is being delivered."""
+        """Make a mapping discard a batch, unless anything is running."""
         ready = [(mapping, shard) for mapping in self.model.mappings for shard in mapping.readable()]
         if ready and self.model.scheduler.idle:
             mapping, shard = self.choices.pick(ready)
@@ -351,7 +351,7 @@ class Schedule:
         self.calm = False
 
     def end(self) -> None:
-        """Deliver everything and check it. Then redeliver each record, newest first: nothing may change."""
+        """Deliver everything and check it. Then redeliver each record, newest first, which must change nothing."""
         model = self.model
         if not model.stream:
             model.switch_on()
@@ -362,7 +362,7 @@ class Schedule:
             model.finish()
         if self.kind.prompt:
             for results in self.traffic_audits:
-                was_slow = model.slowest_seconds > GRACE_SECONDS - 2  # Many conflicting invocations take seconds.
+                was_slow = model.slowest_seconds > GRACE_SECONDS - 2  # Conflicts can take seconds.
                 assert was_slow or results[0]["verdict"] != "drifted", results[0]
         elif self.kind.audit:
             self.expect_clean_audit(repair=True)
@@ -384,8 +384,8 @@ class Schedule:
                     yield self.model.mappings[0], shard, at
 
     def expect_clean_audit(self, repair: bool) -> None:
-        """Run an audit, which must find everything right in the end."""
-        self.model.let_time_pass(HOUR_SECONDS)  # The stored lag is old by then, so it expects no more records.
+        """Run an audit and check that its verdict is clean."""
+        self.model.let_time_pass(HOUR_SECONDS)  # The lag report is then too old to matter.
         results = self.model.audit(repair)
         self.model.finish()
         assert results[0]["verdict"] == "clean", results[0]
@@ -395,15 +395,15 @@ class Schedule:
 
 
 class Done(NamedTuple):
-    """What happened in schedules that passed."""
+    """The requests, faults and engine events in schedules that passed."""
 
     requests: int
     faults: Counter[str]
-    seen: Counter[str]  # What an emulator does not do.
+    seen: Counter[str]  # Counts of events that never happen on an emulator.
 
 
 def run(app: AppOnEngine, kind: str, number: int, seed: int) -> Done:
-    """Run a number of schedules, from this seed on. Raise the error of the first that fails, with a note."""
+    """Run `number` schedules, starting at `seed`. Raise the first error, with a note that says how to reproduce it."""
     done = Done(0, Counter(), Counter())
     for at in range(seed, seed + number):
         schedule = Schedule(app, KINDS[kind], choices_of(kind, at), at % BOTOCORE_EVERY == 0)
@@ -419,7 +419,7 @@ def run(app: AppOnEngine, kind: str, number: int, seed: int) -> Done:
 
 
 def choices_of(kind: str, seed: int) -> Choices:
-    """Return the choices of a seed. Another kind makes others from the same seed."""
+    """Return the choices for a seed. They differ between kinds."""
     return Choices(f"{kind} {seed}")
 
 
@@ -437,7 +437,7 @@ def fresh_seed() -> int:
 
 
 class Failure(NamedTuple):
-    """A schedule that fails: its choices, its error, and what happened in it."""
+    """A failing schedule: its choices, its error, and its log."""
 
     choices: Sequence[int]
     error: Exception
@@ -445,7 +445,7 @@ class Failure(NamedTuple):
 
 
 def failure(app: AppOnEngine, kind: str, choices: Choices, through_botocore: bool = False) -> Failure | None:
-    """Run a schedule; return its failure, or None if it passes."""
+    """Run a schedule. Return its failure, or None if it passes."""
     schedule = Schedule(app, KINDS[kind], choices, through_botocore)
     try:
         schedule.run()
@@ -455,7 +455,7 @@ def failure(app: AppOnEngine, kind: str, choices: Choices, through_botocore: boo
 
 
 def shrink(app: AppOnEngine, kind: str, first: Failure) -> Failure:
-    """Return a smaller failure: with choices left out, and smaller numbers."""
+    """Return a smaller failing schedule, with fewer choices and smaller numbers."""
     best = first
 
     def is_better(choices: list[int]) -> bool:

@@ -78,7 +78,7 @@ def fake_access() -> None:
 
 
 class Pool(Protocol):
-    """The methods of multiprocessing's pool that are used here."""
+    """The methods of multiprocessing's pool that this module uses."""
 
     def imap(self, function: Callable[[Any], Any], tasks: Iterable[Any], /) -> Iterator[Any]:
         """Yield the results in the order of the tasks."""
@@ -88,21 +88,21 @@ class Pool(Protocol):
 
 
 class Worker:
-    """A worker process's own app."""
+    """The app of a worker process."""
 
     app: AppOnEngine
     _open = contextlib.ExitStack()
 
     @classmethod
     def start(cls) -> None:
-        """Load the app for the life of the process."""
+        """Load the app once for the whole process."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # On Ctrl-C the parent process ends its workers.
         cls.app = cls._open.enter_context(open_app())
 
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Pool]:
-    """Start a pool of processes with an app each."""
+    """Start a pool of processes. Each loads its own app."""
     with multiprocessing.get_context("spawn").Pool(jobs, Worker.start) as pool:
         yield pool
 
@@ -111,7 +111,7 @@ def workers(jobs: int) -> Iterator[Pool]:
 
 
 class Task(NamedTuple):
-    """The `number` schedules of a kind from a seed on."""
+    """A task for a worker: `number` schedules of one kind, starting at a seed."""
 
     kind: str
     number: int
@@ -123,18 +123,18 @@ class TaskResult(NamedTuple):
 
     task: Task
     done: schedules.Done | None
-    failure: str = ""  # What to print about a schedule that failed.
+    failure: str = ""  # The message about a failed schedule.
 
 
 def tasks(number: int, kind: str | None, per_task: int = SCHEDULES_PER_TASK) -> list[Task]:
-    """Split `number` schedules into tasks, evenly over all kinds unless one is given."""
+    """Split `number` schedules into tasks, evenly over all kinds or of one given kind."""
     kinds = [kind] if kind else list(schedules.KINDS)
     sizes = [min(per_task, number - start) for start in range(0, number, per_task)]
     return [Task(kinds[n % len(kinds)], size, schedules.fresh_seed()) for n, size in enumerate(sizes)]
 
 
 def soak(pool: Pool, planned: list[Task]) -> bool:
-    """Run the schedules until one fails. Return whether all passed; print how to reproduce a failure."""
+    """Run the schedules until one fails. Return whether all passed. Print how to reproduce a failure."""
     number = sum(task.number for task in planned)
     kinds, faults, seen = Counter[str](), Counter[str](), Counter[str]()
     requests = 0
@@ -161,7 +161,7 @@ def format_counts(counts: Counter[str]) -> str:
 
 
 def run(task: Task) -> TaskResult:
-    """Run a task's schedules on this process's app."""
+    """Run a task's schedules with this process's app."""
     try:
         return TaskResult(task, schedules.run(Worker.app, task.kind, task.number, task.seed))
     except Exception as error:
@@ -169,7 +169,7 @@ def run(task: Task) -> TaskResult:
 
 
 def shrink(kind: str, seed: int) -> int:
-    """Run the schedule of a seed. If it fails, print a small one that fails too. Return the exit status."""
+    """Run the schedule of a seed. If it fails, print a smaller failing schedule. Return the exit status."""
     with open_app() as app:
         through_botocore = seed % schedules.BOTOCORE_EVERY == 0
         first = schedules.failure(app, kind, schedules.choices_of(kind, seed), through_botocore)
@@ -185,7 +185,7 @@ def shrink(kind: str, seed: int) -> int:
 
 
 def show_progress(done: int, number: int, seconds: float, to: TextIO) -> None:
-    """Redraw a progress bar; on output that is not a terminal, print a line now and then."""
+    """Redraw a progress bar in a terminal. Otherwise print a line now and then."""
     filled = BAR_WIDTH * done // number
     remaining = seconds / done * (number - done)
     bar = f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
@@ -216,7 +216,7 @@ def race(running: Racers, orders: int) -> bool:
 
 
 def format_race(result: Race) -> str:
-    """Format a race as the rest of a table row, after the conflict rate."""
+    """Format a race as the columns of a table row that follow the conflict rate."""
     attempts = result.attempts
     wrong = f"WRONG: {result.total} with {result.counted} orders counted in the ledger, expected {result.expected}"
     figures = f"{attempts.requests:>10,} {attempts.cancelled:>10,} {attempts.timed_out:>10,} {result.seconds:>9.0f}"
@@ -227,7 +227,7 @@ def format_race(result: Race) -> str:
 
 
 class Cell(NamedTuple):
-    """One cell of the matrix: a rule to break, the kind of schedule to catch it, and how many to try at most."""
+    """One cell of the matrix: a broken rule, a kind of schedule, and the most schedules to try."""
 
     mutation: str
     kind: str
@@ -247,7 +247,7 @@ def print_matrix(
 
 
 def catch(cell: Cell) -> int | None:
-    """Return how many schedules it takes to catch a broken rule; None if `cell.most` are not enough."""
+    """Return how many schedules it takes to catch a broken rule, or None if `cell.most` are not enough."""
     mutation = MUTATIONS[cell.mutation]
     with mutation.broken(Worker.app):
         for number in range(1, cell.most + 1):

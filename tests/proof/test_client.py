@@ -1,4 +1,4 @@
-"""The engine's client behaves like boto3's: the same schedules have the same faults, requests and tables with both."""
+"""Tests that the engine's client behaves like boto3's: the same schedules have the same requests, faults and tables."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The engine's rules. Those that an emulator has too are compared with it, those that it lacks are tested here."""
+"""Tests for the engine: it agrees with the emulator, and has the behavior of DynamoDB that the emulator lacks."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ SEED = 20261124
 
 
 class Time:
-    """A clock that a test sets."""
+    """A clock whose time a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,7 +27,7 @@ class Time:
 
 
 class Last:
-    """Always chooses the last option, which is the worst."""
+    """Always choose the last option, which is the most harmful one."""
 
     def __call__(self, number: int) -> int:
         return number - 1
@@ -77,7 +77,7 @@ def advance(running: Any, steps: int) -> None:
 
 def test_of_two_transactions_on_one_item_the_second_is_cancelled(database: Database):
     first = database.start("TransactWriteItems", transaction("a", "b"))
-    advance(first, 2)  # It has prepared one of its items.
+    advance(first, 2)  # The first transaction has locked one item.
     with pytest.raises(ServiceError) as caught:
         database.call("TransactWriteItems", **transaction("c", "a"))
     assert [reason["Code"] for reason in caught.value.more["CancellationReasons"]] == ["None", "TransactionConflict"]
@@ -88,7 +88,7 @@ def test_of_two_transactions_on_one_item_the_second_is_cancelled(database: Datab
 def test_two_transactions_can_cancel_each_other(database: Database):
     first = database.start("TransactWriteItems", transaction("a", "b"))
     second = database.start("TransactWriteItems", transaction("b", "a"))
-    for steps in (2, 1):  # Each prepares one item, then finds the other one taken.
+    for steps in (2, 1):  # Each locks one item, then finds the other item locked.
         advance(first, steps)
         advance(second, steps)
     assert code_of(lambda: list(first)) == "TransactionCanceledException"
@@ -320,7 +320,7 @@ def test_engine_and_emulator_agree_one_operation_at_a_time(both: Both):
 
 
 def comparable_records(records: list[dict[str, Any]]) -> list[Any]:
-    """Return each record's kind, key and images, without the changes in the form of a number alone."""
+    """Return each record's kind, key and images. Skip records in which only the notation of a number changes."""
     changes = [(record["eventName"], comparable(record["dynamodb"])) for record in records]
     return [
         (kind, change["Keys"], change.get("OldImage"), change.get("NewImage"))
@@ -338,7 +338,7 @@ KEY = {"OrderID": {"S": "difference"}}
         # DynamoDB: "An operand in the update expression has an incorrect data type".
         ("UpdateItem", {"TableName": ORDERS, "Key": KEY, "UpdateExpression": "SET b = c + :one",
                         "ExpressionAttributeValues": {":one": {"N": "1"}}}),
-        # DynamoDB: numbers have at most 38 digits, also as the result of an addition.
+        # DynamoDB: a number has at most 38 digits, even as the result of an addition.
         ("UpdateItem", {"TableName": ORDERS, "Key": KEY, "UpdateExpression": "ADD n :tiny",
                         "ExpressionAttributeValues": {":tiny": {"N": "0.1"}}}),
         # DynamoDB: a key has exactly the attributes of the key schema.

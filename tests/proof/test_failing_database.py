@@ -1,4 +1,4 @@
-"""The API while its DynamoDB requests fail: short outages are hidden by the SDK's retries, longer ones become a 503."""
+"""Tests for the API while DynamoDB requests fail: the SDK's retries hide short outages, longer ones become a 503."""
 
 import json
 import math
@@ -34,7 +34,7 @@ SHORT_OUTAGES = [Fault.RESPONSE_LOST, Fault.THROTTLED, Fault.ERROR_BEFORE, Fault
 
 
 class Target:
-    """The API in this process, with one order and its total stored."""
+    """The API in this process, with one stored order and its total."""
 
     def __init__(self, harness: Harness) -> None:
         self._harness = harness
@@ -44,7 +44,7 @@ class Target:
         harness.dynamodb("PutItem", TableName=self.names[tables.TOTALS], Item=total)
 
     def __call__(self, method: str, path: str, body: Any, *faults: Fault) -> Any:
-        """Send a request to the API and return its response. The app's first DynamoDB requests meet these faults."""
+        """Send a request to the API and return its response. The faults hit the app's first DynamoDB requests."""
         remaining = list(faults)
 
         def choose(request: Request) -> Fault:

@@ -1,7 +1,7 @@
-"""Hostile HTTP requests: no response is a 5xx, none reveals internals, and a rejected request writes nothing.
+"""Tests for hostile HTTP requests: no response is a 5xx or reveals internals, and a rejected request writes nothing.
 
-Most tests call the API in this process, through Chalice's test client, with the tables in the emulator. The last ones
-use real connections, which can also carry bytes that are not valid HTTP.
+Most tests call the API through Chalice's test client, with tables in the emulator. The last tests use real connections,
+which can also carry bytes that are not valid HTTP.
 """
 
 import json
@@ -25,10 +25,10 @@ from tests.proof.harness import Harness
 EXAMPLES = 400
 TIMEOUT_SECONDS = 20
 
-# Text that would reveal internals.
+# Texts that would reveal internals of the app.
 INTERNALS = re.compile(rb"Traceback|File \"|\.py\b|botocore|dynamodb\.|arn:aws|ClientError")
 
-# OPTIONS is tested over a connection, below: Chalice's test client cannot read its response.
+# Chalice's test client cannot read the response to OPTIONS, so a test with a real connection covers it.
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "get", "FOO"]
 
 HOSTILE_TEXTS = [
@@ -241,7 +241,7 @@ MALFORMED_HTTP = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ChaliceLocal]:
-    """Start `chalice local`, without tables: none of these requests may get that far."""
+    """Start `chalice local` without tables. These requests must be rejected before the app uses a table."""
     with Emulator() as emulator, ChaliceLocal(emulator) as running:
         yield running
 
@@ -262,7 +262,7 @@ def test_options_is_allowed_or_forbidden(server: ChaliceLocal, path: str):
 
 
 def send(server: ChaliceLocal, sent: bytes) -> bytes:
-    """Send bytes over a new connection. Return what comes back until it is closed."""
+    """Send bytes over a new connection. Return everything that the server sends until it closes the connection."""
     parts = urlsplit(server.url)
     received = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=TIMEOUT_SECONDS) as connection:
@@ -271,6 +271,6 @@ def send(server: ChaliceLocal, sent: bytes) -> bytes:
             connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65_536):
                 received += piece
-        except ConnectionError:  # The server may close the connection before it has read everything.
+        except ConnectionError:  # The server may close the connection before it has read all bytes.
             pass
     return received

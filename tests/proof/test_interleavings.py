@@ -1,4 +1,4 @@
-"""Every interleaving in a small world ends with the right totals. `interleavings.py` explains what is followed."""
+"""Tests that every interleaving of two invocations ends with the right totals (interleavings.py)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tests of the schedules themselves: they catch every broken rule of mutations.py."""
+"""Tests that the schedules catch every broken rule in mutations.py."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.proof import schedules
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.mutations import MUTATIONS
 
-# Most mutations are caught within ten or twenty schedules; the run stops there.
+# The limit. Most mutations are caught within twenty schedules, and the run stops when one is caught.
 SCHEDULES_MAX = 2000
 
 

@@ -1,4 +1,4 @@
-"""Fault schedules that are new in every run. A failure prints the command that reproduces and shrinks it."""
+"""Run fault schedules that are new in every run. A failure prints the command that reproduces and shrinks it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Eight processes count the same orders at the same time, and each order is counted once."""
+"""Tests that each order is counted once when eight processes count the same orders at the same time."""
 
 from collections.abc import Iterator
 

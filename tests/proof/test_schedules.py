@@ -1,7 +1,7 @@
-"""Fault schedules after which all totals must be exact. They are the same in every run.
+"""Run fault schedules, after which all totals must be exact. They are the same in every run.
 
-A failure prints the command that reproduces and shrinks it. `make soak` runs 500,000 schedules. New ones in every run
-are in test_new_schedules.py, because a second worker then runs them.
+A failure prints the command that reproduces and shrinks it. `make soak` runs 500,000 schedules. Random schedules are in
+their own file, test_new_schedules.py, so that a second worker can run them.
 """
 
 import pytest

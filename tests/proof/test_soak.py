@@ -1,4 +1,4 @@
-"""`make soak` on a small scale: it detects failing schedules and races, and prints how to reproduce a failure."""
+"""Tests for `make soak`, on a small scale: it detects failing schedules and races, and prints how to reproduce them."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -90,7 +90,7 @@ def test_the_matrix_shows_how_many_schedules_catch_a_broken_rule(pool: OneProces
 
 
 class FinishedRacers:
-    """Racers whose race has a given outcome."""
+    """A fake of Racers that returns a race with a given outcome."""
 
     def __init__(self, total: tuple[int, int], counted: int) -> None:
         self._race = Race(Attempts(1200, 34, 5), seconds=6.4, total=total, expected=(50, 10), counted=counted)

@@ -1,4 +1,4 @@
-"""The largest totals of a large table, on the emulator's DynamoDB, with its pages of 1 MB."""
+"""Tests for the largest totals of a large table in the emulator, which returns pages of 1 MB."""
 
 from collections import Counter
 from pathlib import Path

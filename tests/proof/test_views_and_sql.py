@@ -1,6 +1,6 @@
-"""Any views over any course of events: SQL over the final orders is the oracle for every row of every view.
+"""Compare every row of random views, after random events, with the result of SQL over the final orders.
 
-Hypothesis draws the views, the orders and what happens to them. It all runs in memory, so hundreds of courses are fast.
+Hypothesis draws the views, the orders and the events. Everything runs in memory, so hundreds of runs are fast.
 """
 
 import sqlite3
@@ -28,14 +28,14 @@ Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
 class Definition(NamedTuple):
-    """A view in two languages: as a function of an order, and as SQL."""
+    """A view in two forms: as a function of an order, and as SQL."""
 
     by_day: bool
-    per_word: bool  # A row for each word of the product; equal words are equal keys.
+    per_word: bool  # One row for each word of the product; equal words have equal keys.
     joined: bool
-    places: int  # Of `price`, which is the quantity times `factor` in units of its last place.
+    places: int  # Decimal places of `price`, which is quantity * factor * 10**-places.
     factor: int
-    above: int  # Orders of a smaller quantity are left out.
+    above: int  # The view counts only orders with a larger quantity.
     keep: int | None
 
     def rows(self, order: Order) -> list[Row] | Row | None:
@@ -61,7 +61,7 @@ class Definition(NamedTuple):
         declare(function, f"Table{number}", key, {"price": self.places, "orders": 0}, keep=keep)
 
     def query(self, database: sqlite3.Connection) -> Rows:
-        """Return the rows that are not zero."""
+        """Return the view's nonzero rows according to SQL."""
         name = "word" if self.per_word else "product"
         name += " || '|' || (quantity % 2)" if self.joined else ""
         columns = f"{name}, day" if self.by_day else name
@@ -78,7 +78,7 @@ class Definition(NamedTuple):
         return rows
 
     def frozen(self, key: tuple[str, ...], now: int) -> bool:
-        """Return whether a row no longer changes, computed without the app's code."""
+        """Return whether a row has stopped changing. Compute this without the app's code."""
         if self.keep is None:
             return False
         (end,) = (
@@ -88,7 +88,7 @@ class Definition(NamedTuple):
 
 
 class ExactSum:
-    """An SQL function: the sum of the products of two whole numbers of any size, as text."""
+    """An SQL function that returns the sum of quantity * factor, exact at any size, as text."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -116,8 +116,8 @@ def definitions(draw: Any) -> Definition:
 
 
 PRODUCTS = st.sampled_from(["ink", "pen", "pen ink", "pen pen", "cap pen ink", "bad pen"])
-PLACED = st.sampled_from([None, 0, 1, 30, 50])  # Days ago.
-QUANTITIES = st.sampled_from([1, 2, 9_999, 0])  # 0 is not valid.
+PLACED = st.sampled_from([None, 0, 1, 30, 50])  # How many days ago the order was placed.
+QUANTITIES = st.sampled_from([1, 2, 9_999, 0])  # 0 makes an order invalid.
 ORDER_IDS = st.sampled_from(["a", "b", "c"])
 ACTIONS = ["put"] * 5 + ["deliver"] * 4 + ["redeliver"] * 2 + [
     "cancel", "archive", "backfill", "audit", "days pass", "change a view", "add a view", "remove a view",
@@ -125,7 +125,7 @@ ACTIONS = ["put"] * 5 + ["deliver"] * 4 + ["redeliver"] * 2 + [
 
 
 class Course:
-    """A system, and the orders as SQL sees them."""
+    """A system under random events, and its orders as SQL rows."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -139,7 +139,7 @@ class Course:
         self.delivered = self.oldest_kept = 0
         self.stale = self.repair = self.inside = False
         self.frozen: dict[int, Rows] = {}
-        self.unchecked: set[int] = set()  # Removed while days passed.
+        self.unchecked: set[int] = set()  # Views that were removed while days passed.
         self.orders: dict[str, tuple[str, int, str]] = {}
         self.archived = 0
         self.dynamo.before_transaction = self.meanwhile
@@ -147,7 +147,7 @@ class Course:
     def draw(self, strategy: st.SearchStrategy[Any]) -> Any:
         return self.data.draw(strategy)
 
-    # --- What happens ------------------------------------------------------------------------
+    # --- Events ------------------------------------------------------------------------------
 
     def act(self, action: str) -> None:
         order_id = self.draw(ORDER_IDS)
@@ -166,7 +166,7 @@ class Course:
             self.work(action)
         elif action == "days pass":
             self.let_days_pass(self.draw(st.sampled_from([1, 3, 45])))
-        elif not self.archived:  # Archived orders keep what they counted for in the old views.
+        elif not self.archived:  # Archived orders keep their contributions to old views.
             self.change_views(action)
 
     def put(self, order_id: str) -> None:
@@ -284,7 +284,7 @@ class Course:
                 if table != tables.LEDGER:
                     self.frozen[int(table.removeprefix("Table"))].pop(key, None)
 
-    # --- What must hold ----------------------------------------------------------------------
+    # --- Checks ----------------------------------------------------------------------
 
     def settle(self) -> None:
         """Deliver what is left, fill views that have changed, and compare everything."""
@@ -339,7 +339,7 @@ class Course:
 
 
 def prove(examples: int, shrink: bool = True, derandomize: bool = False) -> None:
-    """Run this many courses of events. Raise AssertionError for one after which a row is wrong."""
+    """Run this many random courses of events. Raise AssertionError if a row is wrong after one of them."""
 
     @settings(
         max_examples=examples,

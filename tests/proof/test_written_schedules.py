@@ -1,4 +1,4 @@
-"""Hand-written schedules: sequences of events that once led to a wrong total, or that nearly do."""
+"""Tests of hand-written schedules: sequences of events that once led to a wrong total, or almost did."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ PEN = Content("Pen", 5)
 
 
 class Scenario:
-    """A model with one order, in which an action can be scheduled just before a request of the app."""
+    """A model with one order. A test can schedule an action just before a request of the app."""
 
     def __init__(self, app: AppOnEngine) -> None:
         self.model = Model(app, calm, choose_fault=self._before_request)
         self._scheduled: list[tuple[str, Callable[[], object]]] = []
 
     def before_next(self, operation: str, action: Callable[[], object]) -> None:
-        """Do something before the next such request. An invocation that it starts ends before that is sent."""
+        """Run `action` just before the app's next `operation`. Invocations that it starts end before the request."""
         self._scheduled.append((operation, action))
 
     def _before_request(self, operation: str) -> Fault:
@@ -31,11 +31,11 @@ class Scenario:
         return Fault.NONE
 
     def start(self, first: int, last: int) -> None:
-        """Start an invocation with the order's records from `first` to `last`, counted from 1."""
+        """Start an invocation with the order's records `first` to `last`, counted from 1."""
         self.model.deliver(self.model.mappings[0], self.model.shards[0], first - 1, last)
 
     def deliver(self, first: int, last: int) -> None:
-        """Deliver the order's records from `first` to `last`, counted from 1."""
+        """Deliver the order's records `first` to `last`, counted from 1, and wait for the end."""
         self.start(first, last)
         self.model.finish()
 
@@ -61,7 +61,7 @@ def scenario(app: AppOnEngine) -> Scenario:
 
 
 def test_a_backfill_with_a_slow_clock_reads_an_order_before_its_first_record(scenario: Scenario):
-    scenario.model.shell.time.skew = -1  # The order is placed at the beginning of an hour.
+    scenario.model.shell.time.skew = -1  # The order is placed as an hour begins.
     scenario.model.put("order-1", PEN)
     scenario.backfill()
     scenario.deliver(1, 1)
@@ -124,7 +124,7 @@ def test_a_tombstone_expires_while_the_order_is_placed_again(scenario: Scenario)
 
 
 def test_an_archived_order_that_is_placed_and_removed_while_the_stream_is_off_stays_archived(scenario: Scenario):
-    """The only removal that cannot be found: an audit finds the same as if nothing had happened."""
+    """No audit can find this removal, because the tables are the same as if nothing had happened."""
     archived = place_an_archived_order_again_without_a_stream(scenario)
     assert not scenario.model.can_find_removal("order-1")
     scenario.model.cancel("order-1")
@@ -147,7 +147,7 @@ def test_an_audit_finds_the_removal_if_a_backfill_has_counted_the_order_before(s
 
 
 def place_an_archived_order_again_without_a_stream(scenario: Scenario) -> State:
-    """Archive an order, switch the stream off, and place the order again. Return its state when archived."""
+    """Archive an order, switch the stream off, and place the order again. Return the order's archived state."""
     scenario.model.put("order-1", PEN)
     scenario.model.archive("order-1")
     scenario.deliver(1, 2)

@@ -1,8 +1,8 @@
-"""A model of DynamoDB in memory that behaves as badly as its documentation allows.
+"""An in-memory model of DynamoDB that behaves as badly as DynamoDB's documentation allows.
 
-One call at a time on an emulator shows neither conflicts nor stale reads nor half of a commit. This model does. Where
-the documentation leaves something open, `choose(n)` returns a number below n that decides it, so a seed determines
-every run. A choice of 0 is always the friendly one: with `calm`, the model behaves like an emulator.
+An emulator with one call at a time has no conflicts, no stale reads and no half-visible commits. This model has them.
+Where the documentation leaves something open, `choose(n)` decides by returning a number below n, so a seed determines a
+run. 0 is always the harmless choice: with `calm`, which always returns 0, the model behaves like an emulator.
 
 - expressions.py: attribute values, conditions and updates
 - database.py: tables and the operations on them
@@ -20,5 +20,5 @@ Choose = Callable[[int], int]
 
 
 def calm(number: int) -> int:
-    """Always choose what is friendly."""
+    """Always make the harmless choice, 0."""
     return 0

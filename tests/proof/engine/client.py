@@ -1,6 +1,6 @@
-"""The SDK between the app and the database: it retries, and requests and responses get lost.
+"""The SDK and the network between the app and the database: the SDK retries, the network loses requests and responses.
 
-Client has the methods of boto3's client that the app calls. Http gives a real boto3 client the same database.
+Client has the methods of boto3's client that the app calls. Http connects a real boto3 client to the same database.
 Sources: botocore/retries/standard.py; "Error handling with DynamoDB".
 """
 
@@ -26,7 +26,7 @@ OPERATIONS = {
     "transact_write_items": "TransactWriteItems",
     "update_item": "UpdateItem",
 }
-# Of the errors that the standard mode retries, those that DynamoDB returns. It retries any 5xx too.
+# DynamoDB's error codes that the SDK's standard mode retries. It also retries every 5xx.
 RETRIED = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -35,19 +35,19 @@ RETRIED = frozenset(
         "TransactionInProgressException",
     }
 )
-# What also hits the retries of the request.
+# Faults that also hit the SDK's retries of the request.
 LASTING = frozenset({Fault.UNREACHABLE, Fault.THROTTLED_ALWAYS, Fault.ERRORS_ALWAYS})
 
 
 class Network:
-    """Sends requests to a database, and applies the fault that `choose_fault(operation)` returns to each call."""
+    """Send requests to a database, and apply the fault that `choose_fault(operation)` returns to each call."""
 
     def __init__(self, scheduler: Scheduler, database: Database, choose_fault: Callable[[str], Fault]) -> None:
         self.scheduler = scheduler
         self.database = database
         self.choose_fault = choose_fault
         self.requests = 0
-        self._lasting: dict[Any, Fault] = {}  # By invocation.
+        self._lasting: dict[Any, Fault] = {}  # The lasting fault of each invocation.
 
     def send(self, operation: str, request: Mapping[str, Any], attempt: int) -> dict[str, Any]:
         """Return the response to one attempt. Raise ServiceError, ConnectionClosedError, or Crash."""
@@ -68,7 +68,7 @@ class Network:
             raise ConnectionClosedError(endpoint_url="engine")
         running = self.scheduler.submit(self.database.start(operation, request))
         if fault in (Fault.CRASH_DURING, Fault.GIVEN_UP) and isinstance(current, Invocation):
-            self.scheduler.sleep(0)  # Meanwhile, the operation may get anywhere.
+            self.scheduler.sleep(0)  # The operation may continue meanwhile.
             if fault is Fault.CRASH_DURING:
                 raise Crash
             raise ConnectionClosedError(endpoint_url="engine")
@@ -83,7 +83,7 @@ class Network:
 
 
 class Client:
-    """A client with boto3's methods and errors. `exceptions` are those of a boto3 client."""
+    """A DynamoDB client with boto3's methods and errors. `exceptions` are a boto3 client's exceptions."""
 
     def __init__(self, network: Network, exceptions: Any) -> None:
         self.network = network
@@ -97,7 +97,7 @@ class Client:
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if operation == "TransactWriteItems" and "ClientRequestToken" not in request:
-            self._tokens += 1  # The SDK sets a token, and keeps it over its retries.
+            self._tokens += 1  # The SDK's retries send the same token.
             request = {**request, "ClientRequestToken": f"token-{self._tokens}"}
         for attempt in range(SDK_ATTEMPTS):
             is_last = attempt == SDK_ATTEMPTS - 1
@@ -126,7 +126,7 @@ class Client:
 
 
 class Http:
-    """Sends the requests of a real boto3 client to a network, in the place of HTTP, while it is open."""
+    """Send a real boto3 client's requests to a Network instead of over HTTP, while this is open."""
 
     def __init__(self, client: Any) -> None:
         self.client = client

@@ -1,4 +1,4 @@
-"""Tables, and the operations on them. An operation is a generator: at each `yield`, other operations may go on."""
+"""Tables and their operations. An operation is a generator, and at each `yield` other operations may continue."""
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -13,23 +13,23 @@ Key = tuple[str, ...]
 Running = Generator[None, None, dict[str, Any]]
 
 KB = 1024
-ITEM_MAX_BYTES = 400 * KB  # "Quotas in Amazon DynamoDB"
-KEY_MAX_BYTES = (2048, 1024)  # Of the partition key and the sort key, the same page.
-PAGE_BYTES = 1_000_000  # Of a Query or Scan ("Paginating table query results").
-BATCH_GET_KEYS = 100  # API reference, BatchGetItem.
-TRANSACTION_ACTIONS = 100  # API reference, TransactWriteItems.
+ITEM_MAX_BYTES = 400 * KB  # Source: "Quotas in Amazon DynamoDB".
+KEY_MAX_BYTES = (2048, 1024)  # Partition key and sort key, from the same page.
+PAGE_BYTES = 1_000_000  # Source: "Paginating table query results".
+BATCH_GET_KEYS = 100  # Source: API reference, BatchGetItem.
+TRANSACTION_ACTIONS = 100  # Source: API reference, TransactWriteItems.
 TRANSACTION_BYTES = 4_000_000
-SEGMENTS_MAX = 1_000_000  # API reference, Scan.
+SEGMENTS_MAX = 1_000_000  # Source: API reference, Scan.
 TOKEN_SECONDS = 600  # "A client token is valid for 10 minutes after the first request that uses it is completed."
-# "Read consistency": an eventually consistent read may not reflect a write that completed recently. AWS names no bound.
-# The app rests on this one (docs/proof.md).
+# "Read consistency": an eventually consistent read may not reflect a write that completed recently. AWS gives no limit.
+# The proof assumes this one (docs/proof.md).
 STALE_SECONDS = 1.0
 # The cancellation reason of a throttled item (API reference, TransactionCanceledException).
 THROTTLED = ("ThrottlingError", "ProvisionedThroughputExceeded")
 
 
 class Version(NamedTuple):
-    """What an item was until it was replaced."""
+    """An older version of an item, and the time at which it was replaced."""
 
     item: Item | None
     until: float
@@ -37,11 +37,11 @@ class Version(NamedTuple):
 
 @dataclass
 class Stored:
-    """The place of one item."""
+    """The stored state of one key: the item, its lock and its older versions."""
 
     item: Item | None = None
     size: int = 0
-    transaction: object = None  # The one that has prepared a change of it.
+    transaction: object = None  # The transaction that has locked this item, if any.
     older: list[Version] = field(default_factory=list)
 
 
@@ -53,10 +53,10 @@ class Table:
     keys: tuple[str, ...]
     stream: Stream | None = None
     places: dict[Key, Stored] = field(default_factory=dict)
-    sorted_keys: list[Key] | None = None  # In the order of a Scan; None if it has to be sorted anew.
+    sorted_keys: list[Key] | None = None  # Keys in Scan order; None if not sorted yet.
 
     def place(self, key: Key) -> Stored:
-        """Return the place of a key, a new one if there is none."""
+        """Return the stored state of a key. Create it if there is none."""
         if key not in self.places:
             self.places[key] = Stored()
             self.sorted_keys = None
@@ -69,14 +69,14 @@ class Table:
         return self.sorted_keys
 
     def items(self) -> Iterator[Item]:
-        """Yield all items as they are."""
+        """Yield the current version of every item."""
         for place in self.places.values():
             if place.item is not None:
                 yield place.item
 
 
 class Write(NamedTuple):
-    """A write to one item, by itself or as an action of a transaction."""
+    """A write to one item, either a single request or an action of a transaction."""
 
     kind: str  # Put, Update, Delete or ConditionCheck.
     request: Mapping[str, Any]
@@ -99,15 +99,15 @@ class Database:
     def __init__(
         self, clock: Callable[[], float], choose: Choose, page_bytes: int = PAGE_BYTES, mishaps: int = 0
     ) -> None:
-        """One of `mishaps` requests has a throttled item or unprocessed keys, if it is not 0."""
+        """If `mishaps` is not 0, one in `mishaps` requests has a throttled item or unprocessed keys."""
         self.clock = clock
         self.choose = choose
         self.mishaps = mishaps
         self.tables: dict[str, Table] = {}
         self.page_bytes = page_bytes
-        self.units: Counter[str] = Counter()  # Write units, those of them for cancelled transactions, half read units.
-        self.seen: Counter[str] = Counter()  # How often something happened that an emulator does not do.
-        self.committing = 0  # Transactions of which a reader can see a part.
+        self.units: Counter[str] = Counter()  # Units: `write`, of those `wasted`, and `half reads`.
+        self.seen: Counter[str] = Counter()  # Counts of events that never happen on an emulator.
+        self.committing = 0  # The number of half-visible transactions.
         self._tokens: dict[str, _Token] = {}
         self._operations: dict[str, Callable[[Mapping[str, Any]], Running]] = {
             "GetItem": self._get_item,
@@ -121,11 +121,11 @@ class Database:
         }
 
     def start(self, operation: str, request: Mapping[str, Any]) -> Running:
-        """Return a running operation. It returns the response, or raises ServiceError."""
+        """Return a started operation, a generator that returns the response or raises ServiceError."""
         return self._operations[operation](request)
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
-        """Carry out an operation at once, and return its response."""
+        """Carry out an operation without interruption, and return its response."""
         running = self.start(operation, request)
         while True:
             try:
@@ -135,7 +135,7 @@ class Database:
                 return response
 
     def expire(self, table_name: str, attribute: str) -> None:
-        """Delete the items whose time has come, as TTL does. One in a transaction is deleted later."""
+        """Delete expired items, as TTL does. Skip items that are in a transaction."""
         table = self.tables[table_name]
         for key, place in table.places.items():
             expires = place.item.get(attribute) if place.item else None
@@ -143,7 +143,7 @@ class Database:
                 self.replace(table, key, None, by_ttl=True)
 
     def replace(self, table: Table, key: Key, item: Item | None, by_ttl: bool = False) -> None:
-        """Store an item, or delete it. Write a stream record if it changes ("a write that changes nothing")."""
+        """Store or delete an item. Write a stream record only if the item changes."""
         place = table.place(key)
         now = self.clock()
         if place.item != item:
@@ -191,7 +191,7 @@ class Database:
 
     @staticmethod
     def _result(write: Write) -> Item | None:
-        """Return the item after a write. Raises ServiceError if the write is not valid for the item as it is."""
+        """Return the item after a write. Raise ServiceError if the write is invalid for the current item."""
         item = write.table.place(write.key).item
         if write.kind == "Put":
             return {name: expressions.normalize(value) for name, value in write.request["Item"].items()}
@@ -240,7 +240,7 @@ class Database:
         return run
 
     def _transact_write_items(self, request: Mapping[str, Any]) -> Running:
-        """Prepare all items, then commit all, each by itself and in any order (ATC'23, "Transaction execution")."""
+        """Prepare all items, then commit them one by one, in any order (ATC'23, "Transaction execution")."""
         yield
         token = request.get("ClientRequestToken")
         same = {name: value for name, value in request.items() if name != "ClientRequestToken"}
@@ -292,7 +292,7 @@ class Database:
             else:
                 reasons[at], results[at] = self._prepare(transaction, writes[at])
             yield
-        # "Capacity management for transactions": two units per KB and item, also if the transaction is cancelled.
+        # "Capacity management for transactions": two units per KB and item, even if the transaction is cancelled.
         cost = sum(
             2 * units(max(write.table.place(write.key).size, size_of(after) if after else 0), KB)
             for write, after in zip(writes, results, strict=True)
@@ -300,7 +300,7 @@ class Database:
         self.units["write"] += cost
         if any(reason["Code"] != "None" for reason in reasons):
             self.units["wasted"] += cost
-            for at in order:  # Until then, each of them is in the way of others.
+            for at in order:  # A locked item conflicts with other writes until it is released.
                 place = writes[at].table.place(writes[at].key)
                 if place.transaction is transaction:
                     place.transaction = None
@@ -319,7 +319,7 @@ class Database:
         return {}
 
     def _prepare(self, transaction: object, write: Write) -> tuple[dict[str, Any], Item | None]:
-        """Lock an item for a transaction; return the reason and the item after it."""
+        """Lock an item for a transaction. Return the cancellation reason and the item after the transaction."""
         place = write.table.place(write.key)
         if place.transaction is not None:
             self.seen["transactions conflicted"] += 1
@@ -336,23 +336,23 @@ class Database:
         return {"Code": "None"}, result
 
     def _shuffled(self, number: int) -> list[int]:
-        """Return the numbers below `number` in an order that one choice determines: rotated, forwards or backwards."""
+        """Return the numbers below `number` rotated, and perhaps reversed, as one choice determines."""
         chosen = self.choose(2 * number)
         first, backwards = chosen // 2, chosen % 2
         order = [*range(first, number), *range(first)]
         return order[::-1] if backwards else order
 
     def _throttled(self, number: int) -> int | None:
-        """Return the action that is throttled, if any."""
+        """Return the index of the throttled action, or None."""
         return self.choose(number) if self._mishap("item throttled") else None
 
     # --- Reads -----------------------------------------------------------------------------------
 
     def _read(self, table: Table, key: Key, consistent: bool) -> Item | None:
-        """Return an item. A consistent read has the last committed version, also during a transaction.
+        """Return an item. A consistent read returns the last committed version, even during a transaction.
 
-        "Isolation levels": reads don't wait for transactions, and only GetItem is serializable. So a reader of several
-        items may see some before and some after the same transaction.
+        "Isolation levels": reads do not wait for transactions, and only GetItem is serializable. So a read of several
+        items may return some from before and some from after a transaction.
         """
         place = table.places.get(key)
         if place is None:
@@ -370,7 +370,7 @@ class Database:
         return dict(item) if item is not None else None
 
     def _charge_read(self, size: int, consistent: bool) -> None:
-        """Charge a unit for 4 KB, and half of that if the read is not consistent."""
+        """Charge one unit per 4 KB for a consistent read, and half a unit otherwise."""
         self.units["half reads"] += units(size, 4 * KB) * (2 if consistent else 1)
 
     def _get_item(self, request: Mapping[str, Any]) -> Running:
@@ -382,7 +382,7 @@ class Database:
         return {"Item": item} if item is not None else {}
 
     def _batch_get_item(self, request: Mapping[str, Any]) -> Running:
-        """Read each item by itself. Some keys may stay unprocessed, but not all (API reference, BatchGetItem)."""
+        """Read items one by one. Some keys may stay unprocessed, but never all (API reference, BatchGetItem)."""
         yield
         asked: list[tuple[Table, Key, bool]] = []
         for name, each in request["RequestItems"].items():
@@ -410,7 +410,7 @@ class Database:
         return {"Responses": found, "UnprocessedKeys": left}
 
     def _processed(self, asked: int) -> int:
-        """Return how many keys are read, at least one."""
+        """Return how many keys to process, at least one."""
         return 1 + self.choose(asked - 1) if asked > 1 and self._mishap("keys unprocessed", 4) else asked
 
     def _mishap(self, what: str, factor: int = 1) -> bool:
@@ -444,7 +444,7 @@ class Database:
         return (yield from self._page(table, keys, request))
 
     def _page(self, table: Table, keys: Sequence[Key], request: Mapping[str, Any]) -> Running:
-        """Read items until the limit or 1 MB is reached. There may be none after the `LastEvaluatedKey`."""
+        """Read items up to the limit or the page size. No item may follow the `LastEvaluatedKey`."""
         limit = request.get("Limit", len(keys) + 1)
         if limit < 1:
             raise invalid("Limit must be at least 1")
@@ -474,5 +474,5 @@ class Database:
 
 
 def units(size: int, unit_bytes: int) -> int:
-    """Return the capacity units for an item of this size, at least one."""
+    """Return the capacity units for an item of `size` bytes, at least one."""
     return max(1, -(-size // unit_bytes))

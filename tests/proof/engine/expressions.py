@@ -1,4 +1,4 @@
-"""Attribute values, and the expressions of conditions and updates. Only top-level attributes are supported.
+"""Attribute values, condition expressions and update expressions. Only top-level attributes are supported.
 
 Sources: "Condition and filter expressions, operators, and functions", "Using update expressions", "Expression
 attribute names", "Naming rules and data types", "Quotas in Amazon DynamoDB".
@@ -31,7 +31,7 @@ SET_OPERAND = "Incorrect operand type for operator or function in SET"
 
 
 class ServiceError(Exception):
-    """An error response of DynamoDB. `more` are its fields besides the message."""
+    """An error response of DynamoDB. `more` has the fields other than the message."""
 
     def __init__(self, code: str, message: str = "", status: int = 400, **more: Any) -> None:
         super().__init__(code, message)
@@ -51,7 +51,7 @@ def invalid(message: str) -> ServiceError:
 
 @lru_cache(maxsize=10_000)
 def normalize_number(text: str) -> str:
-    """Return a number as DynamoDB stores it: without leading and trailing zeroes, with at most 38 digits."""
+    """Return a number as DynamoDB stores it: without leading or trailing zeros, with at most 38 digits."""
     try:
         number = Decimal(text).normalize(_EXACT)
     except (InvalidOperation, Inexact):
@@ -62,7 +62,7 @@ def normalize_number(text: str) -> str:
 
 
 def normalize(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an attribute value as it is stored."""
+    """Return an attribute value as DynamoDB stores it."""
     if len(value) != 1:
         raise invalid("Supplied AttributeValue is empty or has more than one type")
     ((kind, content),) = value.items()
@@ -78,7 +78,7 @@ def normalize(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def size_of(item: Mapping[str, Any]) -> int:
-    """Return the bytes of an item ("DynamoDB item sizes and formats")."""
+    """Return the size of an item in bytes ("DynamoDB item sizes and formats")."""
     return sum(len(name) if name.isascii() else len(name.encode()) for name in item) + sum(map(_size, item.values()))
 
 
@@ -99,7 +99,7 @@ def _size(value: Mapping[str, Any]) -> int:
 
 
 class Given(NamedTuple):
-    """What an expression is evaluated with."""
+    """The item, names and values with which an expression is evaluated."""
 
     item: Mapping[str, Any]
     names: Mapping[str, str]
@@ -111,7 +111,7 @@ Condition = Callable[[Given], bool]
 
 
 class Update(NamedTuple):
-    """A parsed update expression: what to set, to remove and to add to, each by attribute name or placeholder."""
+    """A parsed update expression: the attributes or placeholders to set, to remove and to add to."""
 
     sets: Sequence[tuple[str, Operand]]
     removes: Sequence[str]
@@ -119,7 +119,7 @@ class Update(NamedTuple):
 
 
 class _Parser:
-    """A recursive descent parser. `used` are the placeholders in the expression."""
+    """A recursive descent parser for expressions. `used` has the placeholders in the expression."""
 
     def __init__(self, text: str) -> None:
         self.tokens = _TOKEN.findall(text)
@@ -319,7 +319,7 @@ def _add(left: Any, right: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=10_000)
 def add_numbers(left: str, right: str, factor: int = 1) -> str:
-    """Return a sum. Raises ServiceError beyond 38 digits."""
+    """Return the sum of two numbers. Raise ServiceError if it has more than 38 digits."""
     try:
         return normalize_number(str(_EXACT.add(Decimal(left), factor * Decimal(right))))
     except Inexact:
@@ -339,7 +339,7 @@ def _parse(kind: str, text: str) -> tuple[Any, set[str], list[tuple[str, str]]]:
 
 
 def parse(request: Mapping[str, Any]) -> tuple[Update | None, Condition | None, Condition | None]:
-    """Return a request's update, condition and key condition. Raises a ValidationException if they are not valid."""
+    """Return a request's update, condition and key condition. Raise a ValidationException if one is invalid."""
     names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
     parsed: list[Any] = []
     used: set[str] = set()
@@ -367,7 +367,7 @@ def parse(request: Mapping[str, Any]) -> tuple[Update | None, Condition | None, 
 
 
 def apply(update: Update | None, item: Mapping[str, Any], keys: Sequence[str], request: Mapping[str, Any]) -> Item:
-    """Return an item after an update. Each operand is evaluated on the item before it."""
+    """Return an item after an update. Operands use the item's values from before the update."""
     given = Given(item, request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {}))
     after = dict(item)
     if update is None:

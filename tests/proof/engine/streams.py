@@ -10,19 +10,19 @@ from typing import Any, Literal
 
 ViewType = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]
 
-DAY_SECONDS = 24 * 60 * 60  # A stream keeps a record for so long.
+DAY_SECONDS = 24 * 60 * 60  # A stream keeps records for a day.
 TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}  # "DynamoDB Streams and Time to Live"
 HASHES = 2**32
 
 
 def scan_order(key: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
-    """Return what sorts the keys of a table: the partition key's hash, then the whole key."""
+    """Return the sort value of a key: the partition key's hash, then the whole key."""
     return zlib.crc32(key[0].encode()), key
 
 
 @dataclass(repr=False, eq=False)
 class Shard:
-    """The records of the keys whose hash is from `low` to below `high`, in order."""
+    """A shard: the ordered records of all keys with a hash from `low` to below `high`."""
 
     low: int
     high: int
@@ -36,7 +36,7 @@ class Shard:
 
 
 class Stream:
-    """A stream. `first_number` is its first sequence number; those of one shard rise, also in its children."""
+    """A stream. Its sequence numbers start at `first_number` and rise, within a shard and in its children."""
 
     def __init__(self, arn: str, view: ViewType, first_number: int = 10**20) -> None:
         self.arn = arn
@@ -45,11 +45,11 @@ class Stream:
         self.last_number = first_number
 
     def shard_of(self, at: int) -> Shard:
-        """Return the open shard for the hash of a partition key."""
+        """Return the open shard for a partition key's hash."""
         return next(shard for shard in self.shards if shard.is_open and shard.low <= at < shard.high)
 
     def split(self, shard: Shard) -> None:
-        """Close a shard; two children take over."""
+        """Close a shard and open two children that replace it."""
         if shard.is_open and shard.high - shard.low > 1:
             shard.is_open = False
             middle = (shard.low + shard.high) // 2
@@ -64,7 +64,7 @@ class Stream:
         now: float,
         by_ttl: bool = False,
     ) -> None:
-        """Write the record of a change. Its time is in whole seconds."""
+        """Append the record of a change. The record's time is in whole seconds."""
         self.last_number += 1
         images: dict[str, Any] = {"NewImage": new} if new is not None else {}
         if old is not None and self.view == "NEW_AND_OLD_IMAGES":
@@ -91,7 +91,7 @@ class Stream:
         )
 
     def trim(self, now: float) -> None:
-        """Remove the records that are older than a day."""
+        """Remove records that are older than a day."""
         for shard in self.shards:
             while shard.trimmed < len(shard.records) and self._is_old(shard.records[shard.trimmed], now):
                 shard.trimmed += 1
@@ -103,22 +103,22 @@ class Stream:
 
 
 class EventSourceMapping:
-    """How far one mapping has read each shard of a stream. It starts at TRIM_HORIZON."""
+    """An event source mapping: its position in each shard of a stream. It starts at TRIM_HORIZON."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.checkpoints: dict[Shard, int] = {}
 
     def checkpoint(self, shard: Shard) -> int:
-        """Return the index of the first record that the mapping has not finished with."""
+        """Return the index of the first record that is neither delivered nor discarded."""
         return max(self.checkpoints.get(shard, 0), shard.trimmed)
 
     def remaining(self, shard: Shard) -> int:
-        """Return how many records follow the checkpoint."""
+        """Return the number of records after the checkpoint."""
         return len(shard.records) - self.checkpoint(shard)
 
     def readable(self) -> list[Shard]:
-        """Return the shards with records to deliver. A child waits until its parent is read to the end."""
+        """Return the shards with records to deliver. A child is not readable until its parent is read completely."""
         return [
             shard
             for shard in self.stream.shards
@@ -129,9 +129,9 @@ class EventSourceMapping:
         return bool(self.remaining(shard)) or bool(shard.parent and self._is_unfinished(shard.parent))
 
     def advance(self, shard: Shard, end: int) -> None:
-        """Move on to a record, because those before it were delivered, or given up."""
+        """Move the checkpoint to record `end`, after the records before it were delivered or discarded."""
         self.checkpoints[shard] = max(self.checkpoint(shard), end)
 
     def restart(self) -> None:
-        """Start at TRIM_HORIZON again."""
+        """Return to TRIM_HORIZON, the oldest record."""
         self.checkpoints.clear()

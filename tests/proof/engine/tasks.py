@@ -1,7 +1,7 @@
-"""Invocations and running operations as tasks, of which one step at a time is carried out.
+"""A scheduler for invocations and DynamoDB operations. It runs one step of one task at a time.
 
-An invocation is a greenlet: it runs the app's code, and stops where that waits for DynamoDB or sleeps. An operation
-goes on by itself, even if its invocation has died. `choose` decides which task goes on, so a seed determines the order.
+An invocation is a greenlet that runs the app's code and pauses when that waits for DynamoDB or sleeps. An operation
+continues even if its invocation has crashed. `choose` decides which task runs next, so a seed determines the order.
 """
 
 from collections.abc import Callable, Generator
@@ -11,16 +11,16 @@ from greenlet import getcurrent, greenlet
 
 from tests.proof.engine import Choose
 
-START = 1_795_003_200  # Epoch seconds; the beginning of an hour.
+START = 1_795_003_200  # The start time in epoch seconds, at the beginning of an hour.
 REQUEST_SECONDS = 0.001
-# All of a transaction is visible a second after its start, at the latest (docs/proof.md).
+# A transaction is completely visible at most one second after its start (docs/proof.md).
 OPERATION_SECONDS = 1.0
-# A longer sleep ends only when nothing else can go on.
+# A longer sleep ends only when no other task can run.
 SHORT_SECONDS = 1.0
 
 
 class Operation:
-    """A request that DynamoDB is carrying out."""
+    """A request in progress in DynamoDB."""
 
     def __init__(self, running: Generator[None, None, Any], started: float) -> None:
         self.running = running
@@ -30,7 +30,7 @@ class Operation:
         self.error: Exception | None = None
 
     def step(self) -> None:
-        """Go on to the next point at which other tasks may go on."""
+        """Continue to the next point at which other tasks may run."""
         try:
             next(self.running)
         except StopIteration as end:
@@ -46,7 +46,7 @@ class Operation:
 
 
 class Invocation(greenlet):  # type: ignore[misc]
-    """A running invocation. It waits for an operation, or until a time, or not at all."""
+    """A running invocation. It is ready to run, waits for an operation, or sleeps until a time."""
 
     def __init__(self, run: Callable[[], Any], hub: greenlet) -> None:
         super().__init__(run, hub)
@@ -55,7 +55,7 @@ class Invocation(greenlet):  # type: ignore[misc]
 
 
 class Scheduler:
-    """The tasks, and their clock. `now` is in epoch seconds; `elapsed` are seconds that never go back."""
+    """The tasks and their clock. `now` is in epoch seconds. `elapsed` counts seconds and never decreases."""
 
     def __init__(self, choose: Choose) -> None:
         self.choose = choose
@@ -64,8 +64,8 @@ class Scheduler:
         self.invocations: list[Invocation] = []
         self.operations: list[Operation] = []
         self._hub: Any = getcurrent()
-        self._favorite: Any = None  # Usually runs next.
-        self._starved: Any = None  # Runs only if nothing else can, or after a second.
+        self._favorite: Any = None  # The task that usually runs next.
+        self._starved: Any = None  # A task that runs only if no other can, or after a second.
 
     @property
     def idle(self) -> bool:
@@ -73,7 +73,7 @@ class Scheduler:
         return not (self.invocations or self.operations)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Operations that would take longer than a second end before."""
+        """Let time pass. First finish the operations that would otherwise take longer than a second."""
         for operation in list(self.operations):
             if operation.started + OPERATION_SECONDS <= self.elapsed + seconds:
                 while not operation.done:
@@ -85,11 +85,11 @@ class Scheduler:
     # --- Called by invocations -------------------------------------------------------------------
 
     def start(self, run: Callable[[], Any]) -> None:
-        """Start an invocation. It runs when its turn comes."""
+        """Add an invocation to the tasks. It runs when it is chosen."""
         self.invocations.append(Invocation(run, self._hub))
 
     def submit(self, running: Generator[None, None, Any]) -> Operation:
-        """Have DynamoDB begin with an operation."""
+        """Start an operation in DynamoDB."""
         self.now += REQUEST_SECONDS
         self.elapsed += REQUEST_SECONDS
         operation = Operation(running, self.elapsed)
@@ -97,7 +97,7 @@ class Scheduler:
         return operation
 
     def wait(self, operation: Operation) -> Any:
-        """Wait for an operation, and return its response or raise its error."""
+        """Pause until an operation is done. Return its response or raise its error."""
         current = getcurrent()
         if not isinstance(current, Invocation) or len(self.operations) + len(self.invocations) == 2:
             while not operation.done:
@@ -110,7 +110,7 @@ class Scheduler:
         return operation.result()
 
     def sleep(self, seconds: float) -> None:
-        """Let the current invocation wait."""
+        """Pause the current invocation for some seconds."""
         current = getcurrent()
         if not isinstance(current, Invocation):
             self.advance(seconds)
@@ -118,10 +118,10 @@ class Scheduler:
         current.wakes_at = self.elapsed + seconds
         self._hub.switch()
 
-    # --- Called from outside ---------------------------------------------------------------------
+    # --- Called by tests -------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Carry out a step of one task."""
+        """Run one step of one task."""
         ready: list[Any] = [*self.operations, *(each for each in self.invocations if self._is_ready(each))]
         sleeping = [each.wakes_at for each in self.invocations if not each.operation and each.wakes_at > self.elapsed]
         pause = min(sleeping) - self.elapsed if sleeping else 0.0
@@ -156,6 +156,6 @@ class Scheduler:
                 self.invocations.remove(task)
 
     def finish(self) -> None:
-        """Go on until no task is left."""
+        """Run steps until no task is left."""
         while not self.idle:
             self.step()
