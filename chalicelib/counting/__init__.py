@@ -1,1 +1,1 @@
-"""From a batch of stream records to committed transactions."""
+"""Count a batch of stream records: read the records, plan the changes, and commit them in transactions."""

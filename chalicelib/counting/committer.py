@@ -1,14 +1,14 @@
-"""The committer: the requests that it takes to count a batch of orders.
+"""The committer: an optimistic commit loop that counts a batch of orders.
 
-An optimistic commit loop. It plans a change for each order, packs the changes into transactions, and looks at the
-result of each one. Its invariants, explained in docs/design.md:
+It plans a change for each order, packs the changes into transactions, and handles the result of each transaction. Its
+invariants, explained in docs/design.md:
 
-- new-until-refused: new orders are assumed to be new and are not read. The first one that turns out to be known
-  shows that the batch was redelivered, so the rest of it is read.
-- conflicts-are-replanned: a change whose entry has changed meanwhile is planned again from the entry as it is.
-- busy-is-retried-with-growing-pauses: what DynamoDB is too busy for is tried again until the invocation ends.
+- new-until-refused: if an order's first record is an INSERT, assume that it has no entry, and do not read it. If that
+  is wrong for one order, the batch was redelivered, so read all remaining entries.
+- conflicts-are-replanned: if an entry has changed since it was read, plan its change again from the current entry.
+- busy-is-retried-with-growing-pauses: retry a transaction for which DynamoDB is too busy, until the invocation ends.
 - fatal-is-set-apart: an order that can never be counted ends in `set_apart`, and all others are counted. Either
-  DynamoDB will never accept its change, or its ledger entry cannot be read.
+  DynamoDB will never accept its change, or its ledger entry is unreadable.
 - every-order-ends: in the end, each order is committed, unchanged, stale or set apart.
 """
 
@@ -27,25 +27,25 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 def pause_seconds(tries: int) -> float:
-    """Return the longest pause after this many tries in a row for which DynamoDB was too busy."""
+    """Return the longest pause after `tries` consecutive tries for which DynamoDB was too busy."""
     return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10)) if tries else 0.0
 
 
 @dataclass
 class CommitCounts:
-    """What a committer has done so far."""
+    """The counts and problems of a committer's work so far."""
 
-    applied: int = 0  # Orders whose entry was changed.
+    applied: int = 0  # Orders whose entry was written with new content.
     unchanged: int = 0  # Orders whose entry already had the same content.
-    transactions: int = 0  # Requests, cancelled ones too.
+    transactions: int = 0  # Transactions sent, including cancelled ones.
     conflicts: int = 0  # Transactions for which DynamoDB was too busy.
-    reads: int = 0  # Requests.
+    reads: int = 0  # BatchGetItem requests.
     rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # The field errors of invalid orders.
-    view_problems: dict[str, Mapping[str, str]] = field(default_factory=dict)  # By order: views that failed, and why.
+    view_problems: dict[str, Mapping[str, str]] = field(default_factory=dict)  # The views that failed, by order.
 
 
 class Committer:
-    """Commits the changes of a batch of orders."""
+    """Commit the changes of a batch of orders."""
 
     def __init__(
         self,
@@ -59,12 +59,13 @@ class Committer:
     ) -> None:
         """`plan(entry)` returns the next entry, the same object if nothing changes, or None if the entry is stale.
 
-        The orders: `known` entries, `assumed_new` ids, and `unread` ids whose entries are read first. An unreadable
-        entry is planned only with `rebuild`. Rows that have expired at `now`, in epoch seconds, are left alone.
+        The orders come as entries (`known`), as ids assumed to have no entry (`assumed_new`), or as ids to read first
+        (`unread`). With `rebuild`, plan unreadable entries too. Do not change rows that have expired at `now`, in epoch
+        seconds.
         """
         self.counts = CommitCounts()
         self.stale: list[str] = []
-        self.set_apart: dict[str, str] = {}  # The reason, by order.
+        self.set_apart: dict[str, str] = {}  # For each order set apart, the reason.
         self._plan = plan
         self._rebuild = rebuild
         self._now = now
@@ -72,11 +73,11 @@ class Committer:
         self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
         self._assumed_new = set(assumed_new)
         self._unread = list(unread)
-        self._transactions: list[Transaction] = []  # The next one last.
+        self._transactions: list[Transaction] = []  # A stack: the next transaction is the last one.
         self._busy_in_a_row = 0
 
     def steps(self) -> Steps[None]:
-        """Yield the effects until every order has ended."""
+        """Yield effects until every order is committed, unchanged, stale or set apart."""
         while self._unread or self._transactions or self._plan_transactions():
             if self._busy_in_a_row:
                 yield Sleep(pause_seconds(self._busy_in_a_row), jitter=True)
@@ -93,7 +94,7 @@ class Committer:
             self._entries[order_id] = entry_item.from_item(order_id, items.get((order_id,)))
 
     def _plan_transactions(self) -> bool:
-        """Plan a change for each entry at hand; return whether there is something to commit."""
+        """Plan a change for each entry that has been read. Return whether there are transactions to commit."""
         changes = []
         for order_id, before in self._entries.items():
             if before.unreadable and not self._rebuild:
@@ -142,7 +143,7 @@ class Committer:
             self._plan_again(transaction, cancellation.conflicts)
 
     def _plan_again(self, transaction: Transaction, conflicts: Mapping[str, Item | None]) -> None:
-        """Have the changes planned again, those in conflict from the entries as they are now."""
+        """Plan the transaction's changes again, those in conflict from the current entries."""
         for change in transaction.changes:
             order_id = change.before.order_id
             self._entries[order_id] = (
@@ -153,7 +154,7 @@ class Committer:
             self._stop_assuming()
 
     def _stop_assuming(self) -> None:
-        """Read the orders that are still only assumed to be new (new-until-refused)."""
+        """Read the entries of all orders that are still assumed to be new (new-until-refused)."""
         for transaction in reversed(self._transactions):
             for change in transaction.changes:
                 self._entries[change.before.order_id] = change.before
@@ -165,7 +166,7 @@ class Committer:
         self._assumed_new.clear()
 
     def _isolate(self, transaction: Transaction, reason: str) -> None:
-        """Find the change that DynamoDB will never accept by splitting its transaction (fatal-is-set-apart)."""
+        """Split the transaction to find the change that DynamoDB will never accept (fatal-is-set-apart)."""
         if len(transaction.changes) == 1:
             self.set_apart[transaction.changes[0].before.order_id] = reason
         else:
@@ -173,7 +174,7 @@ class Committer:
 
 
 def for_stream(records_by_order: Mapping[str, Sequence[ChangeRecord]], now: int = 0) -> Committer:
-    """Return the committer for a batch of stream records; those of one order come oldest first.
+    """Return the committer for a batch of stream records. Each order's records must be sorted, oldest first.
 
     `now` is in epoch seconds.
     """

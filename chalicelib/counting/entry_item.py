@@ -1,4 +1,4 @@
-"""Ledger entries as items of LedgerTable."""
+"""Convert ledger entries to items of LedgerTable, and read them back."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from chalicelib.orders import Item
 from chalicelib.views import Contributions, CounterKey, Increments
 
 FORMAT = 1
-"""The form of the items. A version of the app reads all forms up to its own; an entry of a higher one is unreadable."""
+"""The version of the items' format. The app reads formats up to this one. Entries with a higher one are unreadable."""
 
 _STORED = frozenset(Status) - {Status.ABSENT, Status.UNREADABLE}
 _NOTHING: Mapping[str, Any] = {}
@@ -20,7 +20,7 @@ _Value = TypeVar("_Value")
 
 
 def to_item(entry: Entry) -> dict[str, Any]:
-    """Return an entry as an item of LedgerTable; attributes that do not apply are left out."""
+    """Return an entry as an item of LedgerTable, without attributes that are empty."""
     item: dict[str, Any] = {
         "OrderID": {"S": entry.order_id},
         "revision": {"N": str(entry.revision)},
@@ -43,7 +43,7 @@ def to_item(entry: Entry) -> dict[str, Any]:
     return item
 
 
-# Compact, with names as people write them, and with decimal amounts as text: a JSON number could become a float.
+# Compact JSON with unescaped Unicode. Decimal amounts become text, because JSON numbers could be read as floats.
 _to_json = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, separators=(",", ":"), default=amounts.to_text
 ).encode
@@ -51,20 +51,20 @@ _DECIMAL = re.compile(rf"-?[0-9]{{1,{amounts.DIGITS_MAX}}}(\.[0-9]{{1,{amounts.D
 
 
 def _contributions_to_json(contributions: Contributions) -> str:
-    """Return `[["AggregateTable",["Notebook"],{"totalQuantity":5,"orderCount":1}], ...]`.
+    """Return contributions as JSON: `[["AggregateTable",["Notebook"],{"totalQuantity":5,"orderCount":1}], ...]`.
 
-    One string takes less CPU than DynamoDB's lists and maps, since botocore serializes each of their values by itself:
-    15 more for an order.
+    One string takes less CPU than DynamoDB's lists and maps, because botocore would serialize each of their values
+    separately, 15 more for an order.
     """
     return _to_json([(counter.table, counter.key, increments) for counter, increments in contributions.items()])
 
 
 class _UnreadableError(ValueError):
-    """A part of a stored entry does not have the form that this module writes; the message names the part."""
+    """A stored entry has an attribute that this module would not write. The message names the attribute."""
 
 
 def _contributions_from_json(text: str, attribute: str) -> Contributions:
-    """Return the contributions in a stored text. Raises _UnreadableError for a text of another form."""
+    """Return the contributions in an attribute's text. Raises _UnreadableError if the text is malformed."""
     try:
         listed = json.loads(text)
         contributions = {CounterKey(table, tuple(key)): _increments(each) for table, key, each in listed}
@@ -77,7 +77,7 @@ def _contributions_from_json(text: str, attribute: str) -> Contributions:
 
 
 def _increments(stored: Mapping[str, Any]) -> Increments:
-    """Return stored amounts: whole numbers, and texts of decimal ones. Raises ValueError for anything else."""
+    """Return stored amounts, which are whole numbers or decimals as text. Raises ValueError for anything else."""
     if all(type(amount) is int for amount in stored.values()):
         return stored
     return {name: amount if type(amount) is int else _decimal(amount) for name, amount in stored.items()}
@@ -100,9 +100,9 @@ def _is_contribution(counter: CounterKey, listed: Any) -> bool:
 
 
 def from_item(order_id: str, item: Item | None) -> Entry:
-    """Return an order's entry as LedgerTable has it; `item` is None if it has none.
+    """Return the entry in an order's LedgerTable item. If `item` is None, the entry has status ABSENT.
 
-    An item that is not as `to_item` writes it, or has a higher format, gives an entry with the status UNREADABLE.
+    If the item is not in the format of `to_item`, the entry has status UNREADABLE.
     """
     if item is None:
         return absent(order_id)
@@ -184,7 +184,7 @@ def _problems(item: Item) -> Mapping[str, str]:
 
 
 def _legible(read: Callable[[Item], _Value], item: Item, default: _Value) -> _Value:
-    """Return one part of an unreadable entry, or the default if that part is the unreadable one."""
+    """Return one attribute of an unreadable entry, or the default if that attribute cannot be read."""
     try:
         return read(item)
     except _UnreadableError:

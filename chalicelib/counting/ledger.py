@@ -1,4 +1,4 @@
-"""The ledger: what each order has been counted for, and what a stream record changes about that.
+"""The ledger: each order's contributions to the counters, and how stream records change them.
 
 Each order has an entry. It holds the contributions that were added to counters for the order, and the position of
 the stream record that they come from. The invariants of this module, explained in docs/design.md:
@@ -7,7 +7,7 @@ the stream record that they come from. The invariants of this module, explained 
   one transaction, on the condition that the entry still has the revision that the change was planned from.
 - older-record-is-ignored: a record that is not newer than the entry's position changes nothing.
 - table-decides: a newer record or a reconciliation does what TRANSITIONS and SOURCES say, and nothing else.
-- cuts-do-not-matter: a batch is its records one after another, so it makes no difference where the stream is cut.
+- cuts-do-not-matter: records are applied one after another, so it does not matter where the stream is cut into batches.
 - delivered-is-remembered: a write is skipped only if no record of the batch changes anything. So the position covers
   every delivered record, and none of them counts as new when it is delivered late.
 - unknown-views-are-kept: contributions to a table without a view in this version of the app stay as they are.
@@ -15,7 +15,7 @@ the stream record that they come from. The invariants of this module, explained 
   newer record is written even if it changes nothing more. Until then the entry keeps what the backfill reverted,
   because TTL may have archived the order.
 
-The form of the stored items is in entry_item.py, that of stream records in stream.py.
+entry_item.py converts entries to stored items. stream.py reads stream records.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -30,8 +30,8 @@ from chalicelib.orders import Item
 from chalicelib.views import Contributions, CounterKey, Increments
 
 TOMBSTONE_SECONDS = 28 * 24 * 60 * 60
-"""How long a tombstone stays to outlast older records. A stream keeps its own for 24 hours (Developer Guide), and
-`make replay` delivers kept ones until they are 21 days old."""
+"""A tombstone is kept for this long, so that it outlives all older records. A stream keeps records for 24 hours
+(Developer Guide), and `make replay` delivers stored ones until they are 21 days old."""
 
 
 class Status(StrEnum):
@@ -46,7 +46,7 @@ class Status(StrEnum):
 
 
 LEDGER_ENTRY = "ledgerEntry"
-"""The name under which the `problems` of an unreadable entry have the reason."""
+"""The key of the reason in the `problems` of an unreadable entry."""
 
 
 class Entry(NamedTuple):
@@ -54,19 +54,19 @@ class Entry(NamedTuple):
 
     order_id: str
     revision: int = 0  # The number of times that the entry was written.
-    position: str = ""  # That of the newest record; "" if a backfill came before any record.
+    position: str = ""  # The newest record's position; "" if only a backfill counted it.
     status: Status = Status.ABSENT
-    first_seen: str = ""  # When the order was placed, as far as the ledger knows: used if it has no `PlacedAt`.
+    first_seen: str = ""  # When the ledger first saw the order. Replaces a missing `PlacedAt`.
     contributions: Contributions = MappingProxyType({})
     problems: Mapping[str, str] = MappingProxyType({})
-    expires_at: int | None = None  # Of a tombstone, in epoch seconds.
+    expires_at: int | None = None  # When TTL deletes the entry, in epoch seconds.
     ahead_of_stream: bool = False  # Whether the entry was changed without a record since `position`.
-    reverted: Contributions = MappingProxyType({})  # The contributions that such a change took back, if it cancelled.
+    reverted: Contributions = MappingProxyType({})  # The contributions that a repair removed.
     stored: Item = MappingProxyType({})  # The item of an unreadable entry.
 
     @property
     def unreadable(self) -> str | None:
-        """The reason why the stored entry cannot be read; None if it can."""
+        """The reason why the stored entry cannot be read, or None if it can."""
         return self.problems[LEDGER_ENTRY] if self.status is Status.UNREADABLE else None
 
 
@@ -76,26 +76,26 @@ def absent(order_id: str) -> Entry:
 
 
 class ChangeRecord(NamedTuple):
-    """What the ledger needs of a stream record."""
+    """The parts of a stream record that the ledger uses."""
 
     order_id: str
     position: str  # Sorts the records of one order by time, as a plain string (see stream.py).
-    created_at: int  # Epoch seconds.
+    created_at: int  # When the record was created, in epoch seconds.
     image: Item | None  # The order's item after the change; None if it was removed.
-    expired: bool = False  # Whether DynamoDB's TTL removed it.
+    expired: bool = False  # Whether DynamoDB's TTL removed the order.
     is_insert: bool = False
 
 
 # --- The state machine ---------------------------------------------------------------------------
-# TRANSITIONS has a row for each change of an order, SOURCES for each way in which the ledger learns of one. The columns
-# name the rules for the next entry's fields. `_next` applies the rules and has none of its own.
+# TRANSITIONS has a row for each kind of change. SOURCES has a row for each way in which the ledger learns of a change.
+# The columns are rules for the fields of the next entry. `_next` applies these rules and adds none.
 
 
 class Rule(NamedTuple):
     """A rule for a field of the next entry."""
 
-    text: str  # For docs/design.md.
-    choose: Callable[[Any, Any], Any]  # From the entry's value, or the entry, and what the change brings.
+    text: str  # How docs/design.md shows the rule.
+    choose: Callable[[Any, Any], Any]  # Returns the new value from old and new data.
 
 
 KEPT = Rule("unchanged", lambda kept, new: kept or new)
@@ -107,20 +107,20 @@ ORDERS = Rule("that order's", lambda entry, new: {**_of_unknown_views(entry), **
 NONE = Rule("none", lambda entry, _: _of_unknown_views(entry))
 RESTORED = Rule("`reverted`, or unchanged", lambda entry, _: entry.reverted or entry.contributions)
 NEVER = Rule("never", lambda contributions, change: None)
-# A tombstone with contributions to unknown views does not expire: a version with the view would need them.
+# A tombstone with contributions to unknown views does not expire: a later version with the view needs them.
 IN_FOUR_WEEKS = Rule("in four weeks", lambda contributions, change: None if contributions else _in_four_weeks(change))
 WITH_ROWS = Rule("after its last row", lambda contributions, change: _after_last_row(contributions, change))
 
 
 class Transition(NamedTuple):
-    """What a change does to an entry."""
+    """A row of TRANSITIONS: the effect of a kind of change on an entry."""
 
     status: Status
     contributions: Rule
     expires_at: Rule = NEVER
-    reverted: bool = False  # Whether `reverted` gets the contributions that the entry had.
-    spares: Collection[Status] = ()  # Entries that stay as they are,
-    unless_stored: Collection[str] = ()  # but not an unreadable one with one of these stored statuses.
+    reverted: bool = False  # Whether to keep the removed contributions in `reverted`.
+    spares: Collection[Status] = ()  # Entries with these statuses do not change.
+    unless_stored: Collection[str] = ()  # Exception: an unreadable entry with one of these stored statuses changes.
 
 
 TRANSITIONS = {
@@ -128,7 +128,7 @@ TRANSITIONS = {
     "the order is invalid": Transition(Status.REJECTED, NONE),
     "a person or program removed it": Transition(Status.CANCELLED, NONE, IN_FOUR_WEEKS),
     "DynamoDB's TTL removed it": Transition(Status.ARCHIVED, RESTORED, WITH_ROWS),
-    # TTL may have removed the order of an unreadable entry. It is cancelled only if it counted for nothing.
+    # TTL may have removed the order of an unreadable entry. So cancel the entry only if it had no contributions.
     "it is missing, without a record": Transition(
         Status.CANCELLED, NONE, IN_FOUR_WEEKS, True,
         spares=(Status.ABSENT, Status.ARCHIVED, Status.UNREADABLE), unless_stored=(Status.CANCELLED, Status.REJECTED),
@@ -138,20 +138,20 @@ VALID, INVALID, REMOVED, EXPIRED, MISSING = TRANSITIONS
 
 
 class Source(NamedTuple):
-    """What a way of learning of a change does to an entry."""
+    """A row of SOURCES: how an entry changes depending on where the ledger learned of the change."""
 
     position: Rule
     revision: Rule
     ahead_of_stream: bool
-    catches_up: bool  # Whether an entry that is ahead of the stream is written even if its content stays.
-    first_seen: tuple[Rule, Rule, Rule]  # Of an entry in _SEEN, another one ahead of the stream, any other.
-    skips_expired: bool = False  # Whether an absent entry stays so if all rows of its order have expired.
+    catches_up: bool  # Whether to write an entry ahead of the stream even if its content stays.
+    first_seen: tuple[Rule, Rule, Rule]  # If in _SEEN; else if ahead of the stream; else.
+    skips_expired: bool = False  # Whether to ignore a new order whose rows have all expired.
 
 
 _SEEN = frozenset({Status.COUNTED, Status.REJECTED, Status.UNREADABLE})
 
-# A backfill may see an order before any record of it. An INSERT has the exact time.
-# A rebuilt entry has a revision that it cannot have had, so that no change planned from an earlier one commits.
+# `first_seen`: a backfill may see an order before its first record, but an INSERT has the exact time. `revision`: a
+# rebuilt entry gets a revision that it never had, so that no change planned from an older entry can commit.
 SOURCES = {
     "INSERT": Source(NEW, NEXT, False, True, (NEW, NEW, NEW)),
     "MODIFY or REMOVE": Source(NEW, NEXT, False, True, (EARLIER, EARLIER, NEW)),
@@ -162,29 +162,29 @@ INSERT, LATER_RECORD, RECONCILIATION, REBUILD = SOURCES
 
 
 def apply_all(entry: Entry, records: Iterable[ChangeRecord]) -> Entry:
-    """Return an entry after an order's records of one batch, oldest first; the same object if nothing changes."""
+    """Return an entry after all records of its order, oldest first. Return the same object if nothing changes."""
     return reduce(apply, records, entry)
 
 
 def apply(entry: Entry, record: ChangeRecord) -> Entry:
-    """Return an entry after one record; the same object if the record changes nothing."""
+    """Return an entry after one record. Return the same object if the record changes nothing."""
     if record.position <= entry.position:  # older-record-is-ignored
         return entry
     return _next(entry, record, INSERT if record.is_insert else LATER_RECORD, EXPIRED if record.expired else REMOVED)
 
 
 def reconcile(entry: Entry, item: Item | None, now: int) -> Entry:
-    """Return an entry that matches its order's item, without any record; the same object if it already does.
+    """Return an entry that matches its order's item, without a record. Return the same object if it already does.
 
-    `item` was read after the entry; it is None if there is none. `now` is in epoch seconds. The position stays,
-    because the records behind the item are still to come, or were lost.
+    `item` must be read after the entry, and is None if the order does not exist. `now` is in epoch seconds. The
+    position does not change, because the item's records may still arrive.
     """
     source = REBUILD if entry.status is Status.UNREADABLE else RECONCILIATION
     return _next(entry, ChangeRecord(entry.order_id, "", now, item), source, MISSING)
 
 
 def _next(entry: Entry, change: ChangeRecord, learned_from: str, removal: str) -> Entry:
-    """Return the entry after a change, which is a `removal` if it has no image; the same object if nothing changes."""
+    """Return the entry after a change. A change without an image is of the kind `removal`."""
     source, at = SOURCES[learned_from], change.created_at
     nothing: Mapping[Any, Any] = {}
     group = 0 if entry.status in _SEEN else 1 if entry.ahead_of_stream else 2
@@ -218,9 +218,9 @@ def _in_four_weeks(change: ChangeRecord) -> int:
 
 
 def _after_last_row(contributions: Contributions, change: ChangeRecord) -> int | None:
-    """Return when the last row is deleted, at least in four weeks; None if a row never is.
+    """Return when an entry expires: with its last row, but not before four weeks. None means never.
 
-    Without its own time, an order would be a new one once its entry is gone. So its entry stays as long as the order.
+    An order without `PlacedAt` would count again, as a new order, if its entry expired. So its entry never expires.
     """
     end = views.all_deleted_at(contributions, change.created_at)
     if end is None or (change.image is not None and not orders.has_placed_at(change.image)):
@@ -241,18 +241,18 @@ def _of_unknown_views(entry: Entry) -> Contributions:
 
 
 class Change(NamedTuple):
-    """The replacement of an entry by the next one."""
+    """The replacement of a ledger entry by the next one."""
 
     before: Entry
-    after: Entry  # Its revision is one above that of `before`.
+    after: Entry  # The revision of `after` is one higher than that of `before`.
     now: int = 0  # Epoch seconds.
 
     @property
     def deltas(self) -> Contributions:
         """Return the increments that keep the counters equal to the contributions (entry-matches-counters).
 
-        Rows that have expired no longer change. The contributions of an unreadable entry are not known. Its replacement
-        leaves the counters as they are, and an audit then compares them with the ledger.
+        Expired rows get no increments. Nor do the counters of an unreadable entry, because its contributions are
+        unknown; an audit compares those counters with the ledger.
         """
         if self.before.status is Status.UNREADABLE:
             return {}
@@ -261,7 +261,7 @@ class Change(NamedTuple):
 
     @property
     def only_advances_position(self) -> bool:
-        """Whether the content stays and only the position changes (position-catches-up)."""
+        """Whether the change advances only the position and not the content (position-catches-up)."""
         return self.before.ahead_of_stream and _content(self.before) == _content(self.after)
 
 
@@ -271,12 +271,12 @@ def change(before: Entry, after: Entry, now: int = 0) -> Change | None:
         return None
     revision = before.revision + 1
     if after.revision > revision and before.status is not Status.UNREADABLE:
-        after = after._replace(revision=revision)  # Several records of a batch raised it; the entry is written once.
+        after = after._replace(revision=revision)  # Several records may have raised it, but it is written once.
     return Change(before, after, now)
 
 
 def deltas(before: Contributions, after: Contributions) -> Contributions:
-    """Return the increments of each counter that changes."""
+    """Return the increments by counter that lead from one state of the contributions to the other."""
     if not before:
         return after
     moved: dict[CounterKey, Increments] = {}
@@ -291,11 +291,10 @@ def deltas(before: Contributions, after: Contributions) -> Contributions:
 
 
 def order_status(entry: Entry, item: Item) -> dict[str, Any]:
-    """Return whether the totals include an order's item.
+    """Return whether the totals include an order's item, as `{"counted": true}` or `{"counted": false}`.
 
-    `{"counted": true}` or `{"counted": false}`; with `rejected`, the problems by field, if the item is not a valid
-    order, with `ledgerProblem`, a sentence, if its ledger entry cannot be read, and with `viewProblems`, by view, if
-    views failed to count it.
+    Add `rejected`, the errors by field, if the item is not a valid order. Add `ledgerProblem`, a sentence, if its
+    ledger entry is unreadable. Add `viewProblems`, the errors by view, if views failed to count it.
     """
     if entry.unreadable:
         repair = "An audit with repair rebuilds it."

@@ -1,4 +1,4 @@
-"""Stream records: from the form in which Lambda delivers them to what the ledger needs."""
+"""Read the stream records that Lambda delivers, and convert them to the ledger's ChangeRecords."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -17,30 +17,30 @@ _TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 
 class StreamWithoutNewImages(Exception):
-    """The stream's view type does not include what an order looks like after a change."""
+    """The stream's view type does not include new images, which the app needs."""
 
 
 class MalformedRecord(NamedTuple):
     """A stream record without a field that every stream record has."""
 
     event_id: str
-    order_id: str | None  # None if the record does not say.
+    order_id: str | None  # None if the record has no order id.
     problem: str
 
 
 class Batch(NamedTuple):
     """A batch of stream records."""
 
-    records_by_order: dict[str, list[ChangeRecord]]  # The oldest record of an order first.
+    records_by_order: dict[str, list[ChangeRecord]]  # Each order's records, oldest first.
     malformed: list[MalformedRecord]
 
     @property
     def size(self) -> int:
-        """The number of records."""
+        """The number of records in the batch, including malformed ones."""
         return len(self.malformed) + sum(map(len, self.records_by_order.values()))
 
     def ages(self, now: float) -> list[float]:
-        """Return the ages of the records in seconds; DynamoDB gives the time of a record in whole seconds."""
+        """Return the ages of the records in seconds. They are exact to one second, as DynamoDB's timestamps are."""
         return [max(0.0, now - record.created_at) for records in self.records_by_order.values() for record in records]
 
 
@@ -92,7 +92,7 @@ def _created_at(value: float) -> int:
 
 
 def _malformed(record: Any, error: Exception) -> MalformedRecord:
-    """Describe a malformed record, as far as it can be read."""
+    """Return a description of a malformed record with all parts that can be read."""
     problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
     return MalformedRecord(_part(record, "eventID") or "", _part(record, "dynamodb", "Keys", "OrderID", "S"), problem)
 
@@ -104,10 +104,10 @@ def _part(value: Any, *names: str) -> str | None:
 
 
 def position(stream_arn: str, sequence_number: str) -> str:
-    """Return a plain string that sorts an order's records by time.
+    """Return a record's position, a string that sorts an order's records by time.
 
-    The stream's label, the time at which it was enabled, comes first: sequence numbers rise within one stream, but
-    AWS promises nothing about those of the next one.
+    It begins with the stream's label, the time at which the stream was switched on. Sequence numbers rise within a
+    stream, but AWS promises nothing about those of a later stream.
     """
     label = stream_arn.partition("/stream/")[2]
     if not label or not sequence_number.isdigit():

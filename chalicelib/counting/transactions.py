@@ -1,6 +1,6 @@
-"""Transactions: ledger changes packed together with the counters that they change.
+"""Transactions: pack ledger changes with their counters, build the requests, and interpret cancellation reasons.
 
-Packing, the request, the reasons for which DynamoDB cancels it, and an audit's correction of a counter.
+Also the request with which an audit corrects a counter.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,21 +15,21 @@ from chalicelib.orders import Item
 from chalicelib.views import VIEWS, Contributions, CounterKey, Increments
 
 ACTIONS_MAX = 100
-"""TransactWriteItems takes up to 100 actions, no two on one item, 4 MB together (API reference).
+"""The most actions in a TransactWriteItems. They may have 4 MB in total, and no two may be on one item (API reference).
 
-A hundred ledger entries stay below 1 MB, since a product has at most 1,024 bytes.
+A hundred ledger entries of the shipped model stay below 1 MB, because a product has at most 1,024 bytes.
 """
 
 REVISION = "revision"
-"""A counter's attribute that every change raises, so that an audit sees whether the counter has changed."""
+"""An attribute that every change of a counter raises by one, so that an audit notices changes."""
 
 RETRYABLE_CODES = frozenset(
     {
-        # Reasons of a cancelled transaction (API reference, TransactionCanceledException) ...
+        # Reasons for a cancelled transaction (API reference, TransactionCanceledException).
         "TransactionConflict",
         "ThrottlingError",
         "ProvisionedThroughputExceeded",
-        # ... and of a request refused as a whole (API reference, TransactWriteItems, "Errors").
+        # Errors that reject a whole request (API reference, TransactWriteItems, "Errors").
         "TransactionInProgressException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
@@ -37,16 +37,16 @@ RETRYABLE_CODES = frozenset(
         "InternalServerError",
     }
 )
-"""The same request may succeed a moment later."""
+"""DynamoDB's codes for temporary errors: the same request may succeed a moment later."""
 
-# DynamoDB usually cancels a transaction with an invalid action and names the action. It may also refuse the whole
-# request with this code, and other engines do.
+# DynamoDB usually cancels a transaction with an invalid action and names the action. It may also reject the whole
+# request with this code, as emulators do.
 _INVALID_CODE = "ValidationException"
 
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _WITHOUT_REVISION = "attribute_exists(OrderID) AND attribute_not_exists(revision)"
 _NO_REVISION_NUMBER = "NOT attribute_type(#revision, :seen)"
-_REVISION_MAX_DIGITS = 30  # Room to count up: DynamoDB stores 38 digits.
+_REVISION_MAX_DIGITS = 30  # DynamoDB stores 38 digits, so such a revision can still be raised.
 
 
 class Transaction(NamedTuple):
@@ -56,9 +56,9 @@ class Transaction(NamedTuple):
     increments: Mapping[CounterKey, Increments]
 
     def actions(self, names: Mapping[str, str], now: str) -> list[Any]:
-        """Return the `TransactItems`: the entries in the order of the changes, then the counters.
+        """Return the `TransactItems`: first the entries, in the order of the changes, then the counters.
 
-        `names` are the tables' physical names by their logical ones; `now` is a timestamp.
+        `names` has the tables' physical names by logical name. `now` is a timestamp.
         """
         ledger_name = names[tables.LEDGER]
         puts = [{"Put": _put(change, ledger_name)} for change in self.changes]
@@ -70,23 +70,23 @@ class Transaction(NamedTuple):
 
 
 class Cancellation(NamedTuple):
-    """What the reasons of a cancelled transaction come down to."""
+    """Why a transaction was cancelled: conflicts, a temporary error, or a permanent one."""
 
-    conflicts: Mapping[str, Item | None]  # By order, the entries that changed meanwhile, as they are now.
+    conflicts: Mapping[str, Item | None]  # The current entries, by order, that conflicted.
     retryable: bool
-    fatal: str | None  # Why DynamoDB will never accept it.
+    fatal: str | None  # The reason why DynamoDB will never accept the transaction, if so.
 
 
 BYTES_MAX = 3_500_000
-"""The limit for the entries of a transaction; 4 MB is DynamoDB's limit for all of it."""
+"""The limit for the entries in a transaction. DynamoDB's limit for the whole transaction is 4 MB."""
 
 _SMALL_ENTRY_ROWS = 2  # A hundred entries with so few rows always stay below BYTES_MAX.
 
 
 def pack(changes: Iterable[Change]) -> list[Transaction]:
-    """Pack changes into few transactions: those that change the same counters go together.
+    """Pack changes into few transactions. Changes of the same counters go into the same transaction.
 
-    n new orders of one product take ceil(n / (ACTIONS_MAX - counters of one order)) transactions.
+    For n new orders of one product, that is ceil(n / (ACTIONS_MAX - counters of one order)) transactions.
     """
     groups: dict[tuple[CounterKey, ...], list[tuple[Change, Contributions]]] = {}
     for change in changes:
@@ -113,7 +113,7 @@ def pack(changes: Iterable[Change]) -> list[Transaction]:
 
 
 def _bytes(change: Change) -> int:
-    """Return the size of an entry's contributions; 0 if they are few."""
+    """Return the size of an entry's contributions in bytes, or 0 if they are too few to matter."""
     if len(change.after.contributions) + len(change.after.reverted) <= _SMALL_ENTRY_ROWS:
         return 0
     item = entry_item.to_item(change.after)
@@ -126,7 +126,7 @@ def _add(increments: dict[CounterKey, dict[str, Amount]], deltas: Contributions)
 
 
 def split(transaction: Transaction) -> list[Transaction]:
-    """Pack each half of the changes. The committer repeats this to find the one that is never accepted."""
+    """Split a transaction's changes in two halves. The committer repeats this to isolate a change that is rejected."""
     middle = len(transaction.changes) // 2
     return [*pack(transaction.changes[:middle]), *pack(transaction.changes[middle:])]
 
@@ -161,9 +161,9 @@ def _addition(counter: CounterKey, added: Increments, now: str) -> dict[str, Any
 
 
 def _update(counter: CounterKey, now: str, sets: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters of UpdateItem, without TableName, that set attributes of a counter and add to others.
+    """Return UpdateItem parameters, without TableName, that set some attributes of a counter and add to others.
 
-    The values are in DynamoDB's form. `now` is a timestamp, for views that have a stamp.
+    The values are in DynamoDB's JSON. `now` is a timestamp for views with a stamp.
     """
     view = VIEWS[counter.table]
     if view.stamp:
@@ -171,7 +171,7 @@ def _update(counter: CounterKey, now: str, sets: Mapping[str, Any], adds: Mappin
     if view.keep:
         sets = {**sets, tables.TTL: _number(views.deleted_at(counter) or 0)}
     values = {**sets, **adds}
-    # Placeholders, because DynamoDB has some 570 reserved words, among them `total`, `day` and `hour`.
+    # Use placeholders, because DynamoDB has about 570 reserved words, such as `total`, `day` and `hour`.
     places = {name: REVISION if name == REVISION else str(index) for index, name in enumerate(values)}
     set_clause = ", ".join(f"#{places[name]} = :{places[name]}" for name in sets)
     add_clause = ", ".join(f"#{places[name]} :{places[name]}" for name in adds)
@@ -185,10 +185,10 @@ def _update(counter: CounterKey, now: str, sets: Mapping[str, Any], adds: Mappin
 
 
 def correction(counter: CounterKey, revision: str, expected: Increments, now: int) -> ConditionalUpdate:
-    """Return the request that sets a counter's amounts, if it still has this revision. `now` is in epoch seconds.
+    """Return the update that sets a counter's amounts if its revision has not changed. `now` is in epoch seconds.
 
-    It sets them, since adding to an attribute that is not a number fails. The revision is "" if the counter has none
-    that is a number. `now` replaces one that is missing or cannot count up: the counter has not had it.
+    It sets the amounts because an ADD fails if the attribute is not a number. Pass "" if the counter has no valid
+    revision. Then, or if the revision has too many digits, `now` becomes the new revision.
     """
     counts_up = revision.isdigit() and len(revision) <= _REVISION_MAX_DIGITS
     new = {name: _number(amount) for name, amount in expected.items()}
@@ -208,10 +208,10 @@ def _number(value: Amount) -> dict[str, str]:
 
 
 def cancellation(transaction: Transaction, reasons: Sequence[Mapping[str, Any]]) -> Cancellation:
-    """Sort the reasons of a cancelled transaction; they are in the order of its actions, or just one for all."""
+    """Interpret a transaction's cancellation reasons, one for each action in order, or a single one for all."""
     conflicts = {
         change.before.order_id: reason.get("Item")
-        for change, reason in zip(transaction.changes, reasons, strict=False)  # The other actions are counters.
+        for change, reason in zip(transaction.changes, reasons, strict=False)  # The remaining actions are counters.
         if reason["Code"] == _CONDITION_FAILED
     }
     codes = {reason["Code"] for reason in reasons} - {"None", _CONDITION_FAILED}
@@ -224,7 +224,7 @@ def cancellation(transaction: Transaction, reasons: Sequence[Mapping[str, Any]])
 
 
 def _describe(transaction: Transaction, reasons: Sequence[Mapping[str, Any]], fatal: Mapping[str, Any]) -> str:
-    """Return a reason as a text, with the counter that it concerns if DynamoDB names the action."""
+    """Return a reason as text, with the counter's name if the reason belongs to a counter."""
     text = f"{fatal['Code']}: {fatal.get('Message', '')}"
     at = list(reasons).index(fatal) - len(transaction.changes)
     if at < 0:
@@ -234,10 +234,10 @@ def _describe(transaction: Transaction, reasons: Sequence[Mapping[str, Any]], fa
 
 
 def reasons(response: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the reasons in the response of an error, in the form of `CancellationReasons`.
+    """Return the reasons in an error response, in the form of `CancellationReasons`.
 
-    A request that was refused as a whole has a single reason. Empty if the error concerns more than the orders of this
-    request, such as a missing permission.
+    If DynamoDB rejected the request as a whole, there is a single reason. Return an empty list for errors that do not
+    depend on the request's orders, such as a missing permission.
     """
     error = response["Error"]
     code = error["Code"]
