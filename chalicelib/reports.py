@@ -89,9 +89,9 @@ _AUDIT_LEVELS: Mapping[Verdict, Level] = {
 
 
 def of_audit(work: Audit, requests: int) -> Report:
-    """Return the verdict of an audit. Its last invocation has made `requests` requests of DynamoDB."""
+    """Return the report of an audit. `requests` is the number of DynamoDB requests in its last invocation."""
     line = Line(_AUDIT_LEVELS[work.verdict or Verdict.UNPROVEN], "Audit", _audit_fields(work, requests))
-    if work.verdict is None:  # Only the part so far is clean.
+    if work.verdict is None:  # No drift so far, but the audit has not finished.
         line = line._replace(message="Audit incomplete: run make audit")
     return Report(
         [line],

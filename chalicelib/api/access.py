@@ -1,4 +1,4 @@
-"""A stage's access settings: who may call the API.
+"""The access settings of a stage: who may call the API.
 
 They are in the stage's environment_variables (.chalice/config.json). READ_ACCESS and WRITE_ACCESS are `open`, `key` or
 `iam`. CORS_ORIGIN is the origin of the other web pages that may call the API. API Gateway enforces access before it
@@ -21,9 +21,9 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|\*")
 
 
 class Access(StrEnum):
-    """Who may send a request."""
+    """The callers that may send a request."""
 
-    OPEN = "open"  # Everyone.
+    OPEN = "open"  # Everyone may call.
     KEY = "key"  # Callers with an API key, in the header x-api-key.
     IAM = "iam"  # Callers who sign with Signature Version 4 and have the IAM permission execute-api:Invoke.
 
@@ -36,16 +36,16 @@ _ROUTE_OPTIONS: Mapping[Access, Mapping[str, Any]] = {
 
 
 def route_options(access: Access) -> Mapping[str, Any]:
-    """Return the options of a Chalice route with this access."""
+    """Return the Chalice options for a route with this access."""
     return _ROUTE_OPTIONS[access]
 
 
 class Settings(NamedTuple):
     """A stage's access settings. The dashboard and the OpenAPI document contain no orders and are always open."""
 
-    reads: Access = Access.OPEN  # GET orders and totals.
-    writes: Access = Access.OPEN  # POST, PUT and DELETE orders.
-    origin: str | None = None  # With None, browsers let only the dashboard call the API.
+    reads: Access = Access.OPEN  # Who may read orders and totals (GET).
+    writes: Access = Access.OPEN  # Who may write orders (POST, PUT, DELETE).
+    origin: str | None = None  # The allowed CORS origin. With None, only the dashboard can call the API in a browser.
 
 
 OPEN_TO_ALL = Settings()
@@ -58,7 +58,7 @@ class InvalidSettingError(ValueError):
 def settings(variables: Mapping[str, str]) -> Settings:
     """Return the settings in the environment variables.
 
-    Raise InvalidSettingError for an unknown value, so that a typing error cannot leave the API open.
+    Raise InvalidSettingError for an unknown value, so that a typo cannot leave the API open.
     """
     return Settings(_access(variables, READ_VARIABLE), _access(variables, WRITE_VARIABLE), _origin(variables))
 

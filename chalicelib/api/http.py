@@ -1,4 +1,4 @@
-"""HTTP requests and responses: what the routes share."""
+"""Helpers for HTTP requests and responses that the routes share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -19,13 +19,13 @@ BODY_TYPES = ["application/json", "application/x-www-form-urlencoded"]
 
 
 class ServiceUnavailableError(ChaliceViewError):
-    """A route's request to DynamoDB failed for a temporary reason, also after the SDK's retries."""
+    """A route's DynamoDB request failed for a temporary reason, even after the SDK's retries."""
 
     STATUS_CODE = 503
 
 
 def end_json_with_newline(event: Request, get_response: Callable[[Request], Response]) -> Response:
-    """End a JSON body with a newline, so that a terminal shows its prompt on a line of its own."""
+    """Add a newline after a JSON body, so that a terminal's prompt starts on a new line."""
     response = get_response(event)
     if not isinstance(response.body, (str, bytes)):
         response.body = response.to_dict()["body"] + "\n"
@@ -41,13 +41,13 @@ def read_order(request: Request, fields: Sequence[str]) -> orders.OrderInput | o
 
 
 def response(result: Any) -> Any:
-    """Return what a route returns for a result: a 400 for errors in the query, and otherwise the result."""
+    """Return the response for a route's result: a 400 if it is FieldErrors, otherwise the result itself."""
     return bad_request(result) if isinstance(result, orders.FieldErrors) else result
 
 
 def placed(request: Request, order_id: str, item: orders.Item, is_new: bool) -> Response:
-    """Return a placed order: a 201, or a 200 if it was there already."""
-    path = request.context.get("path", "/orders")  # Includes the stage, unlike the request's own path.
+    """Return the response with a placed order: a 201, or a 200 if it already existed."""
+    path = request.context.get("path", "/orders")  # Unlike request.path, it includes the stage.
     return Response(
         orders.to_json(item),
         status_code=201 if is_new else 200,
@@ -56,13 +56,13 @@ def placed(request: Request, order_id: str, item: orders.Item, is_new: bool) -> 
 
 
 def bad_request(errors: orders.FieldErrors) -> Response:
-    """Return a 400 that names every error by its field."""
+    """Return a 400 response with all errors by field."""
     message = "; ".join(f"{field} {error}" for field, error in errors.items())
     return Response({"Code": "BadRequestError", "Message": message, "problems": errors}, status_code=400)
 
 
 def decode_segment(segment: str) -> str:
-    """Decode a segment of a path. It arrives percent-encoded, and a `+` in it is a plus."""
+    """Return a percent-decoded path segment. A `+` stays a plus sign."""
     try:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError:
@@ -70,7 +70,7 @@ def decode_segment(segment: str) -> str:
 
 
 def order_key(segment: str) -> dict[str, Any]:
-    """Return the key of the order in a path. Its id may be invalid, because the table may have such an order."""
+    """Return the DynamoDB key for an order id in a path. The id may be invalid, because the table may have such ids."""
     order_id = decode_segment(segment)
     if not orders.can_be_key(order_id):
         raise order_not_found({"OrderID": {"S": order_id}})
@@ -83,14 +83,14 @@ def order_not_found(key: orders.Item) -> NotFoundError:
 
 
 def counted(found: Found | None, product: str) -> Found:
-    """Return what was found of a product. Raises NotFoundError, a 404, if it is None."""
+    """Return what was counted for a product. Raise NotFoundError, a 404, if that is None."""
     if found is None:
         raise NotFoundError(f"Nothing has been counted for {product} yet.")
     return found
 
 
 def require(view: View | None) -> View:
-    """Return the view of a route. Raises NotFoundError, a 404, if the model does not have it."""
+    """Return a route's view. Raise NotFoundError, a 404, if the model does not have the view."""
     if view is None:
         raise NotFoundError(
             "This model does not keep the totals of products. GET /views lists the views that it keeps."

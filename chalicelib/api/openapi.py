@@ -20,7 +20,7 @@ Schema = dict[str, Any]
 
 
 def document(base: str, access: Settings = OPEN_TO_ALL) -> dict[str, Any]:
-    """Return the OpenAPI document of a stage. `base` is the path of its routes, such as `/api`."""
+    """Return a stage's OpenAPI document. `base` is the base path of its routes, such as `/api`."""
     result = _open_document(base)
     schemes = {access.reads, access.writes} - {Access.OPEN}
     if schemes:
@@ -30,7 +30,7 @@ def document(base: str, access: Settings = OPEN_TO_ALL) -> dict[str, Any]:
 
 
 def _open_document(base: str) -> dict[str, Any]:
-    """Return the document of a stage without access control."""
+    """Return the document for a stage without access control."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -41,7 +41,7 @@ def _open_document(base: str) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": base}],
-        "security": [],  # No operation needs credentials, except those with their own `security`.
+        "security": [],  # No credentials by default. Protected operations have their own `security`.
         "tags": [
             {"name": "orders", "description": "Place, show, amend and cancel orders."},
             {"name": "totals", "description": "Totals and trends of the counted orders."},
@@ -149,7 +149,7 @@ def _object(properties: Mapping[str, Schema], optional: Sequence[str] = (), **mo
 _FIGURES: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 _TIMESTAMP: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
 _AMOUNT: Schema = {"type": "integer", "minimum": 0}
-# The error in an example of an invalid order: the last required field has a wrong value.
+# The field with a wrong value in the example of an invalid order: the last required one.
 _INVALID = next((field for field in reversed(orders.FIELDS) if field.required), orders.FIELDS[-1])
 _PROBLEM = {_INVALID.name: _INVALID.type.rule}
 _PROBLEMS: Schema = {
@@ -172,7 +172,7 @@ def _as_stored(field: Field, prefix: str = "") -> Schema:
 
 
 def _shown(field: Field) -> Any:
-    """Return a field's value in the example of a response."""
+    """Return a field's value in an example response."""
     return field.type.show(field.type.write(field.type.check(field.examples.new)))
 
 
@@ -214,7 +214,7 @@ _LIST_IS_COMPLETE: Schema = {
 }
 
 
-_VIEW_NAMES = [view.name for view in VIEWS.values()] or [""]  # A model without views is possible.
+_VIEW_NAMES = [view.name for view in VIEWS.values()] or [""]  # A model may have no views.
 
 
 def _row(view: View) -> Schema:
@@ -520,7 +520,7 @@ _RESPONSES: dict[str, Schema] = {
 
 
 def _responses(successes: Mapping[str, Schema], errors: Mapping[str, str]) -> Schema:
-    """Return a route's responses by status. `errors` has names in _RESPONSES; 500 and 503 are added."""
+    """Return a route's responses by status. `errors` are keys of _RESPONSES. Every route also has a 500 and a 503."""
     names = {**errors, "500": "InternalError", "503": "Unavailable"}
     return {**successes, **{status: {"$ref": f"#/components/responses/{name}"} for status, name in names.items()}}
 
@@ -615,7 +615,7 @@ _LIST_TOTALS: Schema = {
     "tags": ["totals"],
     "summary": "List all totals in pages, in no particular order, or the largest totals",
     "parameters": [
-        # No parameter has a `default`: generated clients would send it, even with one that it cannot be combined with.
+        # No parameter has a `default`, because generated clients would send it even where it cannot be combined.
         _query_parameter(
             "limit",
             f"The number of totals in a page; {rows.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",

@@ -1,4 +1,4 @@
-"""An order in the API, and whether the totals include it."""
+"""The route that shows an order and whether the totals include it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from chalicelib.effects import Get, Steps
 
 
 def show(segment: str) -> Steps[dict[str, Any]]:
-    """Return an order, and whether it is counted. The segment of the path is percent-encoded."""
+    """Return an order and whether it is counted. The path segment is percent-encoded."""
     key = http.order_key(segment)
     place = effects.key_of(tables.ORDERS, key)
     item = yield Get(tables.ORDERS, place)

@@ -1,4 +1,4 @@
-"""Validation of query parameters, shared by the routes."""
+"""Validate query parameters. All routes with parameters use this."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,9 +6,9 @@ from chalicelib.orders import FieldErrors
 
 
 def whole_number(query: Mapping[str, str], name: str, default: int, maximum: int, errors: FieldErrors) -> int:
-    """Return a parameter that is a whole number from 1 to `maximum`, or the default if it is absent.
+    """Return a whole-number parameter from 1 to `maximum`, or the default if it is absent.
 
-    Add an entry to `errors` and return the default if it is invalid.
+    If the parameter is invalid, add an entry to `errors` and return the default.
     """
     text = query.get(name, str(default))
     if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum:
@@ -18,6 +18,6 @@ def whole_number(query: Mapping[str, str], name: str, default: int, maximum: int
 
 
 def reject_unknown(query: Iterable[str], known: Iterable[str], errors: FieldErrors) -> None:
-    """Add an entry to `errors` for each unknown parameter, so that a misspelled one is not silently ignored."""
+    """Add an entry to `errors` for each unknown parameter, so that misspelled ones are not ignored."""
     for name in set(query).difference(known):
         errors[name] = f"is not a known parameter; the parameters are {', '.join(known)}"

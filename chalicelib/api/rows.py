@@ -1,4 +1,4 @@
-"""Any view's rows in the API: pages of them, the largest, those of a partition, and single ones."""
+"""The routes for a view's rows: pages of rows, the largest rows, the rows of a partition, and single rows."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -17,7 +17,7 @@ from chalicelib.views import View
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 _CURSOR_MAX_BYTES = 20_000
-_END = "\U0010ffff"  # The last character: a text that begins with `to` is not after `to` and this.
+_END = "\U0010ffff"  # The last Unicode character. `to` plus this sorts after every text that begins with `to`.
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
 BAD_SORT_KEY = f"must be the beginning of a sort key, or all of one: 1 to {views.KEY_MAX_BYTES} UTF-8 bytes"
 
@@ -26,7 +26,7 @@ Segment = str
 """A segment of a path, percent-encoded."""
 
 
-# --- What the routes return ----------------------------------------------------------------------
+# --- Results of the routes -----------------------------------------------------------------------
 
 
 def list_views() -> Steps[dict[str, Any]]:
@@ -36,7 +36,7 @@ def list_views() -> Steps[dict[str, Any]]:
 
 
 def list_rows(name: Segment, params: Params, now: float) -> Steps[dict[str, Any] | FieldErrors]:
-    """Return a page of a view's rows, or the largest ones, with `freshness`. `now` is in epoch seconds."""
+    """Return a page of a view's rows, or its largest rows, with `freshness`. `now` is in epoch seconds."""
     view = _find(name)
     query = parse_query(view, params)
     if isinstance(query, FieldErrors):
@@ -47,7 +47,7 @@ def list_rows(name: Segment, params: Params, now: float) -> Steps[dict[str, Any]
 
 
 def read(view: View, query: "RowsQuery", now: float) -> Steps[tuple[Sequence[Item], dict[str, Any]]]:
-    """Return items, with the `cursor` of a page, or with `asOf` and `complete` of the largest rows."""
+    """Return a page of items with `cursor`, or the largest items with `asOf` and `complete`."""
     if query.top is None:
         page = yield Scan(view.table, query.start, query.limit, consistent=False)
         return page.items, {"cursor": encode_cursor(view, page.last)}
@@ -56,7 +56,7 @@ def read(view: View, query: "RowsQuery", now: float) -> Steps[tuple[Sequence[Ite
 
 
 def list_partition(name: Segment, key: Segment, params: Params) -> Steps[dict[str, Any] | FieldErrors]:
-    """Return a page of a partition's rows, or the one row if the view has no sort key."""
+    """Return a page of a partition's rows, or the only row if the view has no sort key."""
     view, partition = _find(name), http.decode_segment(key)
     if len(view.key) == 1:
         errors = FieldErrors()
@@ -85,7 +85,7 @@ def _show(view: View, key: Key) -> Steps[dict[str, Any]]:
 
 
 def _find(name: Segment) -> View:
-    """Return the view with this name. Raises NotFoundError, a 404, if there is none."""
+    """Return the view with this name. Raise NotFoundError, a 404, if it does not exist."""
     decoded = http.decode_segment(name)
     for view in views.VIEWS.values():
         if view.name == decoded:
@@ -94,12 +94,12 @@ def _find(name: Segment) -> View:
 
 
 def read_freshness() -> Steps[dict[str, Any] | None]:
-    """Return how far the counting was behind when it last reported, or None before the first report."""
+    """Return the stream handler's last lag report, or None before the first report."""
     return stream_lag.to_json((yield Get(tables.STATE, key_of(tables.STATE, stream_lag.KEY))))
 
 
 def refresh_top_lists(now: float) -> Steps[None]:
-    """Refresh the lists of largest rows that somebody has asked for and whose tables are too large for a request."""
+    """Refresh the requested top lists whose tables are too large to scan within a request."""
     for view in views.VIEWS.values():
         if view.top:
             yield from top_list.refresh_if_wanted(top_view(view), now)
@@ -133,12 +133,12 @@ def to_json(view: View, item: Item) -> dict[str, Any]:
 
 
 def encode_cursor(view: View, key: Key | None) -> str | None:
-    """Return the opaque cursor for the last key of a page, or None for None, the end of the table."""
+    """Return the opaque cursor for a page's last key, or None if the key is None, at the end of the table."""
     return None if key is None else cursors.encode([view.table, *key])
 
 
 def top_view(view: View) -> TopView:
-    """Return what the list of a view's largest rows has."""
+    """Return the TopView for a view: the ranking amount and the attributes that its top list keeps."""
     others = [name for name in view.places if name != view.top]
     attributes = (*others, *([view.stamp] if view.stamp else []))
     return TopView(view.table, str(view.top), attributes, view.places[str(view.top)])
@@ -153,15 +153,15 @@ class RowsQuery(NamedTuple):
     limit: int  # The maximum number of rows in the page.
     start: Key | None  # The page starts after this key.
     top: int | None = None  # The number of largest rows; None for a page.
-    first: str | None = None  # The smallest sort key.
-    last: str | None = None  # The largest sort key.
+    first: str | None = None  # The smallest sort key to return.
+    last: str | None = None  # The largest sort key to return.
 
 
 QUERY_PARAMETERS = ("limit", "cursor", "top")
 
 
 def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
-    """Return the query for a page of rows, or for the largest, or every error in it."""
+    """Return the query for a page of rows or for the largest rows, or all errors in the parameters."""
     query = query or {}
     errors = FieldErrors()
     limit, start = _parse_page(view, query, errors)
@@ -175,9 +175,9 @@ def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
 
 
 def parse_partition_query(view: View, key: str, query: Params) -> RowsQuery | FieldErrors:
-    """Return the query for a page of a partition's rows, or every error in it.
+    """Return the query for a page of a partition's rows, or all errors in the parameters.
 
-    `from` and `to` are inclusive: `to` includes the sort keys that begin with it.
+    `from` and `to` are inclusive. `to` includes all sort keys that begin with its value.
     """
     query = query or {}
     errors = FieldErrors()
@@ -205,7 +205,7 @@ def _parse_page(view: View, query: Mapping[str, str], errors: FieldErrors) -> tu
 
 
 def _decode_cursor(view: View, text: str) -> Key | None:
-    """Return the key in a cursor, or None if it is not one for this view. Someone may have written the row by hand."""
+    """Return the key in a cursor, or None if the cursor is not for this view. Accept any key that DynamoDB accepts."""
     try:
         value = cursors.decode(text, _CURSOR_MAX_BYTES)
     except cursors.CursorError:
@@ -215,6 +215,6 @@ def _decode_cursor(view: View, text: str) -> Key | None:
 
 
 def _can_be_key(key: Any) -> bool:
-    """Return whether DynamoDB accepts these values as a partition key and perhaps a sort key."""
+    """Return whether DynamoDB accepts a key: a partition key and, for some views, a sort key."""
     partition, *sort = key
     return fits(partition, orders.KEY_MAX_BYTES) and all(fits(each, views.KEY_MAX_BYTES) for each in sort)

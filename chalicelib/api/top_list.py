@@ -1,15 +1,15 @@
-"""The rows of a view with the largest amounts, from one cached list per view.
+"""The top list of a view: its rows with the largest amounts, cached in StateTable.
 
-Finding them takes a scan of the view's table. So the first ROWS_MAX are kept in StateTable, all readers share them,
-and they are refreshed only while somebody reads them:
+To find these rows, the app must scan the view's table. So all readers share one list of the first ROWS_MAX rows, which
+is refreshed only while somebody reads it:
 
-1. A request that finds the list too old claims its refresh. Only one request gets the claim: it scans the table and
-   writes the new list. All others return the old list.
-2. A claim names the list that it replaces, so that a request with an older list cannot claim again. If its owner
-   crashed, another request can take it over after CLAIM_SECONDS.
-3. A request scans at most PAGES_MAX pages. If the table has more, the claim only says that somebody wants a new list,
-   and the scheduled `refresh_if_wanted` scans. The very first list is then of four pages, and not `complete`.
-4. The interval grows with what a refresh costs, so that refreshing costs the same at any size (docs/scale.md).
+1. A request that finds the list too old claims its refresh. Only one request gets the claim. It scans the table and
+   writes the new list. All other requests return the old list.
+2. A claim names the list that it replaces, so a request that has read an older list cannot claim again. If the owner of
+   a claim crashes, another request can take over after CLAIM_SECONDS.
+3. A request scans at most PAGES_MAX pages. If the table has more, the claim only records that a new list is wanted, and
+   the scheduled `refresh_if_wanted` scans the table. The first list then covers only four pages and is not `complete`.
+4. The refresh interval grows with the cost of a refresh, so refreshing costs the same at any size (docs/scale.md).
 """
 
 import heapq
@@ -24,30 +24,30 @@ from chalicelib.orders import Item
 
 ROWS_MAX = 100
 PAGES_MAX = 4
-"""How many pages of 1 MB a request scans."""
-PAGE_ITEMS = 20_000  # More than fit into a page, so that its size ends it.
+"""The most pages, of 1 MB each, that a request scans."""
+PAGE_ITEMS = 20_000  # More items than fit into 1 MB, so every page is as large as possible.
 
 INTERVAL_MIN_SECONDS = 1.0
 SECONDS_PER_READ_UNIT = 0.1
-READ_UNITS_PER_WRITE_UNIT = 5  # By price: $0.625 and $0.125 per million, on demand in us-east-1.
+READ_UNITS_PER_WRITE_UNIT = 5  # The ratio of the prices, $0.625 and $0.125 per million on demand in us-east-1.
 
-CLAIM_SECONDS = 30.0  # A request ends after 29 s.
-SCHEDULED_CLAIM_SECONDS = 900.0  # Lambda's longest timeout.
+CLAIM_SECONDS = 30.0  # A request takes at most 29 s.
+SCHEDULED_CLAIM_SECONDS = 900.0  # A scheduled invocation takes at most 900 s.
 
-# While the first list is being made, others wait for it. After that they scan, since the maker has crashed.
+# While one request makes the first list, other requests wait up to 5 s for it. If it crashed, they scan themselves.
 FIRST_LIST_WAITS = 25
 FIRST_LIST_WAIT_SECONDS = 0.2
 
-LIST_MAX_BYTES = 380_000  # An item can have 400 KB.
-_TEXT_MAX_CHARACTERS = 64  # Of an attribute that is not part of the key, such as a timestamp.
+LIST_MAX_BYTES = 380_000  # An item may have 400 KB.
+_TEXT_MAX_CHARACTERS = 64  # The limit for attributes outside the key, such as a timestamp.
 
 
 class TopView(NamedTuple):
-    """Which rows a list has: those of a view's table with the largest amounts."""
+    """The definition of a top list: the view's table, the amount that ranks rows, and the attributes to keep."""
 
     table: str
     amount: str
-    attributes: tuple[str, ...]  # What the list has of a row, besides its key and `amount`.
+    attributes: tuple[str, ...]  # The attributes that the list keeps, besides the key and `amount`.
     places: int = 0  # The decimal places of `amount`.
 
     @property
@@ -57,32 +57,32 @@ class TopView(NamedTuple):
 
     @property
     def claim_key(self) -> Key:
-        """The key of the requests' claim. It is an item of its own, because a write is billed by the item's size."""
+        """The key of the requests' claim. A separate item, because a write is billed by the item's size."""
         return (f"top/{self.table}/claim",)
 
     @property
     def scheduled_claim_key(self) -> Key:
-        """The key of the schedule's claim."""
+        """The key of the scheduled function's claim."""
         return (f"top/{self.table}/scheduled",)
 
 
 class TopList(NamedTuple):
-    """A list: the rows with the largest amounts, the largest first; rows with equal amounts are ordered by key."""
+    """A top list. Its rows are sorted by amount, the largest first, and by key if amounts are equal."""
 
     rows: list[Item]
-    as_of: float  # Epoch seconds just before the scan; 0 if there is no list.
-    units: float  # What making it has cost, in read units.
-    pages: int  # How many pages were scanned.
-    complete: bool  # Whether they were the whole table.
+    as_of: float  # The time of the scan in epoch seconds; 0 if there is no list.
+    units: float  # The cost of making the list, in read units.
+    pages: int  # The number of scanned pages.
+    complete: bool  # Whether the scan covered the whole table.
 
     @property
     def interval_seconds(self) -> float:
-        """How old the list may get."""
+        """The age in seconds at which the list must be refreshed."""
         return max(INTERVAL_MIN_SECONDS, SECONDS_PER_READ_UNIT * self.units)
 
     @property
     def is_large(self) -> bool:
-        """Whether a request cannot scan the table."""
+        """Whether the table is too large to scan within a request."""
         return not self.complete or self.pages > PAGES_MAX
 
 
@@ -90,7 +90,7 @@ NO_LIST = TopList([], 0, 0, 0, True)
 
 
 def read(view: TopView, now: float) -> Steps[TopList]:
-    """Return the list, and refresh it before that if it is due and no other request does. `now` is in epoch seconds."""
+    """Return the list. First refresh it if it is too old and no other request does. `now` is in epoch seconds."""
     current, replaced, claimed_at = yield from _load(view)
     is_claimed = replaced >= current.as_of and claimed_at >= now - CLAIM_SECONDS
     has_claim = False
@@ -104,14 +104,14 @@ def read(view: TopView, now: float) -> Steps[TopList]:
                 return current
     if current is NO_LIST or (has_claim and not current.is_large):
         fresh = yield from _scan(view, now, PAGES_MAX)
-        if current is NO_LIST or fresh.complete:  # Otherwise the table has grown, and the schedule sees the claim.
+        if current is NO_LIST or fresh.complete:  # Otherwise the table has grown too large.
             yield _write(view, fresh)
             return fresh
     return current
 
 
 def refresh_if_wanted(view: TopView, now: float) -> Steps[None]:
-    """Scan the whole table if a request has claimed to replace the present list, or if that is not complete."""
+    """Refresh the list from the whole table if a request has claimed its refresh, or if it is not complete."""
     current, replaced, _ = yield from _load(view)
     if current.complete and replaced < current.as_of:
         return
@@ -120,7 +120,7 @@ def refresh_if_wanted(view: TopView, now: float) -> Steps[None]:
 
 
 def largest(view: TopView, rows: Iterable[Item]) -> list[Item]:
-    """Return the ROWS_MAX rows with the largest amounts, in order. Keep only that many in memory."""
+    """Return the ROWS_MAX rows with the largest amounts, in order, without holding all rows in memory."""
     key = tables.KEYS[view.table]
     return heapq.nsmallest(
         ROWS_MAX,
@@ -130,7 +130,7 @@ def largest(view: TopView, rows: Iterable[Item]) -> list[Item]:
 
 
 def _load(view: TopView) -> Steps[tuple[TopList, float, float]]:
-    """Return the list or NO_LIST, and the requests' claim: the `as_of` of the list that it replaces, and its time."""
+    """Return the list or NO_LIST, the `as_of` of the list that the last claim replaces, and the claim's time."""
     found = yield BatchGet(tables.STATE, [view.list_key, view.claim_key])
     claim = found.get(view.claim_key, {})
     replaced, claimed_at = (float(claim.get(name, {}).get("N", -1)) for name in ("replaces", "claimedAt"))
@@ -148,7 +148,7 @@ def _scan(view: TopView, now: float, pages_max: float) -> Steps[TopList]:
 
 
 def _cut(view: TopView, row: Item) -> Item:
-    """Return what a list has of a row. Leave out attributes that this app cannot have written."""
+    """Return the attributes of a row that the list keeps, without values that this app cannot have written."""
     values = {name: row.get(name, {}) for name in (view.amount, *view.attributes)}
     kept = {name: each for name, each in values.items() if "N" in each or len(each.get("S", "")) in _TEXT_LENGTHS}
     return {name: row[name] for name in tables.KEYS[view.table]} | kept
@@ -161,7 +161,7 @@ _TEXT_LENGTHS = range(1, _TEXT_MAX_CHARACTERS + 1)
 
 
 def _claim(key: Key, current: TopList, now: float, expires_after: float) -> ConditionalUpdate:
-    """Return the request that claims to replace a list, unless somebody has and may still be at it."""
+    """Return the update that claims the refresh of a list. It fails if another claim is still valid."""
     return update_state(
         key,
         {"replaces": {"N": str(current.as_of)}, "claimedAt": {"N": f"{now:.3f}"}},
@@ -171,14 +171,14 @@ def _claim(key: Key, current: TopList, now: float, expires_after: float) -> Cond
 
 
 def _write(view: TopView, fresh: TopList) -> ConditionalUpdate:
-    """Return the request that writes a list, unless there is a newer one.
+    """Return the update that stores a list. It fails if the stored list is newer.
 
-    The rows are compressed, because a write unit is 1 KB. If too large in spite of that, the last ones are left out.
+    The rows are compressed, because a write costs one unit per KB. If they are still too large, the last rows are cut.
     """
     rows = fresh.rows
     while len(packed := zlib.compress(json.dumps(rows, separators=(",", ":")).encode())) > LIST_MAX_BYTES:
         rows = rows[: len(rows) * 9 // 10]
-    write_units = 2 + len(packed) // 1000  # The claim and the list.
+    write_units = 2 + len(packed) // 1000  # One unit for the claim, the others for the list.
     attributes = {
         "packedRows": {"B": packed},
         "asOf": {"N": str(fresh.as_of)},

@@ -1,4 +1,4 @@
-"""Totals in the API: AggregateTable's items as JSON, pages with cursors, and the largest totals."""
+"""The routes for totals: a product's total, pages of totals, and the largest totals."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from chalicelib.views import View
 
 
 def to_json(item: Item) -> dict[str, Any]:
-    """Return a product's total as the API shows it."""
+    """Return an item of AggregateTable as the API shows it."""
     return {
         "product": item["product"]["S"],
         "totalQuantity": views.read_amount(item, "totalQuantity"),
@@ -22,15 +22,15 @@ def to_json(item: Item) -> dict[str, Any]:
 
 
 class TotalsQuery(NamedTuple):
-    """The query of `GET /totals`: a page or the largest totals, and perhaps a trend."""
+    """The query of `GET /totals`: a page of totals, or the largest totals, which may include a product's trend."""
 
     rows: RowsQuery
-    trend_of: str | None  # The product whose trend to add to the largest totals.
-    days: int  # The number of days of that trend.
+    trend_of: str | None  # The product whose trend to include.
+    days: int  # The number of days in the trend.
 
 
 def parse_query(view: View, query: Mapping[str, str] | None) -> TotalsQuery | FieldErrors:
-    """Return the parameters of `GET /totals`, or every error in them."""
+    """Return the query of `GET /totals`, or all errors in its parameters."""
     query = query or {}
     errors = FieldErrors()
     parsed = rows.parse_query(view, {name: query[name] for name in query if name in rows.QUERY_PARAMETERS})
@@ -48,7 +48,7 @@ def parse_query(view: View, query: Mapping[str, str] | None) -> TotalsQuery | Fi
 
 
 def show(segment: str) -> Steps[dict[str, Any]]:
-    """Return one product's total. The segment of the path is percent-encoded."""
+    """Return one product's total. The path segment is percent-encoded."""
     http.require(view())
     name = http.decode_segment(segment)
     item = (yield Get(tables.TOTALS, (name,))) if orders.can_be_key(name) else None
@@ -73,6 +73,6 @@ def list_totals(params: Mapping[str, str] | None, now: float) -> Steps[dict[str,
 
 
 def view() -> View | None:
-    """Return the view that these routes show, or None if the model does not have it in this form."""
+    """Return the view that these routes serve, or None if the model lacks it or changes its key or amounts."""
     kept = views.of_form(tables.TOTALS, ("product",), "totalQuantity", "orderCount")
     return kept if kept and kept.top == "totalQuantity" else None

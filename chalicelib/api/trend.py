@@ -1,7 +1,7 @@
-"""Trends in the API: a product's quantities by day and hour, in UTC.
+"""The route for trends: a product's quantities by day and hour, in UTC.
 
-TrendTable has an item for each day with orders, and in it an attribute for each hour with orders. The JSON has every
-day and hour, with zeros for the rest.
+TrendTable has an item for each day with orders, which has an attribute for each hour with orders. The JSON has every
+day and hour, with zeros where there are no orders.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from chalicelib.orders import FieldErrors, Item
 from chalicelib.views import View
 
 DAYS_DEFAULT = 7
-DAYS_MAX = 90  # An item is smaller than 2 KB, so that 90 fit in one page of a Query, 1 MB.
+DAYS_MAX = 90  # An item is smaller than 2 KB, so 90 items fit into one page of a Query, which has 1 MB.
 
 _HOURS = [f"h{hour:02}" for hour in range(24)]
 
 
 def parse_days(query: Mapping[str, str] | None) -> int | FieldErrors:
-    """Return the `days` parameter of a trend, or every error in the query."""
+    """Return the `days` parameter of a trend, or all errors in the parameters."""
     query = query or {}
     errors = FieldErrors()
     days = query_string.whole_number(query, "days", DAYS_DEFAULT, DAYS_MAX, errors)
@@ -30,13 +30,13 @@ def parse_days(query: Mapping[str, str] | None) -> int | FieldErrors:
 
 
 def days_until(last: str, count: int) -> list[str]:
-    """Return `count` consecutive days that end with `last`, in the form `2026-11-23`."""
+    """Return `count` consecutive days, such as `2026-11-23`, of which `last` is the last."""
     end = date.fromisoformat(last)
     return [(end - timedelta(days=back)).isoformat() for back in reversed(range(count))]
 
 
 def show(segment: str, params: Mapping[str, str] | None, now: float) -> Steps[dict[str, Any] | FieldErrors]:
-    """Return a product's trend. The segment of the path is percent-encoded; `now` is in epoch seconds."""
+    """Return a product's trend. The path segment is percent-encoded. `now` is in epoch seconds."""
     http.require(view())
     count = parse_days(params)
     if isinstance(count, FieldErrors):
@@ -55,7 +55,7 @@ def find(product: str, count: int, now: float) -> Steps[dict[str, Any] | None]:
 
 
 def view() -> View | None:
-    """Return the view that this route shows, or None if the model does not have it and totals in this form."""
+    """Return the view that this route serves, or None if the model lacks it or totals, or changes their form."""
     has_totals = views.of_form(tables.TOTALS, ("product",))
     return views.of_form(tables.TREND, ("product", "day"), "total") if has_totals else None
 
@@ -63,7 +63,7 @@ def view() -> View | None:
 def to_json(product: str, days: Sequence[str], items: Iterable[Item]) -> dict[str, Any]:
     """Return a product's trend: `{"product", "total", "days": [{"day", "total", "hours": [24 quantities]}]}`.
 
-    It has all of `days`; items of other days are ignored. `total` is the sum of the days.
+    It has every day in `days`. Items of other days are ignored. `total` is the sum of these days.
     """
     items_by_day = {item["day"]["S"]: item for item in items}
     trend = [_day_to_json(day, items_by_day.get(day, {})) for day in days]

@@ -1,4 +1,4 @@
-"""The dashboard's page: one HTML document with its style and script, and its response headers.
+"""The dashboard: one HTML document that includes its style and script, and the response headers for it.
 
 app.py reads the files in this folder; there is no build step. The page gets its data from the API.
 """
@@ -25,7 +25,7 @@ class Page(NamedTuple):
 
 
 def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) -> Page:
-    """Return the page for a stage with these access settings."""
+    """Return the dashboard's page for a stage with these access settings."""
     before, _, rest = html.partition("{style}")
     between, _, after = rest.partition("{script}")
     totals_view, trend_view = totals.view(), trend.view()

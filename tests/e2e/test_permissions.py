@@ -137,7 +137,7 @@ class App:
         self._counted_product = self._counted_order()
 
     def use(self, feature: str) -> None:
-        """Use one feature. Raise AccessDenied."""
+        """Use one feature of the app. Raise AccessDenied if IAM denies an action."""
         self.features[feature]()
 
     # Each order has its own product with the same name, so that features do not affect each other.

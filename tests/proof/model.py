@@ -68,11 +68,11 @@ class History:
 
     def __init__(self) -> None:
         self.states = [State()]
-        self.recorded = 0  # The last state with a record.
-        self.attempted = 0  # The last state with a record in any batch.
-        self.delivered = 0  # The last state with a record in a successful batch.
-        self.lost = 0  # The last state with a discarded record.
-        self.lost_inserts: set[int] = set()  # The states with a discarded record.
+        self.recorded = 0  # The index of the last state that has a stream record.
+        self.attempted = 0  # The index of the last state whose record was in any batch.
+        self.delivered = 0  # The index of the last state whose record was in a successful batch.
+        self.lost = 0  # The index of the last state whose record was discarded.
+        self.lost_inserts: set[int] = set()  # The indexes of all states whose record was discarded.
 
     @property
     def now(self) -> State:

@@ -36,7 +36,7 @@ class Shard:
 
 
 class Stream:
-    """A stream. Its sequence numbers start at `first_number` and rise, within a shard and in its children."""
+    """A stream of change records. Its sequence numbers rise from `first_number` on."""
 
     def __init__(self, arn: str, view: ViewType, first_number: int = 10**20) -> None:
         self.arn = arn
