@@ -1,4 +1,4 @@
 """Benchmarks and load tests: `make bench`, `make scale` and `make load`.
 
-`contenders/` has the stream handlers that `make bench` compares. Figures go to results.json and docs/bench.md.
+`make bench` compares the stream handlers in `contenders/`. It writes its figures to results.json and docs/bench.md.
 """

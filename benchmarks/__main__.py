@@ -1,7 +1,7 @@
 """`make bench`: compare the cost and correctness of Order Totals and its contenders, and write the report.
 
-All contenders run in this process, one after another, against one emulator with IAM enforced. The deployed app is
-measured first, on an emulator of its own.
+All contenders run in this process, one after another, against one emulator that enforces IAM. The deployed app is
+measured first, on a separate emulator.
 """
 
 import argparse
@@ -32,7 +32,7 @@ RATES = [250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Compare the cost and correctness of Order Totals and its contenders."
     )
@@ -60,7 +60,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
 
 
 class Run:
-    """One run of all benchmarks, one after another."""
+    """One run of all benchmarks."""
 
     def __init__(self, quick: bool, show_progress: Callable[[str], None]) -> None:
         self._quick = quick
@@ -68,7 +68,7 @@ class Run:
         self._show_progress = show_progress
 
     def run(self) -> dict[str, Any]:
-        """Measure everything; return the content of results.json."""
+        """Run all benchmarks and return the content of results.json."""
         started = time.monotonic()
         results = {"machine": machine(), **self._deployed()}
         with Emulator() as emulator:
@@ -107,7 +107,7 @@ class Run:
         }
 
     def _compared(self) -> dict[str, Any]:
-        """Return the cases that the report compares, by kind and contender."""
+        """Return the cases that the report compares, by kind of record and contender."""
         return {
             kind: {name: self._sizes.compared(name, kind)._asdict() for name in contenders.NAMES}
             for kind in batches.KINDS

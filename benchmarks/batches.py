@@ -18,7 +18,7 @@ COMPARISON_ROUNDS = 4
 
 
 class Case(NamedTuple):
-    """A batch to measure: one record per order, spread over the products."""
+    """A kind of batch to measure. It has one record per order, spread over the products."""
 
     kind: Kind
     records: int
@@ -42,15 +42,15 @@ class Sizes(NamedTuple):
 
     ours: tuple[int, ...]
     others: tuple[int, ...]
-    """Small sizes are enough: the other contenders send the same requests for each record of any batch."""
+    """Small sizes are enough, because the other contenders send the same requests per record at any size."""
     headline: int
-    """The size that the report compares: for new orders of all contenders, and for every kind of Order Totals."""
+    """The size that the report shows for every kind of batch of Order Totals, and for new orders of other contenders."""
     sample: int
-    """The size that the report compares for amendments and redeliveries of the other contenders."""
+    """The size that the report shows for amendments and redeliveries of other contenders."""
     products: tuple[int, ...]
 
     def compared(self, contender: str, kind: Kind) -> Case:
-        """Return the case that the report compares with other contenders."""
+        """Return a contender's case that the report compares."""
         is_headline = contender == "ours" or kind == "new"
         return Case(kind, self.headline if is_headline else self.sample, HEADLINE_PRODUCTS)
 
@@ -75,7 +75,7 @@ def cases(contender: Contender, sizes: Sizes) -> list[Case]:
 def measure_all(
     contenders: list[Contender], interceptor: RequestInterceptor, sizes: Sizes
 ) -> Iterator[tuple[Contender, Case, Figures]]:
-    """Measure all cases of all contenders, the compared ones first."""
+    """Measure all cases of all contenders. Start with those that the report compares."""
     warm_up = Case("new", HEADLINE_PRODUCTS, HEADLINE_PRODUCTS)
     for contender in contenders:
         measure([contender], [warm_up], interceptor, rounds=1)
@@ -92,9 +92,9 @@ def measure_all(
 def measure(
     contenders: Sequence[Contender], cases: Sequence[Case], interceptor: RequestInterceptor, rounds: int
 ) -> list[Figures]:
-    """Measure one case per contender: count requests in one delivery, and take the best time of `rounds` others.
+    """Measure one case per contender. Count requests in one delivery, and take the best time of `rounds` more.
 
-    The contenders take turns in each round, so that other load on this machine affects all of them.
+    The contenders alternate, so that other load on this machine affects all of them.
     """
     pairs = list(zip(contenders, cases, strict=True))
     usages = [count_usage(contender, case, interceptor) for contender, case in pairs]
@@ -110,14 +110,14 @@ def measure(
 
 
 def rounds(case: Case) -> int:
-    """Return how many times to time a case that is not compared with other contenders."""
+    """Return how often to time a case that the report does not compare."""
     if case.records <= 100:
         return 10 if case.records <= 10 else 3
     return 3 if case.records <= 1_000 else 1
 
 
 def count_usage(contender: Contender, case: Case, interceptor: RequestInterceptor) -> Usage:
-    """Return the requests and units of one delivery."""
+    """Deliver a batch once, and return the requests and capacity units that it took."""
     batch = make_batch(contender, case)
     with interceptor.counting():
         contender.deliver(batch)
@@ -125,7 +125,7 @@ def count_usage(contender: Contender, case: Case, interceptor: RequestIntercepto
 
 
 def make_batch(contender: Contender, case: Case) -> Any:
-    """Return a batch of the case's kind. For amendments and redeliveries, deliver the original orders first."""
+    """Return a batch for a case. For amendments and redeliveries, deliver the original orders first."""
     stream = OrdersStream()
     batch = new_orders(stream, case, quantity=5)
     if case.kind != "new":
@@ -136,14 +136,14 @@ def make_batch(contender: Contender, case: Case) -> Any:
 
 
 def time_delivery(contender: Contender, batch: Any) -> tuple[float, float]:
-    """Deliver a batch; return the CPU seconds and the elapsed seconds."""
+    """Deliver a batch. Return the CPU seconds and the elapsed seconds that it took."""
     cpu, wall = time.process_time(), time.perf_counter()
     contender.deliver(batch)
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def new_orders(stream: OrdersStream, case: Case, quantity: int) -> list[Record]:
-    """Place new orders for each product in turn; return their records."""
+    """Place new orders, cycling through the products. Return their records."""
     run = uuid.uuid4().hex
     return [
         stream.put(f"{run}-{number:05}", f"Product {number % case.products}", quantity)

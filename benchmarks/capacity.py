@@ -1,7 +1,7 @@
-"""Capacity units that a DynamoDB request consumes.
+"""Calculate the capacity units that a DynamoDB request consumes.
 
-The emulator (ministack 1.5.33) reports write units, but not the units of rejected writes and BatchGetItem. Those, and
-the units of Scan, are calculated by DynamoDB's rules.
+The emulator (ministack 1.5.33) reports write units, but not for rejected writes, and no units for BatchGetItem. This
+module calculates these, and those of Scan, by DynamoDB's rules.
 """
 
 import math
@@ -17,15 +17,15 @@ UNITS_PER_REJECTED_ACTION = 2
 
 
 class Usage(NamedTuple):
-    """The requests that were sent, and the capacity that they consumed."""
+    """The number of requests, and the capacity units that they consumed."""
 
-    requests: int = 0  # HTTP requests: botocore's retries count too.
+    requests: int = 0  # HTTP requests, including botocore's retries.
     write_units: float = 0
     read_units: float = 0
 
 
 def consumed(operation: str, parameters: Any, result: Any) -> Usage:
-    """Return the capacity that a request consumed. Raise ValueError for an error whose price is not known."""
+    """Return the capacity that a request consumed. Raise ValueError for an error whose units are unknown."""
     if "Error" in result:
         return Usage(write_units=units_of_rejection(operation, parameters, result["Error"]["Code"]))
     if operation == "BatchGetItem":
@@ -47,7 +47,7 @@ def units_of_rejection(operation: str, parameters: Any, code: str) -> int:
 
 
 def units_of_batch_get(parameters: Any, result: Any) -> float:
-    """Return the read units of a BatchGetItem. Each key counts as a read of its own, even if it has no item."""
+    """Return the read units of a BatchGetItem. Each key is a separate read, even if it has no item."""
     units = 0.0
     for table, request in parameters["RequestItems"].items():
         items = result["Responses"].get(table, [])
@@ -57,13 +57,13 @@ def units_of_batch_get(parameters: Any, result: Any) -> float:
 
 
 def read_units(sizes: Iterable[int], request: Any) -> float:
-    """Return the read units of items, in bytes, that are read together: at least 1, or 0.5 if eventually consistent."""
+    """Return the units of reading items of these sizes together: at least 1, or 0.5 if eventually consistent."""
     units = max(1, math.ceil(sum(sizes) / READ_UNIT_BYTES))
     return units if request.get("ConsistentRead") else units / 2
 
 
 def item_bytes(value: Any) -> int:
-    """Return the size of an item or of an attribute's value (Developer Guide, "Item sizes")."""
+    """Return the size of an item or an attribute value in bytes (Developer Guide, "Item sizes")."""
     kinds = {"S", "N", "BOOL", "NULL", "L", "M"}
     if not (isinstance(value, dict) and len(value) == 1 and kinds.issuperset(value)):
         return sum(len(name.encode()) + item_bytes(each) for name, each in value.items())

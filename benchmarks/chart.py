@@ -1,7 +1,4 @@
-"""Draw the charts of the results as SVG.
-
-They have no background, and their colours work on light and dark pages.
-"""
+"""Draw the charts of the results as SVG files, without a background, in colours that work on light and dark pages."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from benchmarks import costs, report
 
 Results = dict[str, Any]
 
-INK = "#6e7781"  # Contrast 4:1 on white and on GitHub's dark theme.
+INK = "#6e7781"  # Colours with a contrast of 4:1 on white and on GitHub's dark theme.
 OURS = "#2da44e"
 OTHERS = "#8b949e"
 FLOOR = "#cf222e"
@@ -36,7 +33,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    "svg.hashsalt": "bench",  # Makes the file the same for the same results.
+    "svg.hashsalt": "bench",  # A fixed salt, so that the same results give the same file.
 }
 
 
@@ -48,7 +45,7 @@ def draw(results: Results, folder: Path) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as SVG and close it."""
+    """Write a figure to an SVG file and close it."""
     figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
     plt.close(figure)
 
@@ -76,7 +73,7 @@ def comparison(results: Results) -> Any:
 
 
 def bars(axes: Axes, title: str, values: dict[str, float], form: str, floor: float | None = None) -> None:
-    """Draw one bar per contender, Order Totals on top, and the floor as a line."""
+    """Draw one bar per contender, with Order Totals on top, and a line for the lowest possible value."""
     axes.set_title(title)
     drawn = axes.barh(list(values), list(values.values()), color=[OURS, *[OTHERS] * (len(values) - 1)], height=0.6)
     axes.bar_label(drawn, [form.format(value) for value in values.values()], padding=3, color=INK)

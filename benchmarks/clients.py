@@ -1,8 +1,8 @@
 """Clients for `make load`: they place, amend and cancel orders on the deployed app, and record what was accepted.
 
-Each client has its own orders and sends one request at a time: half over the API, half directly to OrdersTable. If no
-response arrives, the client cannot know whether the request was carried out. It does not change such an order again,
-and looks it up after the last request.
+Each client has its own orders and sends one request at a time, half of them to the API, half directly to OrdersTable.
+If no response arrives, the client cannot know whether the request was carried out. So it does not change that order
+again, and looks it up at the end.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from localcloud.stack import Stack
 
 Json = dict[str, Any]
 PRODUCTS = 20
-HOT_SHARE = 0.3  # The share of orders for one hot product, so that all clients change its counters.
+HOT_SHARE = 0.3  # This share of orders is for one hot product, whose counters all clients change.
 QUANTITY_MAX = 9
-DAYS = 3  # The orders that are written to the table were placed at random times in this many days.
+DAYS = 3  # Orders written to the table have random times within the last three days.
 TIMEOUT_SECONDS = 60
 LOOK_UP_TRIES = 10
 PROBE_EVERY_SECONDS = 0.25
 POLL_SECONDS = 0.02
-BATCH_GET_MAX = 100  # API reference, BatchGetItem.
+BATCH_GET_MAX = 100  # Source: API reference, BatchGetItem.
 
 
 class Order(NamedTuple):
@@ -47,14 +47,14 @@ class UnknownOutcomeError(Exception):
 
 
 class UnexpectedResponseError(Exception):
-    """A response that the app must never return here; the message contains it."""
+    """A response that the app must not return here. The message contains it."""
 
 
 # --- The two channels: API and table -------------------------------------------------------------
 
 
 class Api:
-    """Orders over HTTP. Methods raise UnknownOutcomeError and UnexpectedResponseError."""
+    """Change orders with the API. Methods raise UnknownOutcomeError and UnexpectedResponseError."""
 
     label = "over the API"
 
@@ -63,12 +63,12 @@ class Api:
         self._host, self._prefix = parts.netloc, parts.path
 
     def place(self, order_id: str, order: Order) -> Order:
-        """Place an order; return it with the time that the API gave it."""
+        """Place an order. Return it with the time that the API set."""
         body = {"orderId": order_id, "product": order.product, "quantity": order.quantity}
         return _order(self._request("POST", "/orders", body, 201)[1])
 
     def amend(self, order_id: str, order: Order) -> Order:
-        """Amend an order; return it."""
+        """Amend an order and return it."""
         body = {"product": order.product, "quantity": order.quantity}
         return _order(self._request("PUT", f"/orders/{order_id}", body, 200)[1])
 
@@ -103,7 +103,7 @@ def _order(body: Json) -> Order:
 
 
 class Table:
-    """Orders written directly to OrdersTable. Methods raise UnknownOutcomeError."""
+    """Change orders directly in OrdersTable. Methods raise UnknownOutcomeError."""
 
     label = "in the table"
 
@@ -112,7 +112,7 @@ class Table:
         self._table = stack.tables["OrdersTable"]
 
     def place(self, order_id: str, order: Order) -> Order:
-        """Write an order; return it."""
+        """Write an order and return it."""
         attributes = {"Product": {"S": order.product}, "Quantity": {"N": str(order.quantity)}}
         item = {"OrderID": {"S": order_id}, **attributes, "PlacedAt": {"S": order.placed_at}}
         with _errors_as_unknown_outcome():
@@ -139,7 +139,7 @@ def _errors_as_unknown_outcome() -> Iterator[None]:
 
 
 class Client(threading.Thread):
-    """A client that changes its orders at random. Its name is the seed of its random choices."""
+    """A client that changes its own orders at random. Its name is the seed for the random choices."""
 
     def __init__(self, name: str, stack: Stack) -> None:
         super().__init__(name=name, daemon=True)
@@ -185,13 +185,13 @@ class Client(threading.Thread):
             self.place(f"{self.name}-{self._number}", self._random_order())
 
     def place(self, order_id: str, order: Order, is_new: bool = True) -> bool:
-        """Place an order, perhaps with a cancelled order's id. Return whether it is known to have succeeded."""
+        """Place an order, perhaps with a cancelled order's id. Return whether it certainly succeeded."""
         accepted = self._send("placed", order_id, order, lambda channel: channel.place(order_id, order))
         self.placed += accepted and is_new
         return accepted
 
     def look_up_uncertain(self) -> None:
-        """Look up the orders with a request of unknown outcome, after the last request. Raise UnknownOutcomeError."""
+        """After the last request, look up orders whose requests had unknown outcomes. Raise UnknownOutcomeError."""
         for order_id, (before, after) in self.uncertain.items():
             found = self._look_up(order_id)
             if _content(found) not in (_content(before), _content(after)):
@@ -220,7 +220,7 @@ class Client(threading.Thread):
     def _send(
         self, kind: str, order_id: str, after: Order | None, request: Callable[[Api | Table], Order | None]
     ) -> bool:
-        """Send a request over a random channel and record its outcome; return whether it was certainly accepted."""
+        """Send a request to the API or the table, at random. Return whether it was certainly accepted."""
         channel = self._random.choice((self._api, self._table))
         try:
             order = request(channel)
@@ -276,7 +276,7 @@ class Prober(Client):
             time.sleep(POLL_SECONDS)
 
     def wait_for_pending(self, seconds: float) -> None:
-        """Wait at most this long for the totals of all probe orders."""
+        """Wait for the totals of all probe orders, at most `seconds` seconds."""
         end = time.perf_counter() + seconds
         while self._pending and time.perf_counter() < end:
             self._read_totals()
@@ -305,9 +305,9 @@ Counters = dict[tuple[str, ...], int]
 
 
 def expected_counters(orders: Iterable[Order]) -> Counters:
-    """Return the counters that these orders add up to.
+    """Return the correct counters for these orders.
 
-    This uses none of the app's code, so that an error there cannot hide here.
+    This uses none of the app's code, so that an error in that code cannot hide itself.
     """
     counters: Counter[tuple[str, ...]] = Counter()
     for order in orders:
@@ -320,7 +320,7 @@ def expected_counters(orders: Iterable[Order]) -> Counters:
 
 
 def stored_counters(stack: Stack) -> Counters:
-    """Return the counters that the app has stored."""
+    """Return all counters that the app stored in the tables."""
     counters: Counters = {}
     for table, key in {"AggregateTable": ("product",), "TrendTable": ("product", "day")}.items():
         pages = stack.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=stack.tables[table])

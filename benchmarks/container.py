@@ -1,4 +1,4 @@
-"""Measure one Lambda container of Order Totals: import time, package size, memory, and planning in the core.
+"""Measure one Lambda container of Order Totals: import time, package size, memory, and CPU time for planning.
 
 Import time, memory and planning are measured in new processes.
 """
@@ -67,7 +67,7 @@ print(best / 1000)
 
 
 class Memory(NamedTuple):
-    """The memory that a batch needs."""
+    """The memory that a process needs to count a batch."""
 
     records: int
     payload_bytes: int
@@ -79,7 +79,7 @@ class Memory(NamedTuple):
 
 
 def import_ms(rounds: int) -> tuple[float, float]:
-    """Return the milliseconds to import boto3 and chalice, and to import the app: the best of `rounds` each."""
+    """Return the milliseconds to import boto3 and chalice, and to import the app. Each is the best of `rounds`."""
     dependencies, app = [], []
     for _ in range(rounds):
         dependencies.append(float(_python(_TIME_SCRIPT.format(code=IMPORT_DEPENDENCIES))))
@@ -88,7 +88,7 @@ def import_ms(rounds: int) -> tuple[float, float]:
 
 
 def memory(records: int) -> Memory:
-    """Measure a batch of new orders, counted in the emulator that the environment points to."""
+    """Measure the memory for a batch of new orders. Environment variables select the emulator."""
     return Memory(records, *json.loads(_python(_MEMORY_SCRIPT.format(records=records))))
 
 
@@ -98,7 +98,7 @@ def planning_us() -> float:
 
 
 def package_bytes(build: Path) -> tuple[int, int]:
-    """Return the size of the packaged code, zipped and unzipped."""
+    """Return the zipped and the unzipped size of the packaged code, in bytes."""
     with zipfile.ZipFile(build / CODE) as archive:
         return (build / CODE).stat().st_size, sum(entry.file_size for entry in archive.infolist())
 

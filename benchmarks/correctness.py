@@ -1,6 +1,6 @@
 """Compare each contender's total with the true total in eight scenarios, with redeliveries, lost responses and crashes.
 
-Faults are injected at each request in turn; the total farthest from the true one is reported.
+A fault scenario runs once for each request, with the fault at that request. The report has the worst total.
 """
 
 import time
@@ -18,7 +18,7 @@ DELIVERIES_MAX = 4
 
 
 class Scenario(NamedTuple):
-    """What happens to three orders of a product."""
+    """A scenario: a sequence of batches about three orders of a product."""
 
     title: str
     batches: Callable[[OrdersStream, str], list[list[Record]]]
@@ -28,10 +28,10 @@ class Scenario(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The total that a contender has at the end of a scenario."""
+    """A contender's total at the end of a scenario."""
 
     total: int
-    stuck: bool  # Whether a batch fails on every delivery and blocks its shard.
+    stuck: bool  # Whether a batch fails at every delivery, which blocks its shard.
 
 
 def place_orders(stream: OrdersStream, product: str) -> list[Record]:
@@ -65,7 +65,7 @@ def cancellation(stream: OrdersStream, product: str) -> list[list[Record]]:
 
 
 def invalid_order(stream: OrdersStream, product: str) -> list[list[Record]]:
-    """Place an order without a quantity among the three."""
+    """Place three orders, one of them without a quantity."""
     first, *others = place_orders(stream, product)
     return [[first, stream.put(f"{product}-x", product, None), *others]]
 
@@ -86,7 +86,7 @@ CRASH = "a crash during the batch"
 def run_all(
     contenders: list[Contender], interceptor: RequestInterceptor
 ) -> Iterator[tuple[str, Contender, int, Outcome]]:
-    """Run every scenario with every contender; yield its title, the contender, the true total and the outcome."""
+    """Run every scenario with every contender. Yield its title, the contender, the true total and the outcome."""
     for scenario in SCENARIOS:
         for contender in contenders:
             yield scenario.title, contender, scenario.truth, run(contender, scenario)
@@ -96,7 +96,7 @@ def run_all(
 
 
 def run(contender: Contender, scenario: Scenario, fault: Any = None) -> Outcome:
-    """Deliver a scenario's batches, inside a fault's context manager if given; return the outcome."""
+    """Deliver a scenario's batches, with a fault if given, and return the outcome."""
     product = f"product-{time.monotonic_ns()}"
     stuck = False
     with fault or nullcontext():
@@ -106,7 +106,7 @@ def run(contender: Contender, scenario: Scenario, fault: Any = None) -> Outcome:
 
 
 def worst_outcome(contender: Contender, interceptor: RequestInterceptor, fault: Callable[[int], Any]) -> Outcome:
-    """Inject a fault at each request of a batch of new orders in turn; return the outcome farthest from the truth."""
+    """Run once for each request of a batch, with the fault at that request. Return the worst outcome."""
     scenario = SCENARIOS[0]
     with interceptor.counting():
         run(contender, scenario)
@@ -116,12 +116,12 @@ def worst_outcome(contender: Contender, interceptor: RequestInterceptor, fault: 
 
 
 def deliver_until_done(contender: Contender, batch: list[Record]) -> bool:
-    """Deliver a batch as Lambda does, again after each error; return whether one delivery succeeded."""
+    """Deliver a batch as Lambda does, again after each error. Return whether a delivery succeeded."""
     for _ in range(DELIVERIES_MAX):
         try:
             contender.deliver(event(batch), INVOCATION_SECONDS)
         except (Exception, Crash):
-            # Powertools rejects a retry until the failed invocation's time is over.
+            # Powertools rejects a retry until the failed invocation's timeout has passed.
             time.sleep(INVOCATION_SECONDS)
         else:
             return True

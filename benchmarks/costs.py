@@ -1,4 +1,4 @@
-"""The price of a million orders with DynamoDB on demand, and its floor: the minimum for an atomic record per order.
+"""The DynamoDB price of a million orders on demand, and its floor: the lowest possible price with an item per order.
 
 Prices are for us-east-1 and the standard table class, since November 2024. Lambda and stream reads are not included:
 Lambda's price depends on how long it waits for DynamoDB, and stream reads by Lambda triggers are free.

@@ -28,21 +28,21 @@ class Context:
         self._end = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds that are left of the invocation."""
+        """Return the remaining time of the invocation in milliseconds."""
         return int((self._end - time.monotonic()) * 1000)
 
 
 class Contender(NamedTuple):
-    """A stream handler that keeps totals, with its tables in the emulator."""
+    """A contender: a stream handler that keeps totals, and its tables in the emulator."""
 
     name: str
     title: str
     handler: Callable[[Any, Any], Any]
-    total: tuple[str, str, str]  # Where the total is: table, key attribute, attribute.
+    total: tuple[str, str, str]  # The place of the total: table, key attribute, attribute.
     emulator: Emulator
 
     def deliver(self, event: Any, seconds: float = 120.0) -> None:
-        """Invoke the handler with a batch and this much time. Raise what the handler raises."""
+        """Invoke the handler with a batch and a timeout. Raise any error of the handler."""
         with contextlib.redirect_stdout(io.StringIO()):
             self.handler(event, Context(seconds))
 
@@ -56,7 +56,7 @@ class Contender(NamedTuple):
 def load(name: str, emulator: Emulator) -> Contender:
     """Import a contender and create its tables.
 
-    Create the RequestInterceptor first: it sees only clients that are created after it.
+    Create the RequestInterceptor first, because it intercepts only clients that are created later.
     """
     logging.getLogger("botocore").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Measure the deployed app: the latency from an order to its total, and the rate of orders that it keeps up with.
+"""Measure the deployed app: the time from an order to its total, and the highest rate of orders that it can count.
 
 The client, the emulator and the handler's process share this machine's cores, so the figures include all three.
 """
@@ -20,12 +20,12 @@ PRODUCTS = 10
 SECONDS_BETWEEN_ORDERS = 0.05
 POLL_SECONDS = 0.002
 GRACE_PERIOD_SECONDS = 60.0
-BATCH_WRITE_MAX = 25  # API reference, BatchWriteItem.
-BACKLOG_MAX_SECONDS = 1.0  # The app keeps up if at most this many seconds' orders are not counted yet.
+BATCH_WRITE_MAX = 25  # Source: API reference, BatchWriteItem.
+BACKLOG_MAX_SECONDS = 1.0  # The app keeps up with a rate if it lags behind by at most one second's orders.
 
 
 class Latency(NamedTuple):
-    """Milliseconds from sending POST /orders until the total includes the order."""
+    """The milliseconds from sending POST /orders until the total includes the order."""
 
     orders: int
     p50: float
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 
 def latency(stack: Stack, emulator: Emulator, orders: int) -> Latency:
-    """Place orders one after another, each for a new product, and poll for its total."""
+    """Place orders one after another, each for a new product, and poll for each total."""
     client = emulator.client("dynamodb")
     milliseconds = []
     for number in range(orders + 1):
@@ -83,7 +83,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def throughput(stack: Stack, emulator: Emulator, rates: list[int], step_seconds: float) -> Iterator[Step]:
-    """Place orders at one rate after another until the app falls behind or the rate cannot be reached."""
+    """Place orders at increasing rates until the app falls behind or the client cannot reach the rate."""
     client = emulator.client("dynamodb")
     for rate in rates:
         run = uuid.uuid4().hex
@@ -97,7 +97,7 @@ def throughput(stack: Stack, emulator: Emulator, rates: list[int], step_seconds:
 
 
 def place_at(rate: int, client: Client, table: str, run: str, for_seconds: float) -> tuple[int, float]:
-    """Write orders to the table at this rate; return how many were written and the seconds that it took."""
+    """Write orders to the table at a rate. Return their number and the seconds that it took."""
     started = time.perf_counter()
     placed = 0
     while (now := time.perf_counter() - started) < for_seconds:

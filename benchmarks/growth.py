@@ -1,4 +1,4 @@
-"""Measure whether a batch costs more with a larger ledger. The ledger is filled by ImportTable."""
+"""Measure whether a batch costs more with a larger ledger. ImportTable fills the ledger."""
 
 import json
 import time
@@ -21,7 +21,7 @@ ROUNDS = 5
 
 
 class Point(NamedTuple):
-    """The cost of a batch with a ledger of some size."""
+    """The cost of a batch at one ledger size."""
 
     ledger_items: int
     case: Case
@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 
 def measure_growth(ours: Contender, interceptor: RequestInterceptor, sizes: list[int], records: int) -> Iterator[Point]:
-    """Measure a batch of new orders and one of amendments with a ledger of each size."""
+    """Measure a batch of new orders and a batch of amendments at each ledger size."""
     for items in sizes:
         replace_ledger(ours.emulator, items)
         for kind in KINDS:
@@ -38,7 +38,7 @@ def measure_growth(ours: Contender, interceptor: RequestInterceptor, sizes: list
 
 
 def replace_ledger(emulator: Emulator, items: int) -> None:
-    """Replace the ledger by one with this many entries."""
+    """Replace the ledger by one with `entries` entries."""
     storage = emulator.client("s3")
     storage.create_bucket(Bucket=BUCKET)
     entry = sample_entry()
@@ -53,19 +53,19 @@ def replace_ledger(emulator: Emulator, items: int) -> None:
 
 
 def sample_entry() -> Any:
-    """Return an entry's item as the app writes it."""
+    """Return a ledger entry's item as the app writes it."""
     (record,) = stream.read(new_orders(OrdersStream(), Case("new", 1, 1), 5)).records_by_order.popitem()[1]
     entry = ledger.apply(ledger.absent(record.order_id), record)
     return entry_item.to_item(entry)
 
 
 def import_line(entry: Any, number: int) -> str:
-    """Return a copy of the entry, with an order id of its own, as a line for ImportTable."""
+    """Return a copy of the entry with another order id, as a line for ImportTable."""
     return json.dumps({"Item": {**entry, "OrderID": {"S": f"filler-{number:07}"}}})
 
 
 def import_ledger(client: Any, prefix: str) -> None:
-    """Create the ledger from the objects with this prefix, and wait for it. Raise RuntimeError if the import fails."""
+    """Import the ledger from S3 objects with this prefix, and wait for the end. Raise RuntimeError if it fails."""
     result = client.import_table(
         S3BucketSource={"S3Bucket": BUCKET, "S3KeyPrefix": prefix},
         InputFormat="DYNAMODB_JSON",

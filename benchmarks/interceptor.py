@@ -1,6 +1,6 @@
-"""Intercept the DynamoDB requests of a handler: count what they consume, lose a response, or crash the handler.
+"""Intercept a handler's DynamoDB requests: count their capacity units, lose a response, or crash the handler.
 
-This uses botocore's events on the default boto3 session.
+It uses botocore's events on the default boto3 session.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from benchmarks.capacity import Usage, consumed
 
 
 class Crash(BaseException):
-    """The end of the handler's process. A handler cannot catch it with `except Exception`."""
+    """Simulates a crash of the handler's process. `except Exception` in a handler does not catch it."""
 
 
 class RequestInterceptor:
@@ -30,12 +30,12 @@ class RequestInterceptor:
         session.register("after-call.dynamodb", self._after_call)
         self._counting = False
         self.usage = Usage()
-        self._calls_until_crash = 0  # 0 for no crash.
-        self._requests_until_loss = 0  # 0 for no loss.
+        self._calls_until_crash = 0  # 0 means no crash.
+        self._requests_until_loss = 0  # 0 means no lost response.
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count from zero in this block. The result is in `usage`."""
+        """Count requests and units from zero during this block, in `usage`."""
         self._counting, self.usage = True, Usage()
         try:
             yield
@@ -44,7 +44,7 @@ class RequestInterceptor:
 
     @contextmanager
     def crash_after(self, call: int) -> Iterator[None]:
-        """Raise Crash instead of returning the result of the nth call, counted from 1."""
+        """Raise Crash instead of returning the result of call number `call`, counted from 1."""
         self._calls_until_crash = call
         try:
             yield
@@ -53,7 +53,7 @@ class RequestInterceptor:
 
     @contextmanager
     def lose_response(self, request: int) -> Iterator[None]:
-        """Send the nth request, counted from 1, and raise a timeout instead of returning its response."""
+        """Send request number `request`, counted from 1, and raise a timeout instead of returning its response."""
         self._requests_until_loss = request
         try:
             yield

@@ -1,8 +1,8 @@
 """`make load`: put the deployed app under load, then check that every total is right.
 
-The app is deployed to an emulator of its own, with IAM enforced. Clients (clients.py) place, amend and cancel orders.
-With KILL=yes, the processes that run the functions are killed at random moments. At the end, each counter of each view
-is compared with the orders that the clients know were accepted. The exit status is 1 if one differs.
+The app is deployed to a separate emulator that enforces IAM. Clients (clients.py) place, amend and cancel orders. With
+KILL=yes, the command kills the functions' processes at random moments. At the end it compares each counter with the
+orders that the clients know were accepted. The exit status is 1 if a counter differs.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from localcloud.stack import Stack, deploy
 GRACE_PERIOD_SECONDS = 120.0
 POLL_SECONDS = 0.2
 PROGRESS_EVERY_SECONDS = 5.0
-KILL_EVERY_SECONDS = (0.5, 5.0)  # Random in this range, so that kills happen at any point of an invocation.
+KILL_EVERY_SECONDS = (0.5, 5.0)  # A random time in this range, so that kills hit any point of an invocation.
 KILLED_FUNCTIONS = ("APIHandler", "Aggregate")
 DIFFERENCES_SHOWN = 20
 
@@ -67,7 +67,7 @@ class Result(NamedTuple):
 
 
 class Killer(threading.Thread):
-    """Kill the processes of the API or of the stream handler at random moments."""
+    """Kill processes of the API's function and the stream handler at random moments."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(daemon=True)
@@ -83,8 +83,8 @@ class Killer(threading.Thread):
         """Kill processes until stopped."""
         while not self._stopped.wait(random.uniform(*KILL_EVERY_SECONDS)):
             for pid in self._stack.emulator.worker_pids(self._stack.functions[random.choice(KILLED_FUNCTIONS)]):
-                # Never kill a process that is starting: in ministack 1.5.33 it takes all processes of its function
-                # with it, those that start next fail in the same way, and no request succeeds for minutes.
+                # Never kill a process that is starting. In ministack 1.5.33, all other processes of its function would
+                # end too, and so would new ones, so that no request succeeds for minutes.
                 if has_connections(pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -92,7 +92,7 @@ class Killer(threading.Thread):
 
 
 def has_connections(pid: int) -> bool:
-    """Return whether a process has open sockets. It has, once it has sent its first request to DynamoDB."""
+    """Return whether a process has open sockets, which shows that it has sent a request to DynamoDB."""
     try:
         files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:  # The process has ended or has closed a file.
@@ -101,7 +101,7 @@ def has_connections(pid: int) -> bool:
 
 
 class Load:
-    """One run against a deployed stack that nobody else uses."""
+    """A load run against a deployed stack that nothing else uses."""
 
     def __init__(self, stack: Stack, clients: int, kill: bool, show_progress: Callable[[str], None]) -> None:
         self._stack = stack
@@ -113,12 +113,12 @@ class Load:
         self._largest_backlog = 0
 
     def run(self, seconds: float) -> Result:
-        """Run the clients for this long, wait until all orders are counted, and compare. Raise UnknownOutcomeError."""
+        """Run the clients, wait until all orders are counted, and compare the counters. Raise UnknownOutcomeError."""
         started = time.monotonic()
         for thread in (*self._clients, *filter(None, [self._killer])):
             thread.start()
         self._watch(started, seconds)
-        if self._killer:  # Stop it first: then the last request of each client gets a response.
+        if self._killer:  # Stop killing first, so that the clients' last requests get a response.
             self._killer.stop()
             self._killer.join()
         for client in self._clients:
@@ -162,7 +162,7 @@ class Load:
             time.sleep(POLL_SECONDS)
 
     def _backlog(self) -> int:
-        # The ledger keeps an entry of a cancelled order too, so compare with all orders ever placed.
+        # The ledger keeps the entries of cancelled orders, so compare it with all orders ever placed.
         table = self._dynamodb.describe_table(TableName=self._stack.tables["LedgerTable"])["Table"]
         entries: int = table["ItemCount"]
         return max(0, sum(client.placed for client in self._clients) - entries)
@@ -178,7 +178,7 @@ class Load:
 
 
 def differences(expected: Counters, stored: Counters) -> list[str]:
-    """Describe each counter that is not as expected."""
+    """Return a line for each counter that differs from the expected one."""
     return [
         f"{' / '.join(counter)} is {stored.get(counter, 0):,}, expected {expected.get(counter, 0):,}"
         for counter in sorted(expected.keys() | stored.keys())
@@ -220,7 +220,7 @@ def _latency(milliseconds: list[float]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="make load", description="Put the deployed app under load.")
     parser.add_argument("--clients", type=int, default=8, help="how many clients send requests at the same time")
     parser.add_argument("--seconds", type=float, default=60, help="how long they do")

@@ -1,4 +1,4 @@
-"""Stream records of generated orders, in the form that Lambda delivers. The same calls give the same records."""
+"""Make stream records of generated orders, as Lambda delivers them. The same calls give the same records."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Turn the results into docs/bench.md: Markdown whose tables are also readable in a terminal."""
+"""Write docs/bench.md from the results. Its Markdown tables are readable in a terminal too."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -104,7 +104,7 @@ def correctness_table(results: Results) -> str:
 
 
 def goals(results: Results) -> list[tuple[str, float, Callable[[float], bool], str]]:
-    """Return each goal as its text, the measured figure, the test for the figure, and the unit."""
+    """Return the goals. Each has a text, the measured figure, a test for the figure, and a unit."""
     ours, add, marker = (headline(results, name) for name in ("ours", "update_item", "marker"))
     container = results["container"]
     return [
@@ -132,17 +132,17 @@ def goals(results: Results) -> list[tuple[str, float, Callable[[float], bool], s
 
 
 def at_least(limit: float) -> Callable[[float], bool]:
-    """Return a test for figures that must not be below the limit."""
+    """Return a test that a figure is not below the limit."""
     return lambda figure: figure >= limit
 
 
 def at_most(limit: float) -> Callable[[float], bool]:
-    """Return a test for figures that must not be above the limit."""
+    """Return a test that a figure is not above the limit."""
     return lambda figure: figure <= limit
 
 
 def goal_table(results: Results) -> str:
-    """Return the table of goals, with met or missed."""
+    """Return the table of goals, which says whether each is met or missed."""
     return table(
         ["", "measured", ""],
         [
@@ -168,7 +168,7 @@ def deployed_table(results: Results) -> str:
 
 
 def our_rows(results: Results) -> list[Row]:
-    """Return the figures of Order Totals by kind, the smallest batches first."""
+    """Return the figures of Order Totals by kind of record, with the smallest batches first."""
     rows = [row for row in results["batches"] if row["contender"] == "ours"]
     return sorted(rows, key=lambda row: (list(KINDS).index(row["kind"]), row["records"], row["products"]))
 

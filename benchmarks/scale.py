@@ -1,8 +1,8 @@
 """`make scale`: measure backfill and audit at growing numbers of orders, on the emulator.
 
-Each job runs by the app's own function, in a new process. Each number of orders has an emulator of its own. The table
-shows time, CPU, requests, write and read units, and the peak memory of the process. Times are those of the emulator on
-this machine and do not apply to AWS; the other columns do.
+Each job is a call of the app's function in a new process. Each number of orders has a separate emulator. The table
+shows time, CPU, requests, write and read units, and the peak memory of the process. The times are those of the emulator
+on this machine and do not apply to AWS. The other columns do.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SIZES = [10_000, 100_000]
 PRODUCTS = 500
 RUNS = {"backfill": "backfill", "backfill, again": "backfill", "audit": "audit"}
 """The job of each row of the table, by the row's name."""
-BATCH_WRITE_MAX = 25  # API reference, BatchWriteItem.
+BATCH_WRITE_MAX = 25  # Source: API reference, BatchWriteItem.
 INVOCATION_SECONDS = 900.0  # Lambda's longest timeout.
 MIB = 1024 * 1024
 
@@ -39,9 +39,9 @@ MIB = 1024 * 1024
 
 
 def measure(job: str) -> dict[str, Any]:
-    """Run a job to its end; return the figures."""
+    """Run a job to its end and return the figures."""
     interceptor = RequestInterceptor()
-    import app  # Reads the environment, and creates its clients from the interceptor's session.
+    import app  # Import late, so that its client belongs to the interceptor's session.
 
     peak_before = peak_bytes()
     started, cpu_started = time.monotonic(), time.process_time()
@@ -69,7 +69,7 @@ def peak_bytes() -> int:
 
 
 def measure_in_new_process(emulator: Emulator, job: str) -> dict[str, Any]:
-    """Run `measure` in a new process; return the figures."""
+    """Run `measure` in a new process and return the figures."""
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", "--job", job],
         env={**clean_environment(), **root_environment(emulator.endpoint_url)},
@@ -94,7 +94,7 @@ def fill(dynamodb: Any, orders: int) -> None:
 
 
 def order(number: int) -> dict[str, Any]:
-    """Return an order's item, with an id of the length of a ULID."""
+    """Return an order's item, with an id as long as a ULID."""
     return {
         "OrderID": {"S": f"01JD{number:022}"},
         "Product": {"S": f"Product {number % PRODUCTS}"},
@@ -104,7 +104,7 @@ def order(number: int) -> dict[str, Any]:
 
 
 def rows(sizes: Iterable[int], console: Console) -> Iterable[list[str]]:
-    """Yield the rows of the table as they are measured."""
+    """Measure and yield the rows of the table, one after another."""
     for size in sizes:
         with Emulator() as emulator:
             with console.status(f"Writing {size:,} orders"):
@@ -131,7 +131,7 @@ def row(name: str, size: int, figures: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="make scale", description="Measure backfill and audit on the emulator.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of orders")
     parser.add_argument("--job", choices=sorted(set(RUNS.values())), help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
-"""Increments from the two images of a stream record, for the contenders that use both."""
+"""Compute increments from the old and new image of a stream record, for the contenders that use both."""
 
 from typing import Any
 
 
 def deltas(record: Any) -> dict[str, int]:
-    """Return the record's increments by product, without zeros."""
+    """Return the nonzero increments of a record by product."""
     moved: dict[str, int] = {}
     for image, sign in (("OldImage", -1), ("NewImage", 1)):
         order = record["dynamodb"].get(image)

@@ -28,7 +28,7 @@ def handler(event: Any, _context: Any) -> None:
 
 
 def marker(record: Any) -> Any:
-    """Return the action that fails if the record is already counted."""
+    """Return the transaction action that fails if the record is already counted."""
     return {
         "Put": {
             "TableName": "Markers",
@@ -39,7 +39,7 @@ def marker(record: Any) -> Any:
 
 
 def additions(record: Any) -> list[Any]:
-    """Return the actions that count the record."""
+    """Return the transaction actions that count the record."""
     return [
         {
             "Update": {

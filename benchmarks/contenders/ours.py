@@ -1,7 +1,7 @@
 """Order Totals
 
 This project's own handler, from app.py. It also keeps a trend by day and hour, which the other contenders do not. The
-benchmark turns off its stream lag write, which happens once in five seconds at any number of orders.
+benchmark turns off its lag report, a write that happens once in five seconds at any number of orders.
 """
 
 import app

@@ -1,4 +1,4 @@
-"""Run `make bench` with small batches, and check the counts and totals of every contender."""
+"""Tests for `make bench` with small batches: the counts and totals of every contender."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ OTHERS = [name for name in contenders.NAMES if name != "ours"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with all files that the command wrote, and its output in printed.txt."""
+    """Run the command. Return the folder with its files, and with its output in printed.txt."""
     folder = tmp_path_factory.mktemp("benchmarks")
     printed = run("--quick", "--results", f"{folder}/results.json", "--docs", str(folder))
     (folder / "printed.txt").write_text(printed, encoding="utf-8")
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*options: str) -> str:
-    """Run the command; return its output."""
+    """Run the command and return its output."""
     command = [sys.executable, "-m", "benchmarks", *options]
     process = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=280, check=False)
     assert process.returncode == 0, process.stderr
@@ -39,7 +39,7 @@ def results(folder: Path) -> Any:
 
 
 def outcomes(results: Any, contender: str) -> dict[str, tuple[int, bool]]:
-    """Return, by scenario, the error of a contender's total and whether it is stuck."""
+    """Return for each scenario the error of a contender's total, and whether its shard is blocked."""
     return {
         each["scenario"]: (each["total"] - each["truth"], each["stuck"])
         for each in results["correctness"]
@@ -180,7 +180,7 @@ def test_committed_report_and_charts_match_the_committed_results(tmp_path: Path)
 
 
 def texts(chart: Path) -> list[str]:
-    """Return the labels and values of a chart; its coordinates depend on the fonts of this machine."""
+    """Return a chart's labels and values, without coordinates, which depend on this machine's fonts."""
     return [text for element in ElementTree.parse(chart).iter() if (text := (element.text or "").strip())]
 
 
