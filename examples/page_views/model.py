@@ -1,4 +1,4 @@
-"""Page views: how often each page was viewed, by hour and country, and by day. Rows are kept for 90 days.
+"""Page views: count how often each page was viewed, by hour and country, and by day. Rows are kept for 90 days.
 
 To use it, copy it to chalicelib/model.py. An order is a page view, and its order id is the page view's id.
 """
@@ -10,7 +10,7 @@ from chalicelib.views import Keep, Row, join, view
 
 
 class Order(NamedTuple):
-    """A page view. It happened at `placed_at`."""
+    """A page view. `placed_at` is the time of the view."""
 
     order_id: str
     path: Annotated[str, Text(max_bytes=1000), Examples("/pricing", amended="/docs")]
@@ -20,11 +20,11 @@ class Order(NamedTuple):
 
 @view("HourTable", key=("path", "hourAndCountry"), amounts=("views",), keep=Keep(90, by="hourAndCountry"))
 def hours(order: Order) -> Row:
-    """Count a page's views by hour, UTC, and country."""
+    """Count a page's views by hour (UTC) and country."""
     return Row((order.path, join(order.placed_at[:13], order.country)), {"views": 1})
 
 
 @view("DayTable", key=("day", "path"), amounts=("views",), top="views", keep=Keep(90, by="day"))
 def days(order: Order) -> Row:
-    """Count the views of each page of a day, UTC."""
+    """Count a page's views by day (UTC)."""
     return Row((order.placed_at[:10], order.path), {"views": 1})

@@ -11,7 +11,7 @@ from chalicelib.views import Row, join, view
 
 
 class Order(NamedTuple):
-    """A payment. Amend its status when it is refunded."""
+    """A payment. When it is refunded, amend its status."""
 
     order_id: str
     merchant: Annotated[str, Text(max_bytes=200), Examples("Book Corner")]
@@ -23,7 +23,7 @@ class Order(NamedTuple):
 
 @view("RevenueTable", key=("merchantAndCurrency", "day"), amounts={"revenue": 2, "payments": 0})
 def revenue(order: Order) -> Row | None:
-    """Add what was paid to a merchant's day, UTC. A refund takes it out again."""
+    """Add a paid amount to the merchant's day (UTC). A refunded payment no longer counts here."""
     if order.status != "paid":
         return None
     return Row(_merchant_and_day(order), {"revenue": order.amount, "payments": 1})
@@ -31,7 +31,7 @@ def revenue(order: Order) -> Row | None:
 
 @view("RefundTable", key=("merchantAndCurrency", "day"), amounts={"refunded": 2, "refunds": 0})
 def refunds(order: Order) -> Row | None:
-    """Add what was refunded to the merchant's day of the payment, UTC."""
+    """Add a refunded amount to the merchant's day on which it was paid (UTC)."""
     if order.status != "refunded":
         return None
     return Row(_merchant_and_day(order), {"refunded": order.amount, "refunds": 1})
@@ -45,7 +45,7 @@ def refunds(order: Order) -> Row | None:
     stamp="updatedAt",
 )
 def currencies(order: Order) -> Row | None:
-    """Add a payment to its currency, paid or refunded. A failed payment counts nowhere."""
+    """Add a paid or refunded payment to its currency's total. A failed payment counts nowhere."""
     if order.status == "failed":
         return None
     amount = "revenue" if order.status == "paid" else "refunded"

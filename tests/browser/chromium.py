@@ -1,4 +1,4 @@
-"""The browser for the tests: the machine's Chromium, or with BROWSER=yes the one that apt-get installs."""
+"""Find the browser for the tests: this machine's Chromium, or with BROWSER=yes one that apt-get installs."""
 
 import fcntl
 import os
@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOCK = Path(tempfile.gettempdir()) / f"order-totals-browser-{os.getuid()}.lock"
-INSTALL_SECONDS = 280  # Below pytest's time limit for a test.
+INSTALL_SECONDS = 280  # Less than pytest's time limit for a test.
 
-# Switch off everything that would contact the browser vendor's servers.
+# Switch off all features that contact the browser vendor's servers.
 ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -27,7 +27,7 @@ ARGUMENTS = [
 
 
 class NoBrowserError(Exception):
-    """There is no browser. The message says what to do."""
+    """No browser was found. The message says what to do."""
 
 
 def find_or_install() -> str:
@@ -67,7 +67,7 @@ def running(path: str) -> Iterator[Browser]:
 
 @contextmanager
 def _one_process_at_a_time() -> Iterator[None]:
-    """Let one process at a time find and install: apt-get allows only one, and `_find` also finds half an install."""
+    """Lock the search and the installation: `_find` must not find a browser that another process is installing."""
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -78,7 +78,7 @@ def _find() -> str | None:
 
 
 def _apt_get(*arguments: str) -> str:
-    """Run apt-get if it exists and this is root. Return the end of its error output if it fails, otherwise ''."""
+    """Run apt-get if it exists and the user is root. If it fails, return the end of its error output, otherwise ''."""
     command = shutil.which("apt-get")
     if command is None or os.geteuid() != 0:
         return ""

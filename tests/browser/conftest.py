@@ -1,6 +1,6 @@
-"""Fixtures for the dashboard in a real browser, served by the real API: as deployed, and under `chalice local`.
+"""Fixtures for the dashboard in a real browser, served by the deployed API and by `chalice local`.
 
-Without a browser these tests are skipped, and the last lines of the output say so. In CI a missing browser fails them.
+Without a browser these tests are skipped, and the last lines of the output say so. In CI, they fail instead.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.e2e.http import Api
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 HERE = "tests/browser/"
-WAIT_SECONDS = 30.0  # Enough for a slow machine. Waits end as soon as their condition is met.
+WAIT_SECONDS = 30.0  # Long enough for a slow machine. A wait ends as soon as its condition is met.
 
 expect.set_options(timeout=WAIT_SECONDS * 1000)
 
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print a prominent warning if the dashboard was not tested."""
-    # From the reports, because the fixtures may have run in worker processes.
+    # Use the reports, because the fixtures may have run in worker processes.
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if each.nodeid.startswith(HERE)]
     if skipped:
         _file, _line, reason = skipped[0].longrepr
@@ -64,14 +64,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulator(browser: Browser) -> Iterator[Emulator]:
-    """Run an emulator for these tests only. It depends on `browser`, so that it is not started without one."""
+    """Run an emulator for these tests only. Depend on `browser`, so that it does not start without a browser."""
     with Emulator() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def stack(emulator: Emulator, build: Path) -> Stack:
-    """Deploy the app."""
+    """Deploy the packaged app to the emulator."""
     return deploy(emulator, build)
 
 
@@ -84,7 +84,7 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="session")
 def deployed(stack: Stack) -> Site:
-    """Return the dashboard behind API Gateway, at /api/."""
+    """Return the deployed dashboard behind API Gateway, at /api/."""
     return Site(f"{stack.api_host_url}/", Api(stack.api_url))
 
 
@@ -97,7 +97,7 @@ def local(emulator: Emulator, stack: Stack) -> Iterator[Site]:
 
 @pytest.fixture(params=["deployed", "local"])
 def site(request: pytest.FixtureRequest) -> Site:
-    """Return each of the two sites in turn: a test with this fixture runs twice."""
+    """Return a site. A test with this fixture runs twice, on the deployed app and on `chalice local`."""
     found: Site = request.getfixturevalue(request.param)
     return found
 
@@ -124,7 +124,7 @@ class MonitoredPage:
 
 @pytest.fixture
 def monitored(browser: Browser) -> Iterator[MonitoredPage]:
-    """Open a new page in desktop size. Fail at the end if it had errors."""
+    """Open a new page in desktop size. Fail the test at its end if the page had errors."""
     context = browser.new_context(viewport=DESKTOP)
     monitored = MonitoredPage(context)
     yield monitored
@@ -160,25 +160,25 @@ def can_be_hidden(page: Page) -> None:
 
 
 def hide(page: Page) -> None:
-    """Hide the page, and wait until its script waits for it to be shown. By then it has sent its last request."""
+    """Hide the page, and wait until its script has stopped sending requests."""
     page.evaluate("window.isHidden = true")
     wait_until(page, "window.isWaiting === true")
 
 
 @pytest.fixture
 def unique() -> str:
-    """Return a text that no other test uses, for products."""
+    """Return a unique text for a test's products."""
     return uuid.uuid4().hex[:12]
 
 
 class TopQuantities:
-    """Rising quantities: an order with the next one puts its product at the top of the list."""
+    """Rising quantities. An order with the next quantity puts its product at the top of the list."""
 
     def __init__(self) -> None:
         self._largest_total = 0
 
     def __call__(self, times: int = 1) -> int:
-        """Return the next quantity. `times` is how often the test will order it in total."""
+        """Return the next quantity. `times` is how often the test will order this quantity."""
         quantity = self._largest_total + 1000
         self._largest_total = quantity * times
         return quantity
@@ -186,5 +186,5 @@ class TopQuantities:
 
 @pytest.fixture(scope="session")
 def top_quantity() -> TopQuantities:
-    """Return a callable that returns the next such quantity."""
+    """Return a callable that returns rising quantities."""
     return TopQuantities()

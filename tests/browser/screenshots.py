@@ -1,4 +1,4 @@
-"""`python -m tests.browser.screenshots`: take the README's screenshots of the dashboard and write them to docs/.
+"""`python -m tests.browser.screenshots`: take screenshots of the dashboard for the README and write them to docs/.
 
 The app runs in an emulator with orders of the last 30 days. They are random but the same in every run.
 """
@@ -37,7 +37,7 @@ DAYS = 30
 
 
 def orders(now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield items for OrdersTable: more on working days, and most of them around noon."""
+    """Yield items for OrdersTable, more on working days than at weekends, and most around noon."""
     chance = random.Random(4)
     for back in range(DAYS):
         day = now - timedelta(days=back)
@@ -56,7 +56,7 @@ def orders(now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def seed(stack: Stack) -> int:
-    """Write the orders and return their number."""
+    """Write the orders to OrdersTable and return their number."""
     puts = [{"PutRequest": {"Item": item}} for item in orders(datetime.now(UTC))]
     for start in range(0, len(puts), 25):
         batch = {stack.tables["OrdersTable"]: puts[start : start + 25]}
@@ -65,7 +65,7 @@ def seed(stack: Stack) -> int:
 
 
 def wait_until_counted(stack: Stack, expected: int) -> None:
-    """Wait until this number of orders is in the totals."""
+    """Wait until the totals include `number` orders."""
     counted = -1
     while counted < expected:
         time.sleep(0.2)

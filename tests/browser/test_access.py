@@ -1,7 +1,6 @@
-"""The dashboard of a stage that needs keys or signatures: it works with a key, and says when it cannot work.
+"""Tests for the dashboard of a stage with access control: it works with a key, and says when it cannot work.
 
-The page is the app's own. The API is simulated here, with API Gateway's responses; tests/e2e/test_access.py tests the
-real one.
+The page is real. The API is simulated, with API Gateway's responses. tests/e2e/test_access.py tests the real API.
 """
 
 import json
@@ -29,14 +28,14 @@ TOTALS = json.dumps(
 
 
 class FakeGateway:
-    """Respond to the page's requests like API Gateway, and record their keys."""
+    """Respond to the page's requests as API Gateway would, and record their API keys."""
 
     def __init__(self, page: Page) -> None:
         self.keys: list[str | None] = []
         self._page = page
 
     def serve(self, access: Settings) -> None:
-        """Serve the dashboard of a stage with these access settings at URL, and open it."""
+        """Serve the dashboard of a stage with these access settings at URL, and open the page."""
         files = [(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES]
         served = dashboard.page(*files, access=access)
         self._page.route(f"{URL}**", self._respond)
@@ -122,7 +121,7 @@ def test_page_says_that_it_cannot_sign_requests_and_sends_none(page: Page, gatew
 
 def test_page_of_an_open_api_sends_no_key(page: Page, gateway: FakeGateway):
     gateway.serve(Settings())
-    expect(page.locator("#alert")).to_contain_text("Forbidden")  # The API's own message.
+    expect(page.locator("#alert")).to_contain_text("Forbidden")  # The message is the API's own.
     expect(page.locator("#key-entry")).to_be_hidden()
     assert set(gateway.keys) == {None}
 

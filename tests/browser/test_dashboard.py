@@ -1,4 +1,4 @@
-"""The dashboard from a user's view: placing orders, watching totals change, and handling errors."""
+"""Tests for the dashboard as a user sees it: placing orders, watching totals change, and handling errors."""
 
 import json
 import re
@@ -25,7 +25,7 @@ TEST_SECONDS = 60
 def place(page: Page, product: str, quantity: object) -> None:
     page.get_by_label("Product", exact=True).fill(product)
     page.get_by_label("Quantity", exact=True).fill(str(quantity))
-    # Not with the mouse, because a redraw can move the button away from it.
+    # Do not use the mouse, because a redraw can move the button away from the pointer.
     page.get_by_label("Quantity", exact=True).press("Enter")
 
 
@@ -35,7 +35,7 @@ def row(page: Page, product: str) -> Locator:
 
 
 def width(bar: Locator) -> float:
-    """Return a bar's width as a share of its track, after its animation."""
+    """Return a bar's width as a share of its track, after the animation has ended."""
     bar.evaluate("bar => Promise.all(bar.getAnimations().map(each => each.finished)).then(() => null)")
     return float(bar.evaluate("bar => bar.getBoundingClientRect().width / bar.parentElement.clientWidth"))
 
@@ -86,12 +86,12 @@ def test_products_are_sorted_and_change_places(page: Page, local: Site, unique: 
 
 def test_page_refreshes_within_two_seconds(page: Page, local: Site, unique: str, top_quantity: TopQuantities):
     page.clock.install(time=0)
-    page.clock.pause_at(1000)  # From now on the page's clock advances only in `run_for`.
+    page.clock.pause_at(1000)  # From now on, only `run_for` advances the page's clock.
     page.goto(local.url)
     expect(page.locator("#status")).not_to_have_text("Connecting …")
     quantity = top_quantity()
     order(local, unique, quantity)
-    while local.api.get("/totals?top=1").json["totals"][0]["product"] != unique:  # The list can be a second old.
+    while local.api.get("/totals?top=1").json["totals"][0]["product"] != unique:  # The list may be a second old.
         time.sleep(0.02)
     page.clock.run_for(2000)
     expect(row(page, unique)).to_contain_text(f"{quantity:,}")
@@ -116,7 +116,7 @@ def test_page_asks_every_second_after_an_action_and_every_three_seconds_otherwis
     page.goto(f"{local.url}#/totals/{quote(product)}")
 
     def requests_in(seconds: int) -> int:
-        """Let the page's clock advance; return how many requests it sends. Each has to be for everything."""
+        """Advance the page's clock and return how many requests it sends. Each must be for the whole page."""
         before = len(monitored.requests)
         for _ in range(2 * seconds):
             page.clock.run_for(500)
@@ -153,7 +153,7 @@ def test_hidden_page_sends_no_requests(monitored: MonitoredPage, local: Site):
     page.clock.install()
     page.goto(local.url)
     expect(page.locator("#status")).not_to_have_text("Connecting …")
-    hide(page)  # The last request has been sent.
+    hide(page)  # No more requests follow.
     request_count = len(monitored.requests)
     page.clock.run_for(30_000)
     assert len(monitored.requests) == request_count
@@ -244,7 +244,7 @@ def test_product_without_a_total_is_reported(page: Page, local: Site, unique: st
 
 @pytest.fixture
 def empty(browser: Browser, build: Path) -> Iterator[Site]:
-    """Deploy the app without orders and return its dashboard."""
+    """Return the dashboard of a new deployment without orders."""
     with Emulator() as emulator:
         stack = deploy(emulator, build)
         yield Site(f"{stack.api_host_url}/", Api(stack.api_url))
@@ -325,7 +325,7 @@ def test_order_whose_response_was_lost_is_placed_once(page: Page, local: Site, s
     expect(page.locator("#placed li").first).to_contain_text("Counted after")
     placed = stack.emulator.client("dynamodb").scan(TableName=stack.tables["OrdersTable"])["Items"]
     assert sum(item["Product"]["S"] == unique for item in placed) == 1
-    place(page, unique, 3)  # A deliberate second order.
+    place(page, unique, 3)  # The user places a second order on purpose.
     expect(page.locator("#placed li")).to_have_count(2)
     assert local.api.get(f"/totals/{unique}").json["totalQuantity"] in (3, 6)
 
@@ -336,7 +336,7 @@ def test_order_whose_response_was_lost_is_placed_once(page: Page, local: Site, s
 def test_hostile_names_are_shown_as_text(page: Page, site: Site, top_quantity: TopQuantities):
     names = [HOSTILE, "</script><script>window.hacked=1</script>", "\"'><svg onload=window.hacked=1>", "\u202egnp.exe"]
     for name in names:
-        order(site, name, top_quantity(times=2))  # Ordered twice, once for each site.
+        order(site, name, top_quantity(times=2))  # Each of the two sites runs the test and places the order.
     page.goto(site.url)
     for name in names:
         expect(row(page, name).locator(".name")).to_have_text(name)
@@ -376,7 +376,7 @@ def test_content_security_policy_blocks_injected_code(browser: Browser, local: S
         page.evaluate(
             "window.violations = []; addEventListener('securitypolicyviolation', each => violations.push(each))"
         )
-        # From a timer in the page, because the policy does not apply to code that a test evaluates directly.
+        # Use a timer in the page, because the policy does not apply to code that a test evaluates directly.
         page.evaluate(f"setTimeout(() => {{ {attempt} }})")
         wait_until(page, "violations.length > 0")
         page.mouse.click(5, 5)

@@ -1,4 +1,4 @@
-"""The order form of another model: an input for each field of payments, of which the API gets the right values."""
+"""Tests for the order form of another model: it has an input for each field, and sends the right values."""
 
 import json
 import re
@@ -17,7 +17,7 @@ FOLDER = Path(dashboard.__file__).parent
 
 
 class Api:
-    """Serve the dashboard of payments, record the orders that it sends, and respond to all with `problems`."""
+    """Serve the dashboard of the payments model. Record its orders, and respond to each one with `problems`."""
 
     def __init__(self, page: Page) -> None:
         self.sent: list[dict[str, Any]] = []

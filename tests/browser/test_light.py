@@ -1,4 +1,4 @@
-"""The dashboard's status light: its decision for each situation, and on the page while the stream is off and on."""
+"""Tests for the dashboard's status light: its state for each input, and the light on the page when the stream stops."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SECTION = re.compile(r"^// --- The light -+\n(.*?)^// --- ", re.DOTALL | re.MULT
 NOW = datetime(2026, 11, 24, 12, 4, 0, tzinfo=UTC)
 
 
-# --- The decision --------------------------------------------------------------------------------
+# --- The light's state --------------------------------------------------------------------------------
 
 
 def ago(seconds: float) -> str:
@@ -30,7 +30,7 @@ def ago(seconds: float) -> str:
 
 
 def report(state: str, lag: float, measured: float, failing: float | None = None) -> dict[str, Any]:
-    """Return a lag report that was measured `measured` seconds ago, with failures since `failing` seconds ago."""
+    """Return a lag report from `measured` seconds ago, which has been failing since `failing` seconds ago."""
     failing_since = None if failing is None else ago(failing)
     return {"state": state, "lagSeconds": lag, "measuredAt": ago(measured), "failingSince": failing_since}
 
@@ -43,7 +43,7 @@ LOST = {"lost": {"text": "No connection to the server since {time}", "since": mi
 OLD_TOTAL, NEW_TOTAL, FOREIGN_TOTAL = [{"updatedAt": ago(90)}], [{"updatedAt": ago(3)}], [{"updatedAt": None}]
 
 CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
-    # Input; the light's colour; its text; how many seconds ago its time is.
+    # The input, the light's colour, its text, and how many seconds ago the time in the text is.
     "just counted": ({"freshness": report("current", 0.4, 3)}, "green", "Live · at most 1 s behind", 3),
     "counted 9 s ago": ({"freshness": report("current", 1.2, 9)}, "green", "Live · at most 2 s behind", 9),
     "counted 10 s ago": ({"freshness": report("current", 0.4, 10)}, "grey", "Quiet since {time}", 10),
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, float | None]] = {
 
 @pytest.fixture(scope="module")
 def blank(browser: Browser) -> Iterator[Page]:
-    """Open an empty page without a content security policy, in which the light's code can run alone."""
+    """Open an empty page without a content security policy, so that the light's code can run alone."""
     with browser.new_context() as context:
         yield context.new_page()
 
@@ -110,7 +110,7 @@ def test_light_for_each_situation(blank: Page, case: str):
 
 @contextmanager
 def stream_off(stack: Stack) -> Iterator[None]:
-    """Disable the stream's event source mapping during the block."""
+    """Disable the event source mapping of the stream during the block."""
     functions, mapping = stack.emulator.client("lambda"), stack.stream_mapping["UUID"]
     functions.update_event_source_mapping(UUID=mapping, Enabled=False)
     try:
@@ -125,7 +125,7 @@ def place(page: Page, product: str) -> None:
 
 
 def shift_server_time(page: Page, site: Site, seconds: float) -> None:
-    """Make the responses with totals claim a later time in their Date header."""
+    """Set a later time in the Date header of responses with totals."""
 
     def respond(route: Route) -> None:
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)

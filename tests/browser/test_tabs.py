@@ -1,6 +1,6 @@
-"""The dashboard's tabs: one for each view of the model, with a list, a search and the detail of a row.
+"""Tests for the dashboard's tabs: one for each view of the model, with a list, a search and details of a row.
 
-The page is the app's own. The API is simulated here.
+The page is the real one. The API is simulated.
 """
 
 import re
@@ -112,7 +112,7 @@ def api(page: Page) -> Iterator[Api]:
 
 @pytest.fixture
 def without_totals(monkeypatch: pytest.MonkeyPatch, api: Api) -> Api:
-    """Let the model have only the other two views."""
+    """Remove the view of the totals from the model, which then has two other views."""
     monkeypatch.setattr(views, "VIEWS", {})
     api.views = [CURRENCIES, BY_DAY]
     return api
@@ -238,7 +238,7 @@ def test_view_without_top_is_listed_in_pages(page: Page, api: Api):
     expect(rows).to_have_count(80)
     expect(page.get_by_role("button", name="More")).to_be_hidden()
     api.rows["revenue_by_day"][0]["revenue"] = "7.50"
-    expect(rows.first).to_contain_text("7.50")  # The first page is still refreshed, and the second stays.
+    expect(rows.first).to_contain_text("7.50")  # The first page is refreshed; the second stays.
     expect(rows).to_have_count(80)
 
 
@@ -281,7 +281,7 @@ def test_search_finds_a_row_by_its_key(page: Page, api: Api):
     detail = page.get_by_role("region", name="X09")
     expect(detail.locator("#detail-table tr").nth(1)).to_have_text("Revenue1.00")
     expect(detail.locator("time")).to_have_attribute("title", "2026-11-23 18:13:05 UTC")
-    assert "views/currencies/X09" in api.requests  # It is not one of the ten largest.
+    assert "views/currencies/X09" in api.requests  # The row is not one of the ten largest.
     api.rows["currencies"][-1]["revenue"] = "2.00"
     expect(detail.locator("#detail-table tr").nth(1)).to_have_text("Revenue2.00")
     search(page, "Currency", "a/b?c#d%")
