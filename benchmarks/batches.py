@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
     others: tuple[int, ...]
     """Small sizes are enough, because the other contenders send the same requests per record at any size."""
     headline: int
-    """The size that the report shows for every kind of Order Totals' batches, and for new orders of other contenders."""
+    """The size that the report shows for all of Order Totals' batches, and for new orders of other contenders."""
     sample: int
     """The size that the report shows for amendments and redeliveries of other contenders."""
     products: tuple[int, ...]
