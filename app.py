@@ -32,7 +32,7 @@ from chalicelib.jobs import invocation
 
 app = Chalice(app_name="order-totals", configure_logs=False)
 app.register_middleware(http.end_json_with_newline, "http")
-# The name is the app's, so Chalice uses this logger too. `exception` has the traceback, so `stack_trace` is off.
+# Chalice logs with this logger too, because its name is the app's. `stack_trace` would only repeat `exception`.
 logger = Logger(service="order-totals", serialize_stacktrace=False)
 # The service name includes the stage, so that two stages in one account have separate metrics.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
@@ -48,7 +48,7 @@ if boto3.DEFAULT_SESSION is None:
     boto3.setup_default_session()
 SESSION = cast(boto3.Session, boto3.DEFAULT_SESSION)
 REGION = os.environ.get("AWS_REGION") or SESSION.region_name  # boto3 itself reads only AWS_DEFAULT_REGION.
-# Without a region, the app must still start in `chalice local`. The first request then fails with a hint.
+# `chalice local` must start without a region. The first request then fails with a hint.
 dynamodb = boto3.client("dynamodb", region_name=REGION or "us-east-1", config=client.config(os.environ))
 if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ:
     hints.register(dynamodb.meta.events, REGION, SESSION.get_credentials, logger.error)

@@ -41,7 +41,7 @@ def is_outage(error: Exception) -> bool:
 
 
 def nothing_read(error: ClientError, request_items: Any) -> dict[str, Any]:
-    """Return an empty BatchGetItem response, so that the caller retries. Raise the error again if it is permanent."""
+    """Return an empty BatchGetItem response for a temporary error, so that the caller retries. Raise other errors."""
     if error.response["Error"]["Code"] not in transactions.RETRYABLE_CODES:
         raise error
     return {"Responses": {}, "UnprocessedKeys": request_items}

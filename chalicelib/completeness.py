@@ -53,7 +53,7 @@ def incomplete(all_counted: bool = False) -> Steps[list[str]]:
 
 
 def _change(change: Callable[[Progress], Progress]) -> Steps[Progress]:
-    """Apply `change` to the stored progress and return the new progress. Start again if another write came between."""
+    """Apply `change` to the stored progress and return the result. Retry if another invocation has changed it."""
     while True:
         item = (yield Get(tables.STATE, KEY)) or {}
         before = _from_item(item)

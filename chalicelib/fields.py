@@ -23,12 +23,12 @@ WHOLE_NUMBER_MAX = 2**53 - 1
 """The largest whole number that every JSON parser reads exactly (RFC 8259, section 6)."""
 
 TEXT_MAX_BYTES = 10_000
-CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"  # The contents of a bracket expression in a regular expression.
-# Clients and servers remove `.` and `..` from a URL's path (RFC 3986, section 5.2.4), even percent-encoded. So no URL
-# could address an order or a counter with such a name.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"  # For a regular expression, between brackets.
+# Clients and servers remove `.` and `..` from a URL's path (RFC 3986, section 5.2.4), even if they are percent-encoded.
+# So no URL could address an order or a counter with such a name.
 DOT_SEGMENTS = (".", "..")
 DOT_SEGMENTS_RULE = "must not be . or .., because a URL path cannot contain it"
-NO_DOT_SEGMENT = r"(?!\.{1,2}$)"  # For the start of a regular expression.
+NO_DOT_SEGMENT = r"(?!\.{1,2}$)"  # A regular expression begins with this to reject `.` and `..`.
 
 _CONTROL_CHARACTER = re.compile(f"[{CONTROL_CHARACTERS}]")
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -106,7 +106,7 @@ class Text(FieldType):
                 f"At most {max_bytes} UTF-8 bytes, without control characters; not blank, not `.` and not `..`."
             ),
             "minLength": 1,
-            "maxLength": max_bytes,  # In characters, because a JSON schema cannot count bytes.
+            "maxLength": max_bytes,  # Counts characters, because a JSON schema cannot count bytes.
             "pattern": rf"^{NO_DOT_SEGMENT}{no_control}[^\s{CONTROL_CHARACTERS}]{no_control}$",
         }
 
@@ -158,7 +158,7 @@ class WholeNumber(FieldType):
         return self.check(_parse_whole_number(attribute.get("N")))
 
     def write(self, value: int) -> dict[str, Any]:
-        """Return the attribute of a number."""
+        """Return the DynamoDB attribute for a number."""
         return {"N": str(value)}
 
 
@@ -333,7 +333,7 @@ def _parse_whole_number(digits: str | None) -> int | None:
     if digits and digits.isascii() and digits.isdigit() and len(digits) < len(str(WHOLE_NUMBER_MAX)):
         return int(digits)
     number = _parse_decimal(digits)
-    # Compare first: int() of a number such as 1E+125 would have 126 digits.
+    # Check the size before int(), because int() of a number such as 1E+125 would have 126 digits.
     if number is None or abs(number) > WHOLE_NUMBER_MAX or number != number.to_integral_value():
         return None
     return int(number)

@@ -105,7 +105,7 @@ def parse_order(body: bytes, names: Sequence[str]) -> OrderInput | FieldErrors:
 
 
 def _check_field(field: Field, given: Sequence[object]) -> Any:
-    """Return a field's value. `given` has the values in the body: none, one, or two for two spellings of the name."""
+    """Validate a field and return its value. `given` has its values in the body, two if both its names are used."""
     if len(given) > 1:
         raise InvalidValueError(f"is given twice, as {field.name} and as {field.attribute}; send one of them")
     if not given and field.required and field is not ORDER_ID:

@@ -22,7 +22,7 @@ class Line(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A value of a metric."""
+    """A metric's value and unit."""
 
     value: float
     unit: MetricUnit = MetricUnit.Count

@@ -29,7 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 
 def expiring() -> list[str]:
-    """Return the tables with items that expire."""
+    """Return the names of the tables with items that expire."""
     return [LEDGER, *(view.table for view in VIEWS.values() if view.keep)]
 
 
@@ -39,5 +39,5 @@ def variable(table: str) -> str:
 
 
 def names(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the tables' physical names by their logical ones."""
+    """Return a dict from each table's logical name to its physical name."""
     return {table: environment.get(variable(table), table) for table in KEYS}

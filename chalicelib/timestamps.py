@@ -13,7 +13,7 @@ _DATE_LENGTH = len("2026-11-23")
 _SECONDS_LENGTH = len("2026-11-23T18:13:05")
 
 
-@lru_cache(maxsize=4096)  # A batch's records share a few distinct seconds.
+@lru_cache(maxsize=4096)  # Many records of a batch have the same second.
 def from_epoch(seconds: int) -> str:
     """Return the timestamp for a time in epoch seconds."""
     return _canonical(datetime.fromtimestamp(seconds, UTC))

@@ -186,7 +186,7 @@ def contributions(order: Any) -> Counted:
         except InvalidRowError as error:
             problems[view.name] = str(error)
         except Exception as error:
-            # Without the error's message, which may differ between calls: an order must always give the same text.
+            # Omit the error's message. It may differ between calls, but an order must always give the same text.
             problems[view.name] = f"raises {type(error).__name__}"
     return Counted(found, problems)
 

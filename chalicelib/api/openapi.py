@@ -615,7 +615,7 @@ _LIST_TOTALS: Schema = {
     "tags": ["totals"],
     "summary": "List all totals in pages, in no particular order, or the largest totals",
     "parameters": [
-        # No parameter has a `default`, because generated clients would send it even where it cannot be combined.
+        # No parameter has a `default`: generated clients would always send it, even with `top`, and get a 400.
         _query_parameter(
             "limit",
             f"The number of totals in a page; {rows.LIMIT_DEFAULT} if omitted. Cannot be combined with `top`.",

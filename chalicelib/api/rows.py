@@ -17,7 +17,7 @@ from chalicelib.views import View
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
 _CURSOR_MAX_BYTES = 20_000
-_END = "\U0010ffff"  # The last Unicode character. `to` plus this sorts after every text that begins with `to`.
+_END = "\U0010ffff"  # The last Unicode character. `to` + _END sorts after every text that begins with `to`.
 BAD_CURSOR = "is not a cursor from this API; omit it to start over"
 BAD_SORT_KEY = f"must be the beginning of a sort key, or all of one: 1 to {views.KEY_MAX_BYTES} UTF-8 bytes"
 

@@ -104,7 +104,7 @@ def read(view: TopView, now: float) -> Steps[TopList]:
                 return current
     if current is NO_LIST or (has_claim and not current.is_large):
         fresh = yield from _scan(view, now, PAGES_MAX)
-        if current is NO_LIST or fresh.complete:  # Otherwise the table has grown too large.
+        if current is NO_LIST or fresh.complete:  # Do not replace a complete list by an incomplete one.
             yield _write(view, fresh)
             return fresh
     return current

@@ -73,6 +73,6 @@ def list_totals(params: Mapping[str, str] | None, now: float) -> Steps[dict[str,
 
 
 def view() -> View | None:
-    """Return the view that these routes serve, or None if the model lacks it or changes its key or amounts."""
+    """Return the totals' view, or None if the model lacks the totals in the shipped form."""
     kept = views.of_form(tables.TOTALS, ("product",), "totalQuantity", "orderCount")
     return kept if kept and kept.top == "totalQuantity" else None

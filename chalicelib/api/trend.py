@@ -30,7 +30,7 @@ def parse_days(query: Mapping[str, str] | None) -> int | FieldErrors:
 
 
 def days_until(last: str, count: int) -> list[str]:
-    """Return `count` consecutive days, such as `2026-11-23`, of which `last` is the last."""
+    """Return `count` consecutive days up to `last`, as texts such as `2026-11-23`."""
     end = date.fromisoformat(last)
     return [(end - timedelta(days=back)).isoformat() for back in reversed(range(count))]
 
@@ -55,7 +55,7 @@ def find(product: str, count: int, now: float) -> Steps[dict[str, Any] | None]:
 
 
 def view() -> View | None:
-    """Return the view that this route serves, or None if the model lacks it or totals, or changes their form."""
+    """Return the trend's view, or None if the model lacks the trend or the totals in the shipped form."""
     has_totals = views.of_form(tables.TOTALS, ("product",))
     return views.of_form(tables.TREND, ("product", "day"), "total") if has_totals else None
 

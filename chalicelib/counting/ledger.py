@@ -79,7 +79,7 @@ class ChangeRecord(NamedTuple):
     """The parts of a stream record that the ledger uses."""
 
     order_id: str
-    position: str  # Sorts the records of one order by time, as a plain string (see stream.py).
+    position: str  # A string that sorts an order's records by time (see stream.py).
     created_at: int  # When the record was created, in epoch seconds.
     image: Item | None  # The order's item after the change; None if it was removed.
     expired: bool = False  # Whether DynamoDB's TTL removed the order.
@@ -95,7 +95,7 @@ class Rule(NamedTuple):
     """A rule for a field of the next entry."""
 
     text: str  # How docs/design.md shows the rule.
-    choose: Callable[[Any, Any], Any]  # Returns the new value from old and new data.
+    choose: Callable[[Any, Any], Any]  # A function that returns the field's next value.
 
 
 KEPT = Rule("unchanged", lambda kept, new: kept or new)
@@ -144,7 +144,7 @@ class Source(NamedTuple):
     revision: Rule
     ahead_of_stream: bool
     catches_up: bool  # Whether to write an entry ahead of the stream even if its content stays.
-    first_seen: tuple[Rule, Rule, Rule]  # If in _SEEN; else if ahead of the stream; else.
+    first_seen: tuple[Rule, Rule, Rule]  # For a status in _SEEN, else if ahead of the stream, else.
     skips_expired: bool = False  # Whether to ignore a new order whose rows have all expired.
 
 
@@ -184,7 +184,7 @@ def reconcile(entry: Entry, item: Item | None, now: int) -> Entry:
 
 
 def _next(entry: Entry, change: ChangeRecord, learned_from: str, removal: str) -> Entry:
-    """Return the entry after a change. A change without an image is of the kind `removal`."""
+    """Return the entry after a change, or the same object if nothing changes. Without an image it is a `removal`."""
     source, at = SOURCES[learned_from], change.created_at
     nothing: Mapping[Any, Any] = {}
     group = 0 if entry.status in _SEEN else 1 if entry.ahead_of_stream else 2
@@ -244,8 +244,8 @@ class Change(NamedTuple):
     """The replacement of a ledger entry by the next one."""
 
     before: Entry
-    after: Entry  # The revision of `after` is one higher than that of `before`.
-    now: int = 0  # Epoch seconds.
+    after: Entry  # Its revision is one higher than that of `before`.
+    now: int = 0  # The current time in epoch seconds.
 
     @property
     def deltas(self) -> Contributions:
@@ -271,12 +271,12 @@ def change(before: Entry, after: Entry, now: int = 0) -> Change | None:
         return None
     revision = before.revision + 1
     if after.revision > revision and before.status is not Status.UNREADABLE:
-        after = after._replace(revision=revision)  # Several records may have raised it, but it is written once.
+        after = after._replace(revision=revision)  # One write raises it by one, even for several records.
     return Change(before, after, now)
 
 
 def deltas(before: Contributions, after: Contributions) -> Contributions:
-    """Return the increments by counter that lead from one state of the contributions to the other."""
+    """Return the difference between two contributions, as increments by counter."""
     if not before:
         return after
     moved: dict[CounterKey, Increments] = {}

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         return len(self.malformed) + sum(map(len, self.records_by_order.values()))
 
     def ages(self, now: float) -> list[float]:
-        """Return the ages of the records in seconds. They are exact to one second, as DynamoDB's timestamps are."""
+        """Return the ages of the records in seconds. DynamoDB's timestamps are in whole seconds."""
         return [max(0.0, now - record.created_at) for records in self.records_by_order.values() for record in records]
 
 

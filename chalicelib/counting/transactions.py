@@ -46,7 +46,7 @@ _INVALID_CODE = "ValidationException"
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _WITHOUT_REVISION = "attribute_exists(OrderID) AND attribute_not_exists(revision)"
 _NO_REVISION_NUMBER = "NOT attribute_type(#revision, :seen)"
-_REVISION_MAX_DIGITS = 30  # DynamoDB stores 38 digits, so such a revision can still be raised.
+_REVISION_MAX_DIGITS = 30  # Below DynamoDB's limit of 38 digits, so that a revision can still be raised.
 
 
 class Transaction(NamedTuple):
@@ -72,9 +72,9 @@ class Transaction(NamedTuple):
 class Cancellation(NamedTuple):
     """Why a transaction was cancelled: conflicts, a temporary error, or a permanent one."""
 
-    conflicts: Mapping[str, Item | None]  # The current entries, by order, that conflicted.
+    conflicts: Mapping[str, Item | None]  # The current entries of orders that conflicted.
     retryable: bool
-    fatal: str | None  # The reason why DynamoDB will never accept the transaction, if so.
+    fatal: str | None  # The reason if DynamoDB will never accept the transaction.
 
 
 BYTES_MAX = 3_500_000
@@ -138,7 +138,7 @@ def _put(change: Change, ledger_name: str) -> dict[str, Any]:
     put: dict[str, Any] = {
         "TableName": ledger_name,
         "Item": entry_item.to_item(change.after),
-        # Replace only the entry that the change was planned from (entry-matches-counters).
+        # The condition: replace only the entry that the change was planned from (entry-matches-counters).
         "ConditionExpression": "attribute_not_exists(OrderID)",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }

@@ -1,4 +1,4 @@
-"""The backfill: reads all of OrdersTable and reconciles each order's ledger entry with its item.
+"""The backfill: read all of OrdersTable and reconcile each order's ledger entry with its item.
 
 It counts orders that are older than the stream, changes lost in an outage, and contributions to a new view. It can
 run beside live traffic. `ledger.reconcile` decides what an entry should be.
@@ -26,7 +26,7 @@ PAGE_ORDERS = 10_000
 A Scan returns at most 1 MB, which is about 9,000 orders.
 """
 
-SEGMENTS_MAX = 1000  # DynamoDB accepts a million, but each segment takes an invocation of its own.
+SEGMENTS_MAX = 1000  # DynamoDB accepts a million, but each segment needs a separate invocation.
 OPTIONS = {
     "seconds": invocation.SECONDS,
     "segment": Option(0, "a whole number from 0, below segments", 0, SEGMENTS_MAX - 1),
@@ -83,7 +83,7 @@ class Backfill:
         open_orders = mismatched(entries, items, now)
         self._note_unchanged(entries, open_orders)
         while open_orders:
-            entries = yield from reads.read_entries(open_orders)  # Entries before items, as `reconciliation` requires.
+            entries = yield from reads.read_entries(open_orders)  # Before the items, as `reconciliation` requires.
             current = yield from reads.read_orders(open_orders)
             work = reconciliation(entries.values(), current, now)
             yield from work.steps()

@@ -60,7 +60,7 @@ def decode(kind: Any, value: Any) -> Any:
     if origin is dict:
         pairs = value.items() if isinstance(value, dict) else value
         return {_decode_key(arguments[0], key): decode(arguments[1], each) for key, each in pairs}
-    if origin is tuple:  # A key, tuple[str, ...]. No other tuple is supported.
+    if origin is tuple:  # The only supported tuple type is tuple[str, ...], a key.
         return tuple(_decode_key(str, each) for each in _checked(value, list))
     if origin is list:
         return [decode(arguments[0], each) for each in _checked(value, list)]

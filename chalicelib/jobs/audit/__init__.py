@@ -1,4 +1,4 @@
-"""The audit: compares orders with the ledger (entry_audit.py), then the ledger with counters (counter_audit.py)."""
+"""The audit: compare orders with the ledger (entry_audit.py), then the ledger with the counters (counter_audit.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,11 +34,11 @@ class Verdict(StrEnum):
 class Audit:
     """The progress and findings of an audit, over all its invocations. The cursor holds all fields."""
 
-    seconds: int  # The invocation returns after this many seconds.
+    seconds: int  # The invocation returns after this time.
     orders: EntryAudit
     counters: CounterAudit
-    requests: int = 0  # The requests that earlier invocations made.
-    incomplete_views: list[str] | None = None  # None until the audit ends.
+    requests: int = 0  # The number of requests in earlier invocations.
+    incomplete_views: list[str] | None = None  # The incomplete views; None until the audit ends.
 
     @property
     def done(self) -> bool:

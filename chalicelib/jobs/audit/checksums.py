@@ -50,6 +50,6 @@ def _name(counter: CounterKey) -> bytes:
 
 
 def _weight(name: bytes, attribute: str) -> int:
-    """Return a pseudorandom number from 1 to _PRIME - 1, always the same one for an attribute of a counter."""
+    """Return an attribute's weight, a pseudorandom number from 1 to _PRIME - 1 that never changes."""
     digest = hashlib.blake2b(name + b"\0\0" + attribute.encode(), digest_size=8).digest()
     return 1 + int.from_bytes(digest, "big") % (_PRIME - 1)

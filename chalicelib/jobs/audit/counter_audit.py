@@ -38,7 +38,7 @@ TRACKED_MAX_BYTES = 600_000
 _COUNTER_BYTES = 100  # The size of a counter without its key and amounts.
 _AMOUNT_BYTES = 28  # The size of an attribute's stored and expected amounts.
 
-# A counter that changed during each of 2 checks is unverified. A counter that was wrong before gets up to 5 checks.
+# A counter that changed during both of its first 2 checks is unverified. One that was wrong gets up to 5 checks.
 MOVING_LOOKS_MAX = 2
 LOOKS_MAX = 5
 PAUSE_SECONDS = 1  # The pause between passes. A transaction becomes visible as a whole much sooner.
@@ -92,7 +92,7 @@ class CounterAudit(Findings):
 
     @property
     def table(self) -> str | None:
-        """The table to read: each view's, then the ledger, then each view's again. None after the pass's last scan."""
+        """The next table of the pass: all views' tables, the ledger, all views' tables again, and then None."""
         return [*VIEWS, tables.LEDGER, *VIEWS, None][self.scan]
 
     def steps(self, may_correct: Callable[[CounterKey], bool]) -> Steps[None]:
@@ -192,11 +192,11 @@ class CounterAudit(Findings):
     def _report(self, counter: CounterKey, tracked: TrackedCounter) -> None:
         tracked.reported, tracked.looks = True, 0
         stored: dict[str, int | str] = {}
-        for wrong in sorted(tracked.wrong):  # A damaged attribute comes after its amount.
+        for wrong in sorted(tracked.wrong):  # The text of a damaged attribute replaces its amount.
             name, _, text = wrong.partition("\0")
             stored[name] = text or _to_json(counter, name, tracked.stored.get(name, 0))
         expected = {name: _to_json(counter, name, amount) for name, amount in tracked.corrections().items()}
-        self.figures["checked"] += not tracked.stored  # The first pass counted only counters with an item.
+        self.figures["checked"] += not tracked.stored  # The first pass did not count a missing counter.
         key = {"table": counter.table, "product": product_of(counter), "key": list(counter.key)}
         self.add("drifted", [counter], {**key, "stored": stored, "expected": expected})
 

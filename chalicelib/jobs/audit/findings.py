@@ -10,7 +10,7 @@ from chalicelib import effects, tables
 from chalicelib.jobs.state import require
 from chalicelib.views import CounterKey
 
-PAGE_ITEMS = 1000  # The audit holds one page in memory.
+PAGE_ITEMS = 1000  # The items that the audit reads at a time.
 # The sample goes into the cursor and into the response, which Lambda limits to 6 MB (Lambda quotas, synchronous).
 _SAMPLE_MAX = 100
 _SAMPLE_MAX_CHARACTERS = 200_000
@@ -74,6 +74,6 @@ def _digest(counter: CounterKey) -> str:
 
 
 def product_of(counter: CounterKey) -> str:
-    """Return a counter's product: the key attribute `product`, or the first one if the view has no such attribute."""
+    """Return a counter's product: the key attribute `product`, or the first key attribute if there is no `product`."""
     names = tables.KEYS.get(counter.table, ())
     return counter.key[names.index("product") if "product" in names else 0]
