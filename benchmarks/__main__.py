@@ -25,7 +25,7 @@ from localcloud.servers import PROJECT
 from localcloud.stack import deploy
 
 LEDGER_SIZES = [1_000, 10_000, 100_000]
-# With a million entries the emulator needs 4 GB and more than a minute.
+# A ledger of a million entries is measured only with 8 GB of free memory. The emulator needs 4 GB and over a minute.
 LARGEST_LEDGER = 1_000_000
 LARGEST_LEDGER_MEMORY_BYTES = 8 << 30
 RATES = [250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000]

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-READ_UNIT_BYTES = 4096  # Developer Guide, "Read consumption".
+READ_UNIT_BYTES = 4096  # Source: Developer Guide, "Read consumption".
 # All items that are written conditionally are below 1 KB: a write consumes 1 unit, and 2 in a transaction. A rejected
 # one consumes the same (Developer Guide, "DynamoDB read and write operations" and "Managing complex workflows with
 # DynamoDB transactions").

@@ -33,7 +33,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
     "svg.fonttype": "none",
-    "svg.hashsalt": "bench",  # A fixed salt, so that the same results give the same file.
+    "svg.hashsalt": "bench",  # A fixed salt for the ids in the SVG, so that the same results always give the same file.
 }
 
 

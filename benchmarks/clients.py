@@ -326,10 +326,9 @@ def stored_counters(stack: Stack) -> Counters:
         pages = stack.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=stack.tables[table])
         for item in (item for page in pages for item in page["Items"]):
             names = tuple(item[name]["S"] for name in key)
-            if names[0].strip():  # The app keeps its stream lag under a blank product.
-                counters |= {
-                    (table, *names, name): int(value["N"])
-                    for name, value in item.items()
-                    if name in ("totalQuantity", "orderCount", "total") or name[1:].isdigit()
-                }
+            counters |= {
+                (table, *names, name): int(value["N"])
+                for name, value in item.items()
+                if name in ("totalQuantity", "orderCount", "total") or name[1:].isdigit()
+            }
     return {counter: amount for counter, amount in counters.items() if amount}

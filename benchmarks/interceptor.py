@@ -20,7 +20,7 @@ class Crash(BaseException):
 
 
 class RequestInterceptor:
-    """Count requests and inject faults, for all clients that boto3 creates after this object."""
+    """Count requests and inject faults in all boto3 clients that are created later."""
 
     def __init__(self) -> None:
         session = botocore.session.get_session()

@@ -35,7 +35,7 @@ INVOCATION_SECONDS = 900.0  # Lambda's longest timeout.
 MIB = 1024 * 1024
 
 
-# --- In the measured process ---------------------------------------------------------------------
+# --- Functions that run in the measured process --------------------------------------------------
 
 
 def measure(job: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-# --- In the command's process --------------------------------------------------------------------
+# --- Functions that run in the command's process -------------------------------------------------
 
 
 def measure_in_new_process(emulator: Emulator, job: str) -> dict[str, Any]:

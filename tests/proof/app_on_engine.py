@@ -72,7 +72,7 @@ class AppOnEngine:
         page_bytes: int = 1_000_000,
         mishaps: int = 0,
     ) -> Network:
-        """Connect the app to a new engine with empty tables. Return the network between them."""
+        """Connect the app to a new engine with empty tables. Return the Network between the two."""
         database = Database(lambda: scheduler.now, choose, page_bytes, mishaps)
         for name, keys in tables.KEYS.items():
             database.tables[name] = Table(name, keys)

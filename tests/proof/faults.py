@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
-# app.py creates its client with retries={"total_max_attempts": 4}.
+# The number of attempts that app.py's client makes.
 SDK_ATTEMPTS = 4
 
 Send = Callable[[], AWSResponse]
@@ -130,7 +130,7 @@ def error(code: str) -> dict[str, Any]:
 
 
 def cancelled(code: str, actions: int) -> dict[str, Any]:
-    """Return the body of a cancelled transaction whose last action failed. That is a counter's, if it has counters."""
+    """Return the response body of a transaction that was cancelled because of its last action."""
     reasons = [{"Code": "None"}] * (actions - 1) + [{"Code": code, "Message": "Injected."}]
     return {**error("TransactionCanceledException"), "CancellationReasons": reasons}
 

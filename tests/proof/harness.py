@@ -19,8 +19,8 @@ from localcloud.emulator import Emulator
 from tests.proof.faults import FaultInjector
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-START = 1_795_003_200  # Epoch seconds at the beginning of an hour.
-LOGGER = logging.getLogger("order-totals")  # All loaded copies of the app share it.
+START = 1_795_003_200  # The start time in epoch seconds, at the beginning of an hour.
+LOGGER = logging.getLogger("order-totals")  # All loaded copies of the app share this logger.
 
 
 class Clock:

@@ -24,7 +24,7 @@ ORDERS = ("order-1", "order-2")
 
 
 class Case(NamedTuple):
-    """The records that each invocation gets, as ranges of the stream, and the crashes and backfills that may happen."""
+    """A case to explore: the records that each invocation gets, and whether crashes or a backfill may happen."""
 
     first: tuple[int, int]
     second: tuple[int, int] | None
@@ -67,7 +67,7 @@ class Explorer(Scheduler):
         self.untried: list[list[int]] = []  # The paths that branch off from this path.
         self._numbers: dict[Any, int] = {}  # The number of each invocation.
         self._results: dict[Any, str] = {}  # The results that each invocation has received.
-        self._progress: dict[Operation, list[Any]] = {}  # Invocation, its results, steps.
+        self._progress: dict[Operation, list[Any]] = {}  # For each operation: invocation, results before it, steps.
         self._woken: set[Any] = set()  # The invocations whose first pause ended early.
 
     def start(self, run: Callable[[], Any]) -> None:
@@ -139,7 +139,7 @@ class Explorer(Scheduler):
             if self._can_go_on(invocation):
                 yield invocation, False
         for invocation in self.invocations:
-            if self.crashes and invocation:  # A greenlet is true while it runs.
+            if self.crashes and invocation:  # A greenlet is truthy while it runs.
                 yield invocation, True
 
     def _can_go_on(self, invocation: Invocation) -> bool:
@@ -148,7 +148,7 @@ class Explorer(Scheduler):
         return not (invocation.wakes_at and self.operations and invocation in self._woken)
 
     def _state(self) -> str:
-        """Return everything that determines the further steps, as text."""
+        """Return a text with everything that determines which steps can follow."""
         tables = [
             sorted((key, repr(place.item)) for key, place in table.places.items() if place.item)
             for table in self.model.database.tables.values()

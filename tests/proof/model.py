@@ -54,10 +54,10 @@ class Counted(NamedTuple):
 
 
 class State(NamedTuple):
-    """The state of one order."""
+    """The state of one order at a point in time."""
 
     content: Content | None = None  # None if the order is not in OrdersTable.
-    inserted: int | None = None  # The state in which it was inserted; None if unrecorded.
+    inserted: int | None = None  # The index of its insert; None if unrecorded.
     inserted_at: str = ""
     counted: Counted | None = None
     archived: bool = False
@@ -85,7 +85,7 @@ class Invoked:
 
     def __init__(self, started: float) -> None:
         self.started = started
-        self.may_fail = False  # Whether a fault has hit it after which it may fail.
+        self.may_fail = False  # Whether a fault from MAY_END_INVOCATION has hit it.
         self.has_crashed = False
 
 
@@ -313,7 +313,7 @@ class Model:
         """Start a backfill."""
         self.log.append("backfill")
         if self.change_lost:
-            self.scheduler.advance(2)  # So no stale read can miss an unrecorded change.
+            self.scheduler.advance(2)  # Stale reads must not miss an unrecorded change.
         lost_before, self.change_lost = self.change_lost, False
         self.recovering += lost_before
         self.ahead_of_stream = True
@@ -389,7 +389,7 @@ class Model:
         if invoked is None:  # A route sent the request.
             fault, self._fault_of_route = self._fault_of_route, Fault.NONE
             return fault
-        if invoked.has_crashed:  # Its `finally` blocks still run.
+        if invoked.has_crashed:  # After a crash, Python still runs `finally` blocks.
             return Fault.CRASH_BEFORE
         fault = self.choose_fault(operation)
         self.log.append(f"    {operation}" if fault is Fault.NONE else f"    {operation}: {fault.value}")
@@ -511,7 +511,7 @@ class Model:
             if state.content:
                 allowed = {"counted"} if state.counted else {"rejected"}
             else:
-                allowed = {"archived"} if state.archived else {"cancelled", ""}  # "": its tombstone has expired.
+                allowed = {"archived"} if state.archived else {"cancelled", ""}  # "" for an expired tombstone.
             assert entries.pop(order_id, "") in allowed, f"{order_id} must be {' or '.join(allowed)}"
         assert not entries
 
@@ -532,7 +532,7 @@ class Model:
         return dict(sums)
 
     def _first_seen(self, order_id: str) -> str:
-        """Return when the app first read an order without a record of its insert. Only the ledger entry has that."""
+        """Return the `firstSeen` of an order's ledger entry, for an order without a record of its insert."""
         entry = self._entry(order_id)
         assert entry, f"{order_id} must be counted but has no ledger entry"
         first_seen: str = entry["firstSeen"]["S"]
@@ -545,7 +545,7 @@ class Model:
         counters = {}
         for table in (tables.TOTALS, tables.TREND):
             for key, place in self.database.tables[table].places.items():
-                if place.item and key[0] != " ":  # Not the item with the stream's lag.
+                if place.item:
                     for name, value in place.item.items():
                         if "N" in value and name != "revision" and value["N"] != "0":
                             counters[table, *key, name] = int(value["N"])

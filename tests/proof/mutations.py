@@ -22,7 +22,7 @@ from tests.proof.engine.client import Client
 
 
 class Mutation(NamedTuple):
-    """A rule to break."""
+    """A mutation: a rule to break, and how schedules catch that."""
 
     caught_by: str
     """The kind of schedule that must catch the mutation. Other kinds may catch it too."""
@@ -414,7 +414,7 @@ def replace_apply_all(broken: Callable[[Any, Entry, Sequence[ChangeRecord]], Ent
 
 @contextmanager
 def together(*patches: Any) -> Iterator[None]:
-    """Apply several patches as one."""
+    """Return a context manager that applies several patches."""
     if not patches:
         yield
         return

@@ -106,7 +106,7 @@ class Schedule:
         self.kind = kind
         self.choices = choices
         self.faults: Counter[str] = Counter()
-        self.calm = False  # Whether faults have ended.
+        self.calm = False  # Whether the schedule injects no more faults.
         self.meanwhiles = MEANWHILES_MAX
         self.model = Model(
             app,
@@ -362,7 +362,7 @@ class Schedule:
             model.finish()
         if self.kind.prompt:
             for results in self.traffic_audits:
-                was_slow = model.slowest_seconds > GRACE_SECONDS - 2  # Conflicts can take seconds.
+                was_slow = model.slowest_seconds > GRACE_SECONDS - 2  # Conflicts can delay a delivery by seconds.
                 assert was_slow or results[0]["verdict"] != "drifted", results[0]
         elif self.kind.audit:
             self.expect_clean_audit(repair=True)

@@ -247,7 +247,7 @@ def print_matrix(
 
 
 def catch(cell: Cell) -> int | None:
-    """Return how many schedules it takes to catch a broken rule, or None if `cell.most` are not enough."""
+    """Return how many schedules it takes to catch a broken rule. Return None if `cell.most` do not catch it."""
     mutation = MUTATIONS[cell.mutation]
     with mutation.broken(Worker.app):
         for number in range(1, cell.most + 1):

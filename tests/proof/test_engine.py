@@ -335,7 +335,7 @@ KEY = {"OrderID": {"S": "difference"}}
 @pytest.mark.parametrize(
     ("operation", "request_"),
     [
-        # DynamoDB: "An operand in the update expression has an incorrect data type".
+        # DynamoDB says: "An operand in the update expression has an incorrect data type".
         ("UpdateItem", {"TableName": ORDERS, "Key": KEY, "UpdateExpression": "SET b = c + :one",
                         "ExpressionAttributeValues": {":one": {"N": "1"}}}),
         # DynamoDB: a number has at most 38 digits, even as the result of an addition.

@@ -155,7 +155,7 @@ def test_hostile_text_in_a_path_or_query_is_rejected_or_not_found(target: Target
         response = target(
             method, path.format(text), {"Content-Type": "application/json"}, b'{"product":"Pen","quantity":1}'
         )
-        # With an empty text the path is another route's, for example /orders instead of /orders/{}.
+        # An empty text would make another route's path, such as /orders instead of /orders/{}.
         expected = (200, 400, 404) if "?" in path else (400, 403, 404) if text else (200, 403, 404, 405)
         assert response.status_code in expected, text
         assert_reveals_no_internals(path, response.headers, response.body)
@@ -221,7 +221,7 @@ def assert_reveals_no_internals(path: str, headers: Any, body: bytes) -> None:
     assert not any("traceback" in str(value).lower() for value in headers.values())
 
 
-# --- Over real connections -----------------------------------------------------------------------
+# --- Requests over real connections -----------------------------------------------------------------------
 
 MALFORMED_HTTP = [
     b"\r\n\r\n",

@@ -6,7 +6,7 @@ from tests.proof import schedules
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.mutations import MUTATIONS
 
-# The limit. Most mutations are caught within twenty schedules, and the run stops when one is caught.
+# The most schedules to run. Most mutations are caught within twenty, and the run stops then.
 SCHEDULES_MAX = 2000
 
 

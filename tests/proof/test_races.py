@@ -14,7 +14,7 @@ def eight() -> Iterator[Racers]:
         yield running
 
 
-# At a rate of 90% each success takes nine pauses, so the order counts are small. `make soak` uses 2,000 at every rate.
+# Few orders at high conflict rates: at 90%, each success takes nine pauses. `make soak` always uses 2,000 orders.
 @pytest.mark.parametrize(("conflict_rate", "orders"), [(0, 2000), (0.1, 2000), (0.5, 1000), (0.9, 250)])
 def test_each_order_is_counted_once(eight: Racers, conflict_rate: float, orders: int):
     race = eight.race(orders, conflict_rate)

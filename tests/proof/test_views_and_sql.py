@@ -180,7 +180,7 @@ class Course:
         new = item(order_id, product, quantity, **({"PlacedAt": {"S": placed_at}} if placed_at else {}))
         old = stream.items.get(order_id)
         if old is None:
-            self.orders.pop(f"{order_id} archived", None)  # The same id is the same order again.
+            self.orders.pop(f"{order_id} archived", None)  # An order with the same id is the same order again.
             self.inserted = {**getattr(self, "inserted", {}), order_id: stream.started + len(stream.records)}
         self.system.put(new)
         self.orders.pop(order_id, None)
@@ -210,7 +210,7 @@ class Course:
             self.crashes(lambda: run(jobs[job](), self.dynamo))
 
     def crashes(self, action: Callable[[], Any]) -> bool:
-        """Do something, and return whether it crashed before or after one of its transactions."""
+        """Run `work`, and return whether it crashed before or after one of its transactions."""
         crash = self.draw(st.sampled_from([None, None, "before", "after"]))
         countdown = self.draw(st.integers(0, 2)) if crash else 0
         outer = self.dynamo.before_transaction, self.dynamo.after_transaction
@@ -237,7 +237,7 @@ class Course:
         return False
 
     def meanwhile(self) -> None:
-        """Let something else happen before a transaction."""
+        """Let another event happen before a transaction."""
         if not self.inside and self.data is not None and self.draw(st.sampled_from([False, False, True])):
             self.inside = True
             try:
@@ -262,7 +262,7 @@ class Course:
             self.definitions[number] = definition
             definition.declare(number)
             self.dynamo.tables.setdefault(f"Table{number}", {})
-            self.repair = True  # A view that returns needs an audit with repair: orders were cancelled meanwhile.
+            self.repair = True  # Orders may have been cancelled without the view, which only repair finds.
         self.stale = True
 
     def let_days_pass(self, days: int) -> None:
@@ -287,7 +287,7 @@ class Course:
     # --- Checks ----------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Deliver what is left, fill views that have changed, and compare everything."""
+        """Deliver the remaining records, backfill changed views, and compare all rows with SQL."""
         data, self.data = self.data, None
         hook, self.dynamo.before_transaction = self.dynamo.before_transaction, lambda: None
         records = self.system.stream.records

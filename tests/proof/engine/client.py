@@ -68,7 +68,7 @@ class Network:
             raise ConnectionClosedError(endpoint_url="engine")
         running = self.scheduler.submit(self.database.start(operation, request))
         if fault in (Fault.CRASH_DURING, Fault.GIVEN_UP) and isinstance(current, Invocation):
-            self.scheduler.sleep(0)  # The operation may continue meanwhile.
+            self.scheduler.sleep(0)  # Let the operation continue for some steps, or none.
             if fault is Fault.CRASH_DURING:
                 raise Crash
             raise ConnectionClosedError(endpoint_url="engine")
@@ -126,7 +126,7 @@ class Client:
 
 
 class Http:
-    """Send a real boto3 client's requests to a Network instead of over HTTP, while this is open."""
+    """While open, send a real boto3 client's requests to a Network instead of over HTTP."""
 
     def __init__(self, client: Any) -> None:
         self.client = client

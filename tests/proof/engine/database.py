@@ -14,7 +14,7 @@ Running = Generator[None, None, dict[str, Any]]
 
 KB = 1024
 ITEM_MAX_BYTES = 400 * KB  # Source: "Quotas in Amazon DynamoDB".
-KEY_MAX_BYTES = (2048, 1024)  # Partition key and sort key, from the same page.
+KEY_MAX_BYTES = (2048, 1024)  # The limits for partition key and sort key, from the same page.
 PAGE_BYTES = 1_000_000  # Source: "Paginating table query results".
 BATCH_GET_KEYS = 100  # Source: API reference, BatchGetItem.
 TRANSACTION_ACTIONS = 100  # Source: API reference, TransactWriteItems.

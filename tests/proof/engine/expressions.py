@@ -106,7 +106,7 @@ class Given(NamedTuple):
     values: Mapping[str, Any]
 
 
-Operand = Callable[[Given], Any]  # Returns an attribute value, or None.
+Operand = Callable[[Given], Any]  # A function that returns an attribute value, or None.
 Condition = Callable[[Given], bool]
 
 
@@ -126,7 +126,7 @@ class _Parser:
         if "".join(self.tokens) != re.sub(r"\s", "", text):
             raise invalid(f"Invalid expression: {text}")
         self.at = 0
-        self.ranges: list[tuple[str, str]] = []  # The bounds of each BETWEEN.
+        self.ranges: list[tuple[str, str]] = []  # The lower and upper bound of each BETWEEN.
         self.used = {token for token in self.tokens if token[0] in "#:"}
 
     def peek(self) -> str:
