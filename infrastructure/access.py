@@ -1,4 +1,4 @@
-"""Access to the API, added to the packaged template: throttling, an API key, IAM policies, error responses.
+"""Add access control to the packaged template: throttling, an API key, IAM policies and error responses.
 
 The app decides which routes need a key or a signature (chalicelib/api/access.py, app.py). This module reads that from
 the API definition that Chalice has written. The template never contains a key's value; API Gateway generates it.

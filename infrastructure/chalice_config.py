@@ -52,7 +52,7 @@ def set_stage_variables(project: Path, stage: str, variables: dict[str, str]) ->
 
 
 def remove_old_stream_mappings(project: Path, stage: str, table_arn: str, stream_arn: str) -> bool:
-    """Remove event source mappings of a table's earlier streams from Chalice's records; return whether any was found.
+    """Remove mappings to a table's earlier streams from Chalice's records. Return whether there were any.
 
     When the stream's ARN changes, Chalice 1.34 creates a new mapping and then deletes the recorded one. If that no
     longer exists, Chalice fails without recording the new mapping. Every later deployment then fails too, because it

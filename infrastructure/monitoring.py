@@ -1,4 +1,4 @@
-"""CloudWatch alarms and dashboard, as resources for the template.
+"""The CloudWatch alarms and dashboard, as CloudFormation resources for the template.
 
 docs/operations.md has a section for each alarm: what it means and what to do.
 """
@@ -80,7 +80,7 @@ class Alarm(NamedTuple):
 
 def alarms(metrics: Metrics) -> dict[str, Alarm]:
     """Return all alarms by name."""
-    # Three minutes out of five: a conflict or an outage of one minute resolves itself and must wake nobody.
+    # Go off after three bad minutes out of five. A problem of one minute resolves itself and must wake nobody.
     lasting: dict[str, Any] = {"periods": 3, "out_of": 5, "period_seconds": MINUTE}
     return {
         "StreamBehind": Alarm(
@@ -248,7 +248,7 @@ def _statistic(alarm: Alarm) -> dict[str, Any]:
 
 
 def _silence(alarm: Alarm, active: Metric) -> dict[str, Any]:
-    """Return metrics for an alarm that compares two: 1 if only `active` counts something, otherwise 0."""
+    """Return a metric for an alarm that compares two: 1 if `active` has events but the alarm's metric has none."""
     return {
         "Metrics": [
             {"Id": "silent", "Expression": "IF(FILL(active, 0) > 0 AND FILL(events, 0) == 0, 1, 0)"},

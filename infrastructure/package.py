@@ -75,7 +75,7 @@ def package(
 
 
 def require_access(stage: str, variables: Mapping[str, str]) -> None:
-    """Raise PackageError unless a stage that may hold production data states who may call its API."""
+    """Raise PackageError if a stage that may hold production data does not state who may call its API."""
     if protection(stage).deletion_protection and not {READ_VARIABLE, WRITE_VARIABLE} <= variables.keys():
         raise PackageError(
             f"Stage {stage} does not state who may call its API. In .chalice/config.json, set {READ_VARIABLE} and "
@@ -103,7 +103,7 @@ def app_frames(output: str, project: Path) -> str:
 
 
 def compiled_files(code: Path) -> list[str]:
-    """Return the files in a zip that run only on one processor and one version of Python."""
+    """Return the compiled files in a zip, which run only on one processor and one version of Python."""
     with zipfile.ZipFile(code) as files:
         return [name for name in files.namelist() if name.endswith((".so", ".pyd"))]
 

@@ -55,7 +55,7 @@ GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """DynamoDB actions by function and table. A function may do nothing else with a table."""
 
-# Source for the resources of each action: AWS Service Authorization Reference.
+# The resource types of each action. Source: AWS Service Authorization Reference.
 STREAM_ACTIONS = {
     "dynamodb:DescribeStream",
     "dynamodb:GetRecords",
@@ -108,7 +108,7 @@ def allow(actions: Iterable[str], resources: Iterable[Any]) -> Statement:
 
 
 def check(generated: set[str], functions: Iterable[str]) -> None:
-    """Raise PolicyError unless GRANTS has all functions, and exactly the actions that Chalice generated."""
+    """Raise PolicyError unless GRANTS has all functions and exactly the actions of Chalice's policy."""
     granted = {f"dynamodb:{action}" for by_table in GRANTS.values() for each in by_table.values() for action in each}
     known = STREAM_ACTIONS | LOG_ACTIONS | ACTIONS_WITHOUT_RESOURCES
     for problem, names in (

@@ -33,7 +33,8 @@ PROTECTION = {
     "dev": Protection(point_in_time_recovery=True, deletion_protection=False, kms_key=False, outlives_stack=False),
 }
 
-# Stages whose tables have plain names: OrdersTable. Other stages append theirs, so that they can share an account.
+# In these stages, tables have plain names such as OrdersTable. Other stages append the stage's name, so that they can
+# share an account.
 PLAIN_NAMES = {"local", "dev"}
 
 
@@ -51,7 +52,7 @@ class Table(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The environment variable that has this table's name in the app."""
+        """The environment variable from which the app reads this table's name."""
         return tables.variable(self.logical_name)
 
 
@@ -85,7 +86,7 @@ def protection(stage: str, logical_name: str = tables.ORDERS) -> Protection:
     return Protection(False, False, found.kms_key, False) if logical_name == tables.STATE else found
 
 
-# --- As a CloudFormation resource ----------------------------------------------------------------
+# --- A table as a CloudFormation resource ----------------------------------------------------------------
 
 
 def resource(table: Table) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def resource(table: Table) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "TableName": table.name,
         **_shape(table),
-        # A runaway program cannot cost more than this. The parameters are in template.py.
+        # A limit for the cost of a runaway program. template.py defines the parameters.
         "OnDemandThroughput": {
             "MaxReadRequestUnits": {"Ref": "TableReadUnits"},
             "MaxWriteRequestUnits": {"Ref": "TableWriteUnits"},
@@ -116,7 +117,7 @@ def resource(table: Table) -> dict[str, Any]:
     }
 
 
-# --- As parameters of API calls ------------------------------------------------------------------
+# --- A table as parameters of API calls ------------------------------------------------------------------
 
 
 def create_parameters(table: Table) -> dict[str, Any]:

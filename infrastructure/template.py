@@ -1,4 +1,4 @@
-"""Additions to the SAM template that Chalice writes, merged into it by `chalice package --merge-template`.
+"""Additions to Chalice's SAM template. `chalice package --merge-template` merges them into the template.
 
 They are the tables, the stream handler's event source, the bucket for failed batches, the functions' environment
 variables, and the alarms and dashboard (monitoring.py). Chalice merges dictionaries deeply, and these values win; lists
@@ -39,7 +39,7 @@ MAPPING = {
     "MaximumBatchingWindowInSeconds": {"Ref": "BatchingWindowSeconds"},
     "MetricsConfig": {"Metrics": ["EventCount"]},
 }
-# API Gateway waits 29 seconds for a response. These let a route report an outage before that, even at its last request.
+# API Gateway waits 29 seconds for a response. With these timeouts, a route can report a DynamoDB outage before that.
 API_VARIABLES = {client.TIMEOUT_VARIABLE: "2", client.TRIES_VARIABLE: "3"}
 RESERVE_CONCURRENCY = "ReserveConcurrency"
 
@@ -163,7 +163,7 @@ def complete(packaged: dict[str, Any]) -> None:
     invoked in between would create the group itself, and the deployment would fail.
     """
     resources = packaged["Resources"]
-    if "ApiHandlerLogGroup" in resources:  # Chalice 1.34 spells the function's name differently there.
+    if "ApiHandlerLogGroup" in resources:  # Chalice 1.34 spells this function's name in two ways.
         resources["APIHandlerLogGroup"] = resources.pop("ApiHandlerLogGroup")
     for name, properties in functions(packaged).items():
         group = resources.setdefault(log_group(name), {"Type": "AWS::Logs::LogGroup", "Properties": {}})

@@ -107,5 +107,5 @@ def clear_stream_positions(state: Path) -> None:
 def _command_line(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
-    except OSError:  # The process has just ended.
+    except OSError:  # The process has ended meanwhile.
         return b""

@@ -1,4 +1,4 @@
-"""Log lines in the terminal: which ones `make local` prints, and how it shortens tracebacks."""
+"""Select the log lines that `make local` prints, and shorten tracebacks."""
 
 import json
 import re

@@ -24,7 +24,7 @@ from localcloud.servers import PROJECT, PortTakenError, ServerError, is_free
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 
 POLL_SECONDS = 0.5
-# Time to count the last writes before the emulator stops, because it does not save its streams' records.
+# At the end, wait for the last writes to be counted, because the emulator does not save stream records.
 DRAIN_SECONDS = 1.5
 EXPECTED_ERRORS = (PackageError, ConfigError, ServerError, DeployError, FunctionError, OSError)
 """What `make local` prints as a message, without a traceback."""
@@ -48,7 +48,7 @@ class Settings:
 
 
 class LocalCloud:
-    """The running parts: the emulator, the stack in it, and `chalice local`."""
+    """The parts of a running `make local`: the emulator, the stack in it, and `chalice local`."""
 
     def __init__(self, settings: Settings) -> None:
         """Start all parts. Raise one of EXPECTED_ERRORS."""
@@ -180,7 +180,7 @@ def run(settings: Settings) -> None:
     log = PROJECT / "build" / f"local-{settings.http_port}.log"
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
-    edited = last_edit()  # Read before packaging, so that an edit during packaging triggers a redeployment.
+    edited = last_edit()  # Read this before packaging, so that a later edit triggers a redeployment.
     cloud = LocalCloud(settings)
     try:
         print_text(banner.text(cloud.url, cloud.stack, settings.data))
@@ -194,7 +194,7 @@ def run(settings: Settings) -> None:
                 print_text("The source has changed.")
                 url = cloud.stack.api_host_url
                 cloud.redeploy()
-                if cloud.stack.api_host_url != url:  # A change of the routes can replace the API.
+                if cloud.stack.api_host_url != url:  # New routes can replace the API and change its URL.
                     print_text(f"API Gateway's URL is now {cloud.stack.api_host_url}")
             time.sleep(POLL_SECONDS)
     finally:

@@ -1,4 +1,4 @@
-"""Run ministack, the emulator of AWS, with two of its differences from AWS fixed.
+"""Run ministack, the AWS emulator, and fix two of its differences from AWS.
 
 1. An API Gateway REST API routes by the path as sent and passes path parameters percent-encoded: `%2F` does not
    separate segments, and `%2520` arrives as `%2520`. ministack 1.5.33 decodes the path first. This module gives it the
@@ -14,7 +14,8 @@ from typing import Any
 import ministack.app
 from ministack.core.concurrency import esm_wake
 
-STREAM_POLL_SECONDS = 0.25  # AWS Lambda Developer Guide, "Process DynamoDB records with Lambda": 4 times per second.
+# Lambda polls a stream 4 times per second (Lambda Developer Guide, "Process DynamoDB records with Lambda").
+STREAM_POLL_SECONDS = 0.25
 API_HOST_PART = b".execute-api."
 API_PATH_PREFIX = "/_aws/execute-api/"
 

@@ -1,4 +1,4 @@
-"""The packaged app as a CloudFormation stack in the emulator: deploy it, invoke its functions, read its logs."""
+"""The app's CloudFormation stack in the emulator: deploy it, invoke its functions, and read its logs."""
 
 import hashlib
 import json

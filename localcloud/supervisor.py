@@ -31,10 +31,10 @@ class Stop(BaseException):
 
 
 def main(folder: str, command: list[str]) -> int:
-    """Run the command until it ends or must be stopped; return its exit status."""
+    """Run the command until it ends or must be stopped. Return its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
-    # Start the command in its own group: a signal then reaches all its processes, and Ctrl-C in the terminal none.
+    # In its own group, the command does not receive Ctrl-C, and one signal reaches all its processes.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         while process.poll() is None and not _parent_has_ended():
@@ -68,7 +68,7 @@ def signal_group(group: int, number: int) -> bool:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # On macOS: only zombies are left in the group.
+    except PermissionError:  # On macOS, this means that only zombies are left in the group.
         return False
     return True
 

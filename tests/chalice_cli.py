@@ -30,7 +30,7 @@ def import_rest_api(client: TypedAWSClient, swagger_document: dict[str, Any], en
 
 
 def update_api_from_swagger(client: TypedAWSClient, rest_api_id: str, swagger_document: dict[str, Any]) -> None:
-    """Update an API to match the document."""
+    """Update an API to match an OpenAPI document."""
     updated = put_stack("update_stack", swagger_document)
     assert updated == rest_api_id
 
@@ -58,7 +58,7 @@ def sleep(seconds: float) -> None:
 
 
 def aws(service: str) -> Any:
-    """Return a client of the emulator. Fail if it would reach the real AWS."""
+    """Return a boto3 client for the emulator. Fail if the client would reach the real AWS."""
     client = botocore.session.get_session().create_client(service)
     assert urlsplit(client.meta.endpoint_url).hostname == HOST, "This would reach the real AWS."
     return client

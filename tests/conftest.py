@@ -37,7 +37,7 @@ NOT_COLLECTED: dict[str, list[str]] = {}
 """The missing packages by the file or folder that needs them."""
 BROWSER_TESTS = "tests/browser/"
 
-# The time limit per test in seconds. Set here, because in pyproject.toml it is an error if pytest-timeout is missing.
+# The time limit per test in seconds. In pyproject.toml, it would be an error without the plugin pytest-timeout.
 os.environ.setdefault("PYTEST_TIMEOUT", "300")
 
 

@@ -19,7 +19,7 @@ from chalicelib.counting.committer import Committer
 NAMES = {table: table for table in tables.KEYS}
 NOW = 1_795_000_000  # In epoch seconds.
 NO_AMOUNTS = ("revision", tables.TTL)
-_DYNAMODB = Context(prec=38, traps=[Inexact, InvalidOperation])  # DynamoDB's arithmetic: a 39th digit is an error.
+_DYNAMODB = Context(prec=38, traps=[Inexact, InvalidOperation])  # As in DynamoDB, a 39th digit is an error.
 
 
 Tables = dict[str, dict[tuple[str, ...], dict[str, Any]]]

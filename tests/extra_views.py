@@ -10,7 +10,7 @@ from tests import doubles
 
 @contextmanager
 def changeable_views(names: dict[str, str] | None = None) -> Iterator[None]:
-    """Let the block declare views, and restore everything at its end. `names` is app.py's dict of physical names."""
+    """Restore all views and tables at the end of the block. `names` is app.py's dict of physical names."""
     changed: list[dict[str, Any]] = [views.VIEWS, tables.KEYS, doubles.NAMES, *([names] if names else [])]
     before = [dict(each) for each in changed]
     try:

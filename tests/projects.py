@@ -46,7 +46,7 @@ def view_examples(document: str) -> list[str]:
 
 
 def add_view(project: Path, example: str) -> None:
-    """Append a view to chalicelib/model.py, after two blank lines."""
+    """Append a view to chalicelib/model.py."""
     with (project / "chalicelib" / "model.py").open("a", encoding="utf-8") as views:
         views.write(f"\n\n{example}")
 

@@ -16,7 +16,7 @@ from chalicelib.api import top_list
 from chalicelib.counting import ledger, transactions
 
 BATCH_ORDERS = 1_000  # The batch size in app.py.
-SHARD_RECORDS_PER_SECOND = 1_000  # A shard has one record for each write; a partition allows 1,000 writes per second.
+SHARD_RECORDS_PER_SECOND = 1_000  # The writes per second of a partition, and so the records per second of its shard.
 PARTITION_UNITS_PER_SECOND = 1_000
 UNITS_PER_ACTION = 2  # In a transaction, for items up to 1 KB (Developer Guide, "Managing complex workflows").
 # How often Lambda polls a shard without records (Lambda Developer Guide, "Using AWS Lambda with DynamoDB").
@@ -150,11 +150,12 @@ def loads() -> str:
 
 
 def lists() -> str:
-    """Return a table of how old a list of the largest totals gets while somebody looks at it all the time."""
+    """Return a table of the greatest age of a top list while somebody constantly reads it."""
     rows = []
     for products in (10, 100, 1_000, 10_000, 40_000, 1_000_000):
         read_units = max(0.5, products * TOTAL_BYTES / 8192)
-        write_units = 2 if products <= 25 else 4  # Packed, 25 usual totals take 0.7 KB and 100 take 2.2 KB.
+        # A compressed list of 25 typical totals takes 0.7 KB, and one of 100 takes 2.2 KB.
+        write_units = 2 if products <= 25 else 4
         units = read_units + top_list.READ_UNITS_PER_WRITE_UNIT * write_units
         pages = products * TOTAL_BYTES / 1_000_000
         seconds = top_list.TopList([], 0, units, 0, True).interval_seconds

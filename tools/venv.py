@@ -69,7 +69,7 @@ def install(python: Path, requirements: str) -> int:
 
 
 def show_progress(lines: "Iterable[str]") -> "list[str]":
-    """Show pip's progress and return its output: one updating line in a terminal, else a line every few seconds."""
+    """Show pip's progress, in one updating line in a terminal and otherwise every few seconds. Return pip's output."""
     output = []
     collected = 0
     printed_at = 0.0

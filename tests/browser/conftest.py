@@ -134,7 +134,7 @@ def monitored(browser: Browser) -> Iterator[MonitoredPage]:
 
 @pytest.fixture
 def page(monitored: MonitoredPage) -> Page:
-    """Return the page of `monitored`."""
+    """Return the page of the fixture `monitored`."""
     return monitored.page
 
 
@@ -150,7 +150,7 @@ def wait_until(page: Page, condition: str) -> None:
 
 
 def can_be_hidden(page: Page) -> None:
-    """Let `hide` hide the next document in the page."""
+    """Prepare the page so that `hide` can hide its next document."""
     page.add_init_script(
         "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true});"
         "const listen = document.addEventListener.bind(document);"

@@ -121,7 +121,7 @@ def test_page_says_that_it_cannot_sign_requests_and_sends_none(page: Page, gatew
 
 def test_page_of_an_open_api_sends_no_key(page: Page, gateway: FakeGateway):
     gateway.serve(Settings())
-    expect(page.locator("#alert")).to_contain_text("Forbidden")  # The message is the API's own.
+    expect(page.locator("#alert")).to_contain_text("Forbidden")  # The page shows the API's message.
     expect(page.locator("#key-entry")).to_be_hidden()
     assert set(gateway.keys) == {None}
 

@@ -105,7 +105,7 @@ def test_light_for_each_situation(blank: Page, case: str):
     assert shown["time"] == (None if time is None else milliseconds(time))
 
 
-# --- On the page ---------------------------------------------------------------------------------
+# --- The light on the page ---------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def test_waiting_order_turns_the_light_amber_until_it_is_counted(page: Page, sit
         expect(order_status).to_have_text("Placed. Waiting to be counted …")
         expect(light).to_have_text(re.compile(r"^An order from this page has waited \d+ s to be counted$"))
         expect(status).to_have_attribute("data-light", "amber")
-        # The seconds advance, but a screen reader does not announce each of them.
+        # The displayed seconds advance, but a screen reader does not announce each change.
         announced, first = announcement.text_content(), light.text_content()
         expect(light).not_to_have_text(str(first))
         expect(light).to_contain_text("has waited")

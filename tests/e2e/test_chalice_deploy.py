@@ -155,7 +155,7 @@ def test_stage_is_deployed_redeployed_moved_to_a_new_stream_and_deleted(checkout
     assert json.loads(checkout.chalice("invoke", "-n", "backfill"))["done"] is True
     assert checkout.total("Notebook") == (37, 4)
 
-    # Delete everything but the tables.
+    # Delete everything except the tables.
     checkout.chalice("delete")
     assert (checkout.functions(), checkout.mappings()) == (set(), [])
     with pytest.raises(ClientError, match="NoSuchEntity"):

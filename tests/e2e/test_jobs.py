@@ -306,7 +306,7 @@ def lose_a_batch(shop: Stack, unique: str, eventually: Eventually) -> None:
     outage.deliver()
     assert eventually(outage.has_given_up, True, seconds=40) is True
     outage.end()
-    put(shop, item(f"{unique}-next", f"{unique}-other", 1))  # The next order is counted.
+    put(shop, item(f"{unique}-next", f"{unique}-other", 1))  # The stream continues with this order.
     assert eventually(lambda: total(shop, f"{unique}-other"), (1, 1), seconds=40) == (1, 1)
     assert total(shop, unique) == (10, 2)
 

@@ -328,7 +328,7 @@ def test_nothing_is_left_running_if_it_is_killed(eventually: Callable[..., Any])
 
 
 def suggested_ports(output: str) -> dict[str, int]:
-    """Return the ports in the command with which a message ends."""
+    """Return the ports in the command at the end of a message."""
     command = re.search(r": make local ([A-Z0-9_= ]+)\n$", output)
     assert command, output
     return {name: int(port) for name, port in (each.split("=") for each in command[1].split())}

@@ -261,7 +261,7 @@ class App:
         while self._total(name) != 5:
             assert time.monotonic() < end, "The audit neither repaired the total nor failed."
             self._run("Audit", {"repair": True, "gracePeriodSeconds": 3})
-            self._counted_order()  # Makes the handler report its lag.
+            self._counted_order()  # The handler reports its lag, so that the order is no longer in flight.
 
     def _total(self, product: str) -> int:
         key = {"product": {"S": product}}

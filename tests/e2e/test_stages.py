@@ -28,7 +28,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stack
 
 def test_stages_share_no_resource(stages: dict[str, Stack]):
     dev, prod = (set(stages[stage].resources.values()) for stage in STAGES)
-    assert dev & prod <= {"api"}  # Each API has its own stage `api`.
+    assert dev & prod <= {"api"}  # Both APIs have a stage with this name.
     assert len(dev) == len(prod) > 25
 
 

@@ -163,7 +163,7 @@ def test_changing_the_stream_view_and_an_audit_recover_from_a_replaced_stream(
     assert eventually(lambda: totals(stack).get("Lamp"), (2, 2)) == (
         2,
         2,
-    )  # One cancelled order too many, and one order too few.
+    )  # A cancelled order still counts, and a new one does not yet.
 
     def counted_after_an_audit() -> set[str]:
         stack.invoke("Audit", {"repair": True, "gracePeriodSeconds": 3})

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("quick_audit")
 
 def test_counted_orders_are_clean(client, dynamodb):
     count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
-    assert dynamodb.scan(TableName="TrendTable")["Count"] == 3  # The counters only.
+    assert dynamodb.scan(TableName="TrendTable")["Count"] == 3  # Only the counters.
     result = audit(client)
     assert (result["done"], result["verdict"], result["cursor"]) == (True, "clean", None)
     assert (result["orders"]["checked"], result["counters"]["checked"]) == (31, 6)
@@ -166,7 +166,7 @@ def one_second() -> Any:
 
 def test_unfinished_daily_audit_goes_on_with_the_next_invocation(client, dynamodb, shell, caplog, capsys, monkeypatch):
     count(dynamodb, client, item("a"))
-    monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)  # The reserve takes all the time.
+    monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)  # The reserve takes all the time of the invocation.
     monkeypatch.setattr(invocation, "RESERVE_MAX_SECONDS", 900)
     caplog.clear()
     capsys.readouterr()

@@ -31,7 +31,7 @@ def rows(result: Result, *key: str) -> Rows:
     """Return a table's nonzero amounts by row key."""
     return {
         tuple(item[name]["S"] for name in key): {
-            name: f"{Decimal(value['N']).normalize():f}"  # moto does not normalize, DynamoDB does.
+            name: f"{Decimal(value['N']).normalize():f}"  # DynamoDB removes trailing zeros, but moto does not.
             for name, value in item.items()
             if "N" in value and value["N"] != "0" and name not in ("revision", "expiresAt")
         }

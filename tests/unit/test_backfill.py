@@ -101,7 +101,7 @@ def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
                 shop.deliver()  # noqa: B023
 
         run(backfills.request({}), shop.dynamo, before_each=happen)
-        for _ in MOMENTS:  # The backfill may end before the last moments.
+        for _ in MOMENTS:  # Events for moments after the backfill's end.
             happen(None)
         shop.deliver()
         assert shop.dynamo.counters() == shop.truth()

@@ -115,7 +115,7 @@ def test_a_backfill_that_misses_a_new_order_leaves_it_to_the_stream():
 
 @pytest.mark.parametrize("table", [tables.ORDERS, tables.LEDGER])
 def test_an_audit_of_correct_tables_is_clean_even_if_a_page_is_stale(table: str):
-    """The page has all orders as they were before they changed."""
+    """A stale page shows all orders as they were before they changed."""
     shop = example()
 
     def change(step: effects.Effect) -> None:

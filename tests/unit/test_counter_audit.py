@@ -385,7 +385,7 @@ def test_a_counter_that_moves_just_before_its_repair_is_repaired_after_the_next_
 
     answer = audited(shop, order, repair=True)
     assert (answer["counters"]["drifted"], answer["counters"]["repaired"]) == (1, 1)
-    assert after_repairs == [18, 23, 22]  # Each order adds 5. Two repairs fail because the revision changed.
+    assert after_repairs == [18, 23, 22]  # New orders add 5 each. Two repairs fail because of them.
     assert shop.dynamo.counters() == shop.truth()
 
 
@@ -395,7 +395,7 @@ def test_a_repair_that_the_sdk_sends_twice_repairs_once():
 
     def twice(step: effects.Effect) -> None:
         if isinstance(step, effects.ConditionalUpdate):
-            shop.dynamo.update(step)  # The SDK sent it before. The job gets only the second result.
+            shop.dynamo.update(step)  # The first request's response is lost. The SDK sends it again.
 
     answer = audited(shop, twice, repair=True)
     assert (answer["counters"]["repaired"], answer["verdict"]) == (1, "clean")

@@ -240,7 +240,7 @@ def replaced(content: Any, path: Path, value: Any) -> Any:
 
 
 def test_a_tracked_counter_is_accepted(contents: list[Any]):
-    """This shows that the next tests' cursors are rejected only because of their wrong values."""
+    """A tracked counter with valid values is accepted, so the next tests' cursors fail only because of wrong ones."""
     content = next(each for each in contents if each["job"] == "audit")
     assert go_on(replaced(content, ("state", "counters", "tracked"), [[["AggregateTable", ["x"]], TRACKED]]))
 

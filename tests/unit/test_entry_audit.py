@@ -284,7 +284,7 @@ def test_drift_is_repaired_although_the_same_order_changes_at_any_moment(
 
 @pytest.mark.parametrize("last_moment", [False, True], ids=["before it is read", "before the transaction"])
 def test_an_order_that_is_archived_just_before_its_repair_is_not_cancelled(last_moment: bool):
-    """The repair counts the order's item as it read it. The record of the TTL deletion then keeps that count."""
+    """The repair counts the item that it has read. After the record of the TTL deletion, the order still counts."""
     shop = example()
     lose_an_amendment(shop)
     waited = False
@@ -324,7 +324,7 @@ def test_drift_that_takes_several_repairs_is_counted_once():
 def test_drift_that_both_tables_show_is_counted_once(monkeypatch: pytest.MonkeyPatch):
     """An order drifts and is reported. Just before its repair it is cancelled, and that record is lost too."""
     monkeypatch.setattr(entry_audit, "PAGE_ITEMS", 2)
-    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 100)  # One suspect fits, two do not.
+    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 100)  # The limit allows one suspect, but not two.
     shop = example()
     shop.dynamo.lags = False
     first_page = [order["OrderID"]["S"] for order in shop.dynamo.scan(effects.Scan(tables.ORDERS, None, 2)).items]

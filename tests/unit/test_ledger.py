@@ -431,7 +431,7 @@ def test_a_record_that_catches_up_with_a_backfill_advances_the_position():
     ahead = ledger.reconcile(counted, item("o", "Pen", 6), STARTED + 9)
     caught_up = apply(ahead, record(3, item("o", "Pen", 6)))
     assert (caught_up.position, caught_up.contributions) == (record(3, None).position, ahead.contributions)
-    assert caught_up.revision == ahead.revision + 1  # entry-matches-counters: other planned writes must conflict.
+    assert caught_up.revision == ahead.revision + 1  # A higher revision makes other planned writes conflict.
     assert Change(ahead, caught_up).only_advances_position
     assert entry_item.from_item("o", entry_item.to_item(ahead)) == ahead
     assert apply(caught_up, record(4, item("o", "Pen", 6))) is caught_up

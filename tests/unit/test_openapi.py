@@ -71,7 +71,7 @@ def test_examples_match_their_schemas():
     found = list(schemas_with_examples(DOCUMENT))
     assert len(found) > 20
     for schema, value in found:
-        resolvable = {**schema, "components": DOCUMENT["components"]}  # The schema refers to components.
+        resolvable = {**schema, "components": DOCUMENT["components"]}  # Add the components, to which schemas refer.
         Draft202012Validator(resolvable).validate(value)
 
 

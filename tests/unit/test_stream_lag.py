@@ -100,7 +100,7 @@ def test_json_is_none_for_a_malformed_report(malformed: dict[str, object]):
     ("state", "lag_seconds", "ago", "expected"),
     [
         (State.CURRENT, 10, 10, True),
-        (State.CURRENT, 10, 11, False),  # A later batch would have been reported.
+        (State.CURRENT, 10, 11, False),  # It was the last batch, since no report followed.
         (State.CURRENT, 9.9, 0, False),
         (State.CATCHING_UP, 0, 900, True),
         (State.CATCHING_UP, 0, 901, False),

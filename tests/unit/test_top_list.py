@@ -123,7 +123,7 @@ def products(found: TopList, count: int = 3) -> list[str]:
     return [each["product"]["S"] for each in found.rows[:count]]
 
 
-# --- What the list has ---------------------------------------------------------------------------
+# --- Content of the list ---------------------------------------------------------------------------
 
 
 def test_first_read_scans_and_writes_the_list_that_later_reads_return():
@@ -208,7 +208,7 @@ def test_malformed_list_is_replaced(malformed: dict[str, Any]):
     assert products(fake.read(NOW + 60)) == ["5", "4", "3"]
 
 
-# --- Who refreshes it ----------------------------------------------------------------------------
+# --- Refreshes ----------------------------------------------------------------------------
 
 
 def test_only_one_of_two_requests_that_find_an_old_list_scans():
@@ -216,7 +216,7 @@ def test_only_one_of_two_requests_that_find_an_old_list_scans():
     fake.read()
     fake.rows = 6
     first, second = top_list.read(VIEW, NOW + 5), top_list.read(VIEW, NOW + 5)
-    claims = [reader.send(fake.perform(next(reader))) for reader in (first, second)]  # Both read the old list.
+    claims = [reader.send(fake.perform(next(reader))) for reader in (first, second)]  # Both requests read the old list.
     scan = first.send(fake.perform(claims[0]))
     assert isinstance(scan, Scan)
     with pytest.raises(StopIteration) as returned:
@@ -365,7 +365,7 @@ def test_schedule_does_not_overlap_itself_and_recovers_from_a_crash():
     assert fake.read(NOW + 1501).complete
 
 
-# --- What it costs -------------------------------------------------------------------------------
+# --- Cost of refreshes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("viewers", [1, 100])

@@ -121,7 +121,7 @@ def test_trend_of_a_product_comes_with_the_largest_totals_only():
     ids=repr,
 )
 def test_totals_routes_do_not_serve_a_view_of_another_form(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]):
-    """They would show decimal quantities as 0, and could mix two lists with different amounts."""
+    """The routes would show decimal quantities as 0, and could mix two lists with different amounts."""
     other = views.VIEWS[tables.TOTALS]._replace(**changes)
     monkeypatch.setitem(views.VIEWS, tables.TOTALS, other)
     with pytest.raises(NotFoundError, match="GET /views"):
