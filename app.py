@@ -178,7 +178,7 @@ def show_dashboard() -> Response:
 @app.route("/openapi.json", methods=["GET"])
 def show_description() -> dict[str, Any]:
     """Show the API's description."""
-    path = request().context.get("path", "")  # Includes the stage, unlike the request's own path.
+    path = request().context.get("path", "")  # Unlike the request's own path, this includes the stage.
     return openapi.document(path.removesuffix("/openapi.json") or "/", ACCESS)
 
 

@@ -31,7 +31,7 @@ PRODUCTS = 500
 RUNS = {"backfill": "backfill", "backfill, again": "backfill", "audit": "audit"}
 """The job of each row of the table, by the row's name."""
 BATCH_WRITE_MAX = 25  # Source: API reference, BatchWriteItem.
-INVOCATION_SECONDS = 900.0  # Lambda's longest timeout.
+INVOCATION_SECONDS = 900.0  # The longest timeout of a Lambda function.
 MIB = 1024 * 1024
 
 

@@ -23,7 +23,7 @@ WHOLE_NUMBER_MAX = 2**53 - 1
 """The largest whole number that every JSON parser reads exactly (RFC 8259, section 6)."""
 
 TEXT_MAX_BYTES = 10_000
-CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"  # For a regular expression, between brackets.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"  # The ranges for a character class in a regular expression.
 # Clients and servers remove `.` and `..` from a URL's path (RFC 3986, section 5.2.4), even if they are percent-encoded.
 # So no URL could address an order or a counter with such a name.
 DOT_SEGMENTS = (".", "..")

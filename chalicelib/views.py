@@ -158,7 +158,7 @@ def join(*values: str) -> str:
     return "|".join(value.replace("%", "%25").replace("|", "%7C") for value in values)
 
 
-# --- What an order contributes -------------------------------------------------------------------
+# --- Contributions of an order -------------------------------------------------------------------
 
 
 class Counted(NamedTuple):

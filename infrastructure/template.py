@@ -32,7 +32,7 @@ MAPPING = {
     # Retry for six hours, which outlasts a temporary problem. Then keep the batch in the bucket, well before the stream
     # drops its records after 24 hours, so that a bug cannot block all later orders. `make replay` counts the batch.
     "MaximumRecordAgeInSeconds": DAY_SECONDS // 4,
-    "MaximumRetryAttempts": -1,  # No limit but the age: a failure that returns at once would use up any number.
+    "MaximumRetryAttempts": -1,  # Unlimited, because immediate failures would soon use up any limit.
     # With a bug, Lambda splits the batch down to the failing record, and only that record goes to the bucket.
     "BisectBatchOnFunctionError": True,
     "ParallelizationFactor": {"Ref": "ParallelizationFactor"},

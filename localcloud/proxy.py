@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of the emulator. It adds latency to requests, and loses the responses that it is told to lose.
+"""An HTTP proxy in front of the emulator. It adds latency to requests, and loses responses on demand.
 
 It forwards bytes unchanged, so that signatures and encoded paths stay valid. Each client connection gets its own
 connection to the emulator. When one side closes, the proxy closes the other, as if there were no proxy.
@@ -23,22 +23,22 @@ CONTINUE = b"HTTP/1.1 100 Continue" + END_OF_HEAD
 
 
 def start(emulator_port: int, latency: float = 0.010) -> "Proxy":
-    """Start a proxy for the emulator at a port. `latency` is in seconds."""
+    """Start a proxy for the emulator on port `emulator_port`. `latency` is in seconds."""
     return Proxy(emulator_port, latency)
 
 
 class Fault:
-    """A response to lose: that of the nth request from now with an operation and a table, such as UpdateItem."""
+    """A response to lose: the response to the nth request, from now on, with this operation and table."""
 
     def __init__(self, operation: str, table: str, nth: int, then: Callable[[], object]) -> None:
         self.happened = threading.Event()
         self.then = then
         self._operation = f".{operation}"
-        self._table = f'"{table}"'.encode()  # As in the JSON of a request.
+        self._table = f'"{table}"'.encode()  # The table's name as it appears in a request's JSON.
         self._left = nth
 
     def hits(self, message: "Message") -> bool:
-        """Count the request if it matches; return whether its response is the one to lose."""
+        """Count the request if it matches. Return whether its response must be lost."""
         if self._table in message.body and message.header("X-Amz-Target").endswith(self._operation):
             self._left -= 1
             return self._left == 0
@@ -69,7 +69,7 @@ class Proxy:
     def lose_response(
         self, operation: str, table: str, nth: int = 1, then: Callable[[], object] = lambda: None
     ) -> Fault:
-        """Have the emulator carry out the nth matching request, then close the connection without a response.
+        """Let the emulator carry out the nth matching request, then close the connection without a response.
 
         `then` is called in between. It can kill the client before that client learns that its connection is closed.
         """
@@ -79,7 +79,7 @@ class Proxy:
         return fault
 
     def disarm(self) -> None:
-        """Remove the faults that have not happened."""
+        """Remove the faults that have not happened yet."""
         with self._lock:
             self._faults.clear()
 
@@ -89,7 +89,7 @@ class Proxy:
         self._server.server_close()
         with self._lock:
             for each in self._sockets:
-                with contextlib.suppress(OSError):  # It is not connected any more.
+                with contextlib.suppress(OSError):  # The other side has already disconnected.
                     each.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, client_socket: socket.socket) -> None:
@@ -107,7 +107,7 @@ class Proxy:
                     return
 
     def _forward(self, client: "_Peer", emulator: "_Peer") -> bool:
-        """Forward a request and its response; return False if the response is lost."""
+        """Forward a request and its response. Return False if the response is lost."""
         request = client.read_request()
         with self._lock:
             hits = [fault for fault in self._faults if fault.hits(request)]
@@ -124,7 +124,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def _tracked(self, connection: socket.socket) -> Iterator[None]:
-        """Let `close` close a connection that is open now."""
+        """Register an open connection during the block, so that `close` can close it."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._sockets.add(connection)
@@ -136,19 +136,19 @@ class Proxy:
 
 
 class Message(NamedTuple):
-    """A request or a response, as sent."""
+    """The bytes of an HTTP request or response."""
 
     head: bytes
     body: bytes = b""
 
     def header(self, name: str) -> str:
-        """Return the value of a header, or "" without it."""
+        """Return a header's value, or "" if the header is missing."""
         found = re.search(rb"\r\n%s:[ \t]*(.*?)[ \t]*\r\n" % name.encode(), self.head, re.IGNORECASE)
         return found[1].decode("latin-1") if found else ""
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Calls a function with each new connection, in a thread of its own."""
+    """A server that calls a function with each new connection, in a separate thread."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -169,11 +169,11 @@ class _Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         self.unread = bytearray()
-        """What was received of the next message."""
+        """The bytes that were received of the next message."""
         self._socket = connection
 
     def send(self, message: Message) -> None:
-        """Send a message, in one piece if it is small."""
+        """Send a message with a single call, so that a small one is not split."""
         self._socket.sendall(message.head + message.body)
 
     def read_request(self) -> Message:
@@ -186,19 +186,19 @@ class _Peer:
     def read_response(self, to_head: bool) -> Message:
         """Read a response. `to_head` is true if the request was HEAD. Raise EOFError if the connection ends."""
         status = b"100"
-        while status.startswith(b"1"):  # The client has had its 100 Continue.
+        while status.startswith(b"1"):  # Skip `100 Continue`, which the proxy has sent itself.
             head = Message(self._read_until(END_OF_HEAD))
             status = head.head.split(maxsplit=2)[1]
         return head if to_head or status == b"304" else self._with_body(head)
 
     def _with_body(self, head: Message) -> Message:
-        """Read the body. The emulator always sends its length or sends it in chunks."""
+        """Read the body. It has a Content-Length or is chunked."""
         if "chunked" in head.header("Transfer-Encoding").lower():
             return head._replace(body=b"".join(self._chunks()))
         return head._replace(body=self._read(int(head.header("Content-Length") or 0)))
 
     def _chunks(self) -> Iterator[bytes]:
-        """Read a chunked body, with the lines around its chunks."""
+        """Yield the parts of a chunked body, including the lines with chunk sizes."""
         while size := int((line := self._read_until(b"\r\n")).partition(b";")[0], 16):
             yield line + self._read(size + 2)
         yield line

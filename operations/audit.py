@@ -27,7 +27,7 @@ EXIT_STATUS = {Verdict.CLEAN: 0, Verdict.DRIFTED: 1, Verdict.UNPROVEN: 3}
 
 
 class AuditRun:
-    """An audit of a stage. It takes one invocation after another."""
+    """An audit of a stage, which takes several invocations."""
 
     def __init__(self, stage: Stage, function: Function, display: Display) -> None:
         self._function = function

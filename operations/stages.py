@@ -90,7 +90,7 @@ class Stage:
         """Return the function of a job. Raise StageError if it is not deployed."""
         stack = self._stack or self._prefix
         candidates = [] if self._stack else [f"{self._prefix}-{job}"]
-        logical_name = "".join(word.capitalize() for word in job.split("_"))  # Chalice's logical name.
+        logical_name = "".join(word.capitalize() for word in job.split("_"))  # Chalice names a function like this.
         candidates += [name for name in [self._name_in_stack(stack, logical_name)] if name]
         for name in candidates:
             try:

@@ -267,7 +267,7 @@ def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
 
 
 def _can_add(item: dict[str, Any], update: dict[str, Any]) -> bool:
-    """Return whether an update can add: each attribute that it adds to is a number or missing."""
+    """Return whether all attributes that an update adds to are numbers or missing."""
     added = re.findall(r"(#\w+) :\w+", update["UpdateExpression"].partition("ADD ")[2])
     attributes = [item.get(update["ExpressionAttributeNames"][name]) for name in added]
     return all(attribute is None or "N" in attribute for attribute in attributes)

@@ -52,7 +52,7 @@ class Option(NamedTuple):
     default: Any
     rule: str
     smallest: int = 0
-    largest: int = 0  # Ignored if the default is a bool.
+    largest: int = 0  # The bounds apply only to numbers.
 
     def accepts(self, value: object) -> bool:
         """Return whether the value follows the rule."""

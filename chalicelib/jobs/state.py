@@ -91,7 +91,7 @@ def _checked(value: Any, kind: type) -> Any:
 
 
 def _decode_number(value: Any, kind: Any, bounds: Range) -> Any:
-    """Decode a number. Unless `kind` is int, it may be text with decimal places."""
+    """Decode a number. If `kind` allows a Decimal, the number may be text with decimal places."""
     if type(value) is str and kind is not int and _DECIMAL.fullmatch(value):
         value = Decimal(value)
     require(type(value) in (int, Decimal) and bounds.low <= value <= bounds.high)

@@ -1,4 +1,4 @@
-"""The blocks of a document that tests run: Python code, and console lines with what they print."""
+"""Read the blocks of a document that tests run: Python code, and console commands with their output."""
 
 import re
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from infrastructure.package import PROJECT
 
 
 class Command(NamedTuple):
-    """A console line that begins with `$`, and the text that it prints."""
+    """A console command, which begins with `$` in the document, and its output."""
 
     line: str
     shown: str
 
 
 def blocks(document: str) -> list[str | list[Command]]:
-    """Return a document's `python` blocks as texts and its `console` blocks as commands, in their order."""
+    """Return a document's `python` blocks as text and its `console` blocks as commands, in order."""
     text = (PROJECT / document).read_text(encoding="utf-8")
     found = re.findall(r"^```(python|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [block if kind == "python" else _commands(block) for kind, block in found]

@@ -145,7 +145,7 @@ def test_make_fails_on_drift_and_succeeds_after_repair(shop: Stack, unique: str,
 
 
 def make(stack: Stack, *arguments: str) -> int:
-    # Skip the installation and use this Python.
+    # Make `make` skip the installation and use this Python.
     variables = ["READY=", f"BIN={Path(sys.executable).parent}", "STAGE=local", f"AWS_PORT={stack.emulator.port}"]
     done = subprocess.run(["make", "--no-print-directory", *arguments, *variables], cwd=PROJECT, capture_output=True)
     return done.returncode
@@ -175,7 +175,7 @@ def test_chalice_invoke_runs_a_job(shop: Stack, tmp_path: Path, job: str, key: s
     assert key in result
 
 
-# --- Beside live traffic -------------------------------------------------------------------------
+# --- During live traffic -------------------------------------------------------------------------
 
 
 def test_backfill_and_audit_work_beside_live_orders(shop: Stack, unique: str, eventually: Eventually):

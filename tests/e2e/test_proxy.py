@@ -1,4 +1,4 @@
-"""localcloud/proxy.py: the proxy that adds latency and loses responses."""
+"""Tests for localcloud/proxy.py: the proxy adds latency and loses responses."""
 
 import http.client
 import http.server
@@ -25,7 +25,7 @@ TARGET = "DynamoDB_20120810.UpdateItem"
 
 
 class Upstream(http.server.ThreadingHTTPServer):
-    """A server that records requests and echoes their bodies. It stands for the emulator."""
+    """A fake emulator that records requests and echoes their bodies."""
 
     daemon_threads = True
     request_queue_size = 128

@@ -17,8 +17,8 @@ from tests.projects import add_view, copy_source
 
 
 def run(command: str, local: MakeLocal) -> str:
-    """Run a command of the page against a running `make local`, and return what it prints."""
-    # Skip the installation and use this Python.
+    """Run a command from the tutorial against a running `make local`. Return its output."""
+    # Make `make` skip the installation and use this Python.
     variables = f"-- READY= BIN={Path(sys.executable).parent} AWS_PORT={local.aws_port}"
     done = subprocess.run(
         ["bash", "-c", command.replace("localhost:8000", f"localhost:{local.http_port}")],

@@ -100,7 +100,7 @@ def test_tables_and_the_stream_handler_have_ceilings(deployed: dict[str, Any]):
 
 def test_failed_batch_is_kept_in_a_private_bucket_before_its_stream_records_expire(deployed: dict[str, Any]):
     mapping = of_type(deployed, "AWS::Lambda::EventSourceMapping")["AggregateAggregateDynamodbEventSource"]
-    assert mapping["MaximumRetryAttempts"] == -1  # No limit: only the age of the records ends the retries.
+    assert mapping["MaximumRetryAttempts"] == -1  # Only the age of the records limits the retries.
     assert 60 <= mapping["MaximumRecordAgeInSeconds"] < 24 * 60 * 60
     assert mapping["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailedBatches", "Arn"]}}}
     bucket = of_type(deployed, "AWS::S3::Bucket")["FailedBatches"]

@@ -36,7 +36,7 @@ class Explored(NamedTuple):
     """The number of states and paths that were explored."""
 
     states: int
-    paths: int  # Runs from the start to a known state or to the end.
+    paths: int  # The number of runs, to the end or to a known state.
     ends: int
 
 
@@ -62,7 +62,7 @@ class Explorer(Scheduler):
         self.path = path
         self.seen = seen
         self.crashes = crashes
-        self.free = False  # Whether the path has ended and tasks run in any order.
+        self.free = False  # Whether the exploration has ended and tasks run as usual.
         self.taken: list[int] = []
         self.untried: list[list[int]] = []  # The paths that branch off from this path.
         self._numbers: dict[Any, int] = {}  # The number of each invocation.

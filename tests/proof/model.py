@@ -34,8 +34,8 @@ class Content(NamedTuple):
 
     product: str
     quantity: int  # 0 makes the order invalid.
-    placed_at: str | None = None  # `PlacedAt`.
-    note: str | None = None  # A note. No view counts it.
+    placed_at: str | None = None
+    note: str | None = None  # No view counts the note.
 
     def item(self, order_id: str) -> dict[str, Any]:
         """Return the order's item for OrdersTable."""
@@ -49,8 +49,8 @@ class Counted(NamedTuple):
 
     product: str
     quantity: int
-    hour: str | None  # For example 2026-11-23T18.
-    inserted: int | None = None  # The insert that determines the hour, without `PlacedAt`.
+    hour: str | None  # The hour in UTC, such as 2026-11-23T18.
+    inserted: int | None = None  # The state whose insert determines the hour, if any.
 
 
 class State(NamedTuple):

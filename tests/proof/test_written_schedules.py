@@ -61,7 +61,7 @@ def scenario(app: AppOnEngine) -> Scenario:
 
 
 def test_a_backfill_with_a_slow_clock_reads_an_order_before_its_first_record(scenario: Scenario):
-    scenario.model.shell.time.skew = -1  # An hour begins when the order is placed, so this clock is in the hour before.
+    scenario.model.shell.time.skew = -1  # The order is placed at the start of an hour, so this is the hour before.
     scenario.model.put("order-1", PEN)
     scenario.backfill()
     scenario.deliver(1, 1)

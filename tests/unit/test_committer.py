@@ -23,14 +23,14 @@ NONE = {"Code": "None"}
 
 def new_orders(number: int, products: int = 1) -> Stream:
     placed = Stream()
-    placed.started -= placed.started % 3600  # So the orders of a long stream are placed in the same hour.
+    placed.started -= placed.started % 3600  # Start at a full hour, so that all orders are placed in that hour.
     for index in range(number):
         record = placed.put(item(f"o{index}", f"Product {index % products}"))
         record["dynamodb"]["ApproximateCreationDateTime"] = placed.started
     return placed
 
 
-# --- What a batch costs --------------------------------------------------------------------------
+# --- Cost of a batch --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, ORDERS_A_TRANSACTION, ORDERS_A_TRANSACTION + 1, 1000])

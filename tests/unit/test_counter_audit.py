@@ -42,7 +42,7 @@ def day_of(shop: OrdersAndStream, product: str) -> str:
     return next(day for of, day in shop.dynamo.tables[tables.TREND] if of == product)
 
 
-# --- What is found -------------------------------------------------------------------------------
+# --- Findings and repairs -------------------------------------------------------------------------------
 
 
 def test_a_right_table_is_clean_and_stays_as_it_is():

@@ -105,7 +105,7 @@ def test_the_api_refuses_a_cursor_that_holds_no_key(raw: bytes):
     assert totals.parse_query(VIEWS[tables.TOTALS], {"cursor": cursor_of(raw)}) == {"cursor": rows.BAD_CURSOR}
 
 
-# --- Crafted cursors of jobs ---------------------------------------------------------------------
+# --- Forged cursors of jobs ---------------------------------------------------------------------
 
 
 def damaged_shop() -> OrdersAndStream:

@@ -34,7 +34,7 @@ def found(answer: dict[str, Any]) -> dict[str, int]:
 NOTHING = {"missing": 0, "differing": 0, "orphaned": 0, "unreadable": 0, "inFlight": 0}
 
 
-# --- What is found -------------------------------------------------------------------------------
+# --- Findings and repairs -------------------------------------------------------------------------------
 
 
 def test_a_right_ledger_is_clean_without_waiting():
@@ -284,7 +284,7 @@ def test_drift_is_repaired_although_the_same_order_changes_at_any_moment(
 
 @pytest.mark.parametrize("last_moment", [False, True], ids=["before it is read", "before the transaction"])
 def test_an_order_that_is_archived_just_before_its_repair_is_not_cancelled(last_moment: bool):
-    """The repair counts the item that it has read. After the record of the TTL deletion, the order still counts."""
+    """The repair counts the item that it has read. The record of the TTL deletion then archives the order."""
     shop = example()
     lose_an_amendment(shop)
     waited = False

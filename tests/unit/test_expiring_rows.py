@@ -147,7 +147,7 @@ def test_late_order_for_a_frozen_day_creates_no_row(system: System):
 
 def test_audit_ignores_rows_that_freeze_within_two_days_and_checks_the_others(system: System):
     system.dynamo.tables["DayTable"][PEN_TODAY]["sum"] = {"N": "99"}
-    system.at(END - 2 * DAY - 60)  # One minute earlier, because the audit takes a few seconds.
+    system.at(END - 2 * DAY - 60)  # One minute before the limit, because an audit takes a few seconds.
     assert system.audit()["counters"]["drifted"] == 1
     system.at(END - 2 * DAY)
     result = system.audit()
