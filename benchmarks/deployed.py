@@ -21,7 +21,7 @@ SECONDS_BETWEEN_ORDERS = 0.05
 POLL_SECONDS = 0.002
 GRACE_PERIOD_SECONDS = 60.0
 BATCH_WRITE_MAX = 25  # Source: API reference, BatchWriteItem.
-BACKLOG_MAX_SECONDS = 1.0  # The app keeps up with a rate if it lags behind by at most one second's orders.
+BACKLOG_MAX_SECONDS = 1.0  # The app keeps up with a rate if at most one second's orders are not counted yet.
 
 
 class Latency(NamedTuple):

@@ -121,7 +121,7 @@ def check(generated: set[str], functions: Iterable[str]) -> None:
 
 
 def _tables(key: str) -> list[str]:
-    """Return the tables for a key of GRANTS."""
+    """Return the tables to which a key of GRANTS refers."""
     return {
         VIEW_TABLES: [*VIEWS],
         SORTED_VIEW_TABLES: [table for table, view in VIEWS.items() if len(view.key) == 2],

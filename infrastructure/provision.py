@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", required=True, help="a stage of .chalice/config.json: dev, prod")
     stage = parser.parse_args(arguments).stage
     try:
-        region = os.environ.get("AWS_REGION")  # The AWS CLI reads this variable, but boto3 does not.
+        region = os.environ.get("AWS_REGION")  # The AWS CLI reads AWS_REGION, but boto3 does not.
         dynamodb, functions = (boto3.client("dynamodb", region_name=region), boto3.client("lambda", region_name=region))
         provision(stage, dynamodb, functions, PROJECT, print)
     except (ProvisionError, chalice_config.ConfigError) as error:

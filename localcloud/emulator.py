@@ -79,7 +79,7 @@ class Emulator(Server):
 
 def is_emulator(port: int) -> bool:
     """Return whether an AWS emulator listens on a port."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # This connection ignores proxy settings.
     try:
         with opener.open(f"http://{HOST}:{port}{HEALTH}", timeout=HEALTH_SECONDS):
             return True

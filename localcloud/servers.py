@@ -18,7 +18,7 @@ from infrastructure.local_stage import HOST
 PROJECT = Path(__file__).resolve().parent.parent
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 POLL_SECONDS = 0.05
-STOP_SECONDS = 40.0  # Longer than the supervisor needs, even if it has to kill the command.
+STOP_SECONDS = 40.0  # The supervisor ends sooner, even if it has to kill the command.
 LAST_LINES = 25
 
 
@@ -132,7 +132,7 @@ def free_port() -> int:
 
 def responds(url: str) -> bool:
     """Return whether an HTTP server responds at a URL, with any status."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # Ignores proxy settings.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # This opener ignores proxy settings.
     try:
         with opener.open(url, timeout=10):
             return True

@@ -147,7 +147,7 @@ def verdict(result: dict[str, Any], repair: bool) -> str:
 
 
 def reason(result: dict[str, Any], repair: bool) -> str:
-    """Return the key of the advice in ADVICE for a result."""
+    """Return which advice fits a result, as a key of ADVICE."""
     match result["verdict"]:
         case Verdict.CLEAN:
             return "clean"

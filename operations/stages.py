@@ -27,7 +27,7 @@ from chalicelib import tables
 from infrastructure import chalice_config, local_stage
 from infrastructure.package import PROJECT
 
-# Longer than the longest invocation (Lambda quotas: 900 seconds).
+# An invocation takes at most 900 seconds (Lambda quotas).
 READ_TIMEOUT_SECONDS = 910
 
 
@@ -183,7 +183,7 @@ def from_options(options: argparse.Namespace) -> Stage:
     """Return the stage that the options select."""
     if options.stage != local_stage.STAGE:
         config = Config(read_timeout=READ_TIMEOUT_SECONDS, retries={"mode": "standard"}, tcp_keepalive=True)
-        region = os.environ.get("AWS_REGION")  # The AWS CLI reads this variable, but boto3 does not.
+        region = os.environ.get("AWS_REGION")  # The AWS CLI reads AWS_REGION, but boto3 does not.
         return Stage(options.stage, options.stack, lambda service: _client(service, region_name=region, config=config))
     access = {"endpoint_url": local_stage.endpoint_url(options.aws_port), **local_stage.root_access()}
     stack = options.stack or local_stage.STACK

@@ -17,7 +17,7 @@ from chalicelib.counting import committer, entry_item, ledger, stream
 from chalicelib.counting.committer import Committer
 
 NAMES = {table: table for table in tables.KEYS}
-NOW = 1_795_000_000  # In epoch seconds.
+NOW = 1_795_000_000  # The current time in epoch seconds.
 NO_AMOUNTS = ("revision", tables.TTL)
 _DYNAMODB = Context(prec=38, traps=[Inexact, InvalidOperation])  # As in DynamoDB, a 39th digit is an error.
 
@@ -30,7 +30,7 @@ class Crash(Exception):
 
 
 class FakeDynamoDB:
-    """In-memory tables with conditional transactions. It counts the requests.
+    """In-memory tables with conditional transactions, and counts of the requests.
 
     A consistent read sees the current tables. Any other read sees a replica, which has only the writes before the last
     `catch_up`. The replica catches up when a job starts and whenever it sleeps.
@@ -54,7 +54,7 @@ class FakeDynamoDB:
     def catch_up(self, *names: str) -> None:
         """Update the replica of these tables, or of all tables by default."""
         for name in names or self.tables:
-            self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # Much faster than copy.deepcopy.
+            self._replica[name] = pickle.loads(pickle.dumps(self.tables[name]))  # pickle is faster than copy.deepcopy.
 
     def get(self, effect: effects.Get) -> Any:
         """Carry out a Get."""

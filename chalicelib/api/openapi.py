@@ -149,7 +149,7 @@ def _object(properties: Mapping[str, Schema], optional: Sequence[str] = (), **mo
 _FIGURES: Schema = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
 _TIMESTAMP: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:13:05Z"]}
 _AMOUNT: Schema = {"type": "integer", "minimum": 0}
-# The field with a wrong value in the example of an invalid order: the last required one.
+# The example of an invalid order has a wrong value in its last required field.
 _INVALID = next((field for field in reversed(orders.FIELDS) if field.required), orders.FIELDS[-1])
 _PROBLEM = {_INVALID.name: _INVALID.type.rule}
 _PROBLEMS: Schema = {

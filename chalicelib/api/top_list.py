@@ -38,7 +38,7 @@ SCHEDULED_CLAIM_SECONDS = 900.0  # A scheduled invocation takes at most 900 s.
 FIRST_LIST_WAITS = 25
 FIRST_LIST_WAIT_SECONDS = 0.2
 
-LIST_MAX_BYTES = 380_000  # An item may have 400 KB.
+LIST_MAX_BYTES = 380_000  # The limit for a list. An item may have 400 KB.
 _TEXT_MAX_CHARACTERS = 64  # The limit for attributes outside the key, such as a timestamp.
 
 

@@ -144,7 +144,7 @@ class Source(NamedTuple):
     revision: Rule
     ahead_of_stream: bool
     catches_up: bool  # Whether to write an entry ahead of the stream even if its content stays.
-    first_seen: tuple[Rule, Rule, Rule]  # For a status in _SEEN, else if ahead of the stream, else.
+    first_seen: tuple[Rule, Rule, Rule]  # The rule for a status in _SEEN, for an entry ahead, for others.
     skips_expired: bool = False  # Whether to ignore a new order whose rows have all expired.
 
 
@@ -271,7 +271,7 @@ def change(before: Entry, after: Entry, now: int = 0) -> Change | None:
         return None
     revision = before.revision + 1
     if after.revision > revision and before.status is not Status.UNREADABLE:
-        after = after._replace(revision=revision)  # One write raises it by one, even for several records.
+        after = after._replace(revision=revision)  # One write raises the revision by one, even for several records.
     return Change(before, after, now)
 
 

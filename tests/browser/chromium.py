@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LOCK = Path(tempfile.gettempdir()) / f"order-totals-browser-{os.getuid()}.lock"
-INSTALL_SECONDS = 280  # Less than pytest's time limit for a test.
+INSTALL_SECONDS = 280  # The installation must end before pytest's time limit for a test.
 
 # Switch off all features that contact the browser vendor's servers.
 ARGUMENTS = [

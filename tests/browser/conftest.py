@@ -23,7 +23,7 @@ from tests.e2e.http import Api
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 HERE = "tests/browser/"
-WAIT_SECONDS = 30.0  # Long enough for a slow machine. A wait ends as soon as its condition is met.
+WAIT_SECONDS = 30.0  # This time is enough for a slow machine. A wait ends as soon as its condition is met.
 
 expect.set_options(timeout=WAIT_SECONDS * 1000)
 

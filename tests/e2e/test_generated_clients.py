@@ -107,7 +107,7 @@ def test_generated_python_client_can_call_every_operation(
 NODE_PACKAGES = ("@redocly/cli@2.77.0", "openapi-typescript@7.13.0", "typescript@5.9.3")
 NODE_FOLDER = PROJECT / "build" / "node"
 NPM_OPTIONS = ("--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
-INSTALL_SECONDS = 200  # Less than pytest's time limit for a test.
+INSTALL_SECONDS = 200  # The tool must end before pytest's time limit for a test.
 STAGES = {"open": OPEN_TO_ALL, "protected": Settings(Access.IAM, Access.KEY)}
 
 

@@ -158,7 +158,7 @@ class Model:
         self._changed(order_id, State(content, inserted, inserted_at, counted))
 
     def cancel(self, order_id: str, fault: Fault = Fault.NONE) -> None:
-        """Delete an order with the API. The SDK's retry handles the fault."""
+        """Delete an order with the API. The SDK's retry must hide the fault."""
         self.log.append(f"cancel {order_id}: {fault.value}")
         self._fault_of_route = fault
         try:

@@ -385,7 +385,7 @@ class Schedule:
 
     def expect_clean_audit(self, repair: bool) -> None:
         """Run an audit and check that its verdict is clean."""
-        self.model.let_time_pass(HOUR_SECONDS)  # The lag report is then too old to matter.
+        self.model.let_time_pass(HOUR_SECONDS)  # After an hour, the audit ignores the old lag report.
         results = self.model.audit(repair)
         self.model.finish()
         assert results[0]["verdict"] == "clean", results[0]

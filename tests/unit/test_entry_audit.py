@@ -324,7 +324,7 @@ def test_drift_that_takes_several_repairs_is_counted_once():
 def test_drift_that_both_tables_show_is_counted_once(monkeypatch: pytest.MonkeyPatch):
     """An order drifts and is reported. Just before its repair it is cancelled, and that record is lost too."""
     monkeypatch.setattr(entry_audit, "PAGE_ITEMS", 2)
-    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 100)  # The limit allows one suspect, but not two.
+    monkeypatch.setattr(entry_audit, "_SUSPECTS_MAX_CHARACTERS", 100)  # So only one suspect fits.
     shop = example()
     shop.dynamo.lags = False
     first_page = [order["OrderID"]["S"] for order in shop.dynamo.scan(effects.Scan(tables.ORDERS, None, 2)).items]

@@ -72,7 +72,7 @@ def test_unknown_parameter_is_an_error():
     assert trend.parse_days({"day": "3"}) == {"day": "is not a known parameter; the parameters are days"}
 
 
-# --- With the ledger: changes count in the hour in which the order was placed --------------------
+# --- Through the ledger: changes count in the hour in which the order was placed --------------------
 
 
 def hours(dynamo: FakeDynamoDB) -> dict[tuple[str, ...], dict[str, int]]:

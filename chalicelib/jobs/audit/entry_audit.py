@@ -83,7 +83,7 @@ class EntryAudit(Findings):
     figures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_FIGURES, 0))
     grace_period_seconds: Annotated[int, Range(1, GRACE_PERIOD_MAX_SECONDS)] = GRACE_PERIOD_SECONDS
     products_in_flight: ProductDigests = field(default_factory=dict)
-    stream_was_behind: bool | None = None  # Whether it was behind when the audit began.
+    stream_was_behind: bool | None = None  # The stream's state when the audit began.
     table: str | None = tables.ORDERS  # The table being read: orders, then the ledger, then None.
     suspects: dict[str, SuspectedDrift] = field(default_factory=dict)  # Suspects by order id.
 
