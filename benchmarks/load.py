@@ -223,8 +223,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="make load", description="Put the deployed app under load.")
     parser.add_argument("--clients", type=int, default=8, help="how many clients send requests at the same time")
-    parser.add_argument("--seconds", type=float, default=60, help="how long they do")
-    parser.add_argument("--kill", action="store_true", help="also kill the functions' processes again and again")
+    parser.add_argument("--seconds", type=float, default=60, help="how many seconds they send requests")
+    parser.add_argument("--kill", action="store_true", help="also kill the functions' processes at random moments")
     options = parser.parse_args(arguments)
     with Emulator() as emulator, tempfile.TemporaryDirectory() as folder:
         show_progress("Packaging the app and deploying it to an emulator")

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = stages.parser("make audit", "Check the ledger against OrdersTable, and the counters against the ledger.")
     parser.add_argument("--repair", action="store_true", help="repair drift")
     parser.add_argument(
-        "--grace-period", type=int, metavar="SECONDS", help="how long the stream may take to deliver a change (10)"
+        "--grace-period", type=int, metavar="SECONDS", help="the time that the stream may take for a change (10)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole result to a file")
     options = parser.parse_args(arguments)

@@ -172,7 +172,7 @@ class Function:
 def parser(program: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that select a stage."""
     made = argparse.ArgumentParser(prog=program, description=description)
-    made.add_argument("--stage", required=True, help="a stage of .chalice/config.json; local is that of `make local`")
+    made.add_argument("--stage", required=True, help="a stage of .chalice/config.json, or local for `make local`")
     made.add_argument("--stack", help="the CloudFormation stack's name, if it is not order-totals-STAGE")
     port = int(os.environ.get("AWS_PORT") or local_stage.DEFAULT_PORTS["AWS_PORT"])
     made.add_argument("--aws-port", type=int, default=port, help="the AWS port of `make local`")

@@ -208,8 +208,8 @@ _AS_OF: Schema = {**_TIMESTAMP, "description": "With `top`: when the list was re
 _LIST_IS_COMPLETE: Schema = {
     "type": "boolean",
     "description": (
-        "With `top`: whether the whole table was read. If it is too large for a request, the first list is "
-        "of a part of it, and a list of all follows within five minutes."
+        "With `top`: whether the list covers the whole table. If the table is too large to read within a request, the "
+        "first list covers only a part of it. A complete list follows within five minutes."
     ),
 }
 
@@ -245,10 +245,10 @@ _VIEW_SCHEMAS: dict[str, Schema] = {
             "amounts": {
                 "type": "array",
                 "items": _object({"name": {"type": "string"}, "decimalPlaces": {"type": "integer", "minimum": 0}}),
-                "description": "A whole amount, of 0 decimal places, is a number in a row, and a decimal one a string.",
+                "description": "An amount without decimal places is a number in a row. A decimal amount is a string.",
             },
-            "top": {"type": ["string", "null"], "description": "The amount that the largest rows are listed by."},
-            "keepDays": {"type": ["integer", "null"], "description": "How many days rows are kept. Null for ever."},
+            "top": {"type": ["string", "null"], "description": "The amount that ranks the largest rows."},
+            "keepDays": {"type": ["integer", "null"], "description": "How many days rows are kept; null is forever."},
             "complete": {
                 "type": "boolean",
                 "description": "Whether all orders are counted. A new view is complete after a backfill.",
@@ -303,7 +303,7 @@ _SCHEMAS: dict[str, Schema] = {
                 "type": "boolean",
                 "description": "Whether the totals include the current version of the order.",
             },
-            "rejected": {**_PROBLEMS, "description": "Why the order is not counted: every error in it, by field."},
+            "rejected": {**_PROBLEMS, "description": "Why the order is not counted: all its errors, by field."},
             "ledgerProblem": {
                 "type": "string",
                 "description": (
@@ -386,15 +386,15 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Audits": _object(
         {
-            "last": {"anyOf": [_ref("Audit"), {"type": "null"}], "description": "Null before the first one is over."},
+            "last": {"anyOf": [_ref("Audit"), {"type": "null"}], "description": "Null before the first audit ends."},
             "runningSince": {"anyOf": [_TIMESTAMP, {"type": "null"}]},
-            "requestedAt": {"anyOf": [_TIMESTAMP, {"type": "null"}], "description": "Null if none is asked for."},
+            "requestedAt": {"anyOf": [_TIMESTAMP, {"type": "null"}], "description": "Null if no audit is requested."},
         }
     ),
     "Audit": _object(
         {
             "finishedAt": _TIMESTAMP,
-            "done": {"type": "boolean", "description": "Whether it went through everything."},
+            "done": {"type": "boolean", "description": "Whether the audit compared everything."},
             "verdict": {
                 "enum": [*Verdict, None],
                 "description": (
@@ -403,7 +403,7 @@ _SCHEMAS: dict[str, Schema] = {
                 ),
             },
             "driftedProducts": {"type": "integer", "minimum": 0},
-            "requests": {"type": "integer", "minimum": 0, "description": "Of DynamoDB."},
+            "requests": {"type": "integer", "minimum": 0, "description": "DynamoDB requests."},
             "orders": _FIGURES,
             "counters": _FIGURES,
         }
@@ -666,15 +666,15 @@ _SHOW_AUDIT: Schema = {
     "tags": ["audit"],
     "summary": "Show the last audit's verdict",
     "responses": _responses(
-        {"200": _json("The last audit, and whether one is running or asked for.", _ref("Audits"))}, {}
+        {"200": _json("The last audit, and whether one is running or requested.", _ref("Audits"))}, {}
     ),
 }
 _REQUEST_AUDIT: Schema = {
     "operationId": "requestAudit",
     "tags": ["audit"],
-    "summary": "Ask for an audit",
-    "description": "It starts within 15 minutes, or when the running one is over. It repairs nothing.",
-    "responses": _responses({"202": _json("It is asked for.", _ref("Audits"))}, {}),
+    "summary": "Request an audit",
+    "description": "The audit starts within 15 minutes, or when the running audit ends. It repairs nothing.",
+    "responses": _responses({"202": _json("The audit is requested.", _ref("Audits"))}, {}),
 }
 _TOTALS_PATHS: Schema = {
     "/totals": {"get": _LIST_TOTALS},
@@ -718,12 +718,12 @@ _LIST_ROWS: Schema = {
 _LIST_PARTITION: Schema = {
     "operationId": "listPartition",
     "tags": ["views"],
-    "summary": "List the rows with a partition key in the order of their sort keys, or show the one row without one",
+    "summary": "List the rows with a partition key by sort key, or show the only row if the view has no sort key",
     "description": "The parameters are for views with a sort key.",
     "parameters": [
         *_PAGE_PARAMETERS,
-        _bound("from", "The smallest sort key."),
-        _bound("to", "The largest sort key. Sort keys that begin with it are included."),
+        _bound("from", "The smallest sort key to show."),
+        _bound("to", "The largest sort key to show. Sort keys that begin with this text are included."),
     ],
     "responses": _responses(
         {"200": _json("The rows, or the row.", {"anyOf": [_ref("Partition"), _ref("Row")]})},
