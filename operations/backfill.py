@@ -1,13 +1,14 @@
 """`make backfill STAGE=prod`: count every order of a stage that is not in its totals yet.
 
-Safe to run beside live traffic, and safe to stop and restart at any time. Exit status: 0 if every order is counted, 2
-after an error or if an order cannot be counted, 130 after Ctrl-C.
+Safe to run beside live traffic, and safe to stop and restart at any time. Exit status: 0 if every order is counted in
+every view, 2 after an error or if an order cannot be counted, 130 after Ctrl-C.
 """
 
 import argparse
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,8 +25,17 @@ SECONDS_PER_INVOCATION = 5
 # One invocation counts a few thousand orders per second. More segments help only with many orders.
 ORDERS_PER_SEGMENT = 50_000
 SEGMENTS_MAX = 8
+ORDERS_SHOWN = 20
 
-COUNTS = ("orders", "changed", "rejected", "uncountable", "requests")
+COUNTS = {
+    "orders": "Orders read",
+    "changed": "Ledger entries changed",
+    "rejected": "Rejected orders",
+    "uncountable": "Uncountable orders",
+    "viewProblems": "Orders that a view failed to count",
+    "requests": "DynamoDB requests",
+}
+"""The counts in a response, and what the summary calls them."""
 
 
 class BackfillRun:
@@ -35,6 +45,8 @@ class BackfillRun:
         self.counts = dict.fromkeys(COUNTS, 0)
         self.uncountable: dict[str, str] = {}
         """Why an order cannot be counted, by order id."""
+        self.view_problems: dict[str, dict[str, str]] = {}
+        """Why views failed to count an order, by order id and view: of some such orders."""
         self._function = function
         self._segments = segments
         self._display = display
@@ -67,6 +79,7 @@ class BackfillRun:
             for name in COUNTS:
                 self.counts[name] += result[name]
             self.uncountable.update(result["uncountableOrders"])
+            self.view_problems.update(result["viewProblemOrders"])
             self._display.update("Orders", self.counts["orders"], self._estimate)
 
 
@@ -90,9 +103,19 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         backfill.run()
         display.end()
     console.print(summary(backfill, segments, time.monotonic() - started))
+    for line in problems(backfill):
+        console.print(line, style="red", highlight=False, markup=False)
+    return 2 if backfill.counts["uncountable"] or backfill.counts["viewProblems"] else 0
+
+
+def problems(backfill: BackfillRun) -> Iterator[str]:
+    """Yield which orders are not counted, why, and what to do."""
     for order_id, reason in backfill.uncountable.items():
-        console.print(f"{order_id} cannot be counted: {reason}", style="red", highlight=False, markup=False)
-    return 2 if backfill.counts["uncountable"] else 0
+        yield f"{order_id} cannot be counted: {reason}"
+    for order_id, by_view in list(backfill.view_problems.items())[:ORDERS_SHOWN]:
+        yield from (f"{order_id} is not in the view {view}, which {reason}" for view, reason in by_view.items())
+    if failed := backfill.counts["viewProblems"]:
+        yield f"Views failed for {failed:,} orders. Fix the views, deploy, and run the backfill again."
 
 
 def summary(backfill: BackfillRun, segments: int, seconds: float) -> Table:
@@ -100,9 +123,8 @@ def summary(backfill: BackfillRun, segments: int, seconds: float) -> Table:
     table = Table(title="Backfill", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    names = ("Orders read", "Ledger entries changed", "Rejected orders", "Uncountable orders", "DynamoDB requests")
-    for name, count in zip(names, backfill.counts.values(), strict=True):
-        table.add_row(name, f"{count:,}")
+    for name, count in backfill.counts.items():
+        table.add_row(COUNTS[name], f"{count:,}")
     table.add_row("Parallel invocations", str(segments))
     table.add_row("Seconds", f"{seconds:.1f}")
     table.add_row("Orders per second", per_second(backfill.counts["orders"], seconds))

@@ -4,7 +4,7 @@ It counts orders that are older than the stream, changes lost in an outage, and 
 run beside live traffic. `ledger.reconcile` decides what an entry should be.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ OPTIONS = {
     "segments": Option(1, f"a whole number from 1 to {SEGMENTS_MAX}", 1, SEGMENTS_MAX),
 }
 
-_UNCOUNTABLE_SHOWN = 20
+_SHOWN = 20
+"""How many orders a response names for each kind of problem."""
 
 
 @dataclass
@@ -62,6 +63,8 @@ class Backfill:
     changed: int = 0  # The orders whose entry this invocation has changed.
     rejected: int = 0  # The invalid orders that this invocation has read.
     uncountable: dict[str, str] = field(default_factory=dict)  # For each order set apart, the reason.
+    view_problems: int = 0  # The orders, among those read, that a view failed to count.
+    view_problem_orders: dict[str, Mapping[str, str]] = field(default_factory=dict)  # For some of them, what is wrong.
 
     def steps(self) -> Steps[None]:
         """Read the orders page by page and reconcile each page."""
@@ -81,28 +84,29 @@ class Backfill:
         entries = yield from reads.read_entries(list(items), consistent=False)
         now = yield Sleep()
         open_orders = mismatched(entries, items, now)
-        self._note_unchanged(entries, open_orders)
+        problems = {id: each for id, each in entries.items() if each.problems and id not in set(open_orders)}
+        rejected = [id for id, entry in problems.items() if entry.status is Status.REJECTED]
+        self._note(rejected, {id: problems[id].problems for id in problems.keys() - set(rejected)})
         while open_orders:
             entries = yield from reads.read_entries(open_orders)  # Before the items, as `reconciliation` requires.
             current = yield from reads.read_orders(open_orders)
             work = reconciliation(entries.values(), current, now)
             yield from work.steps()
-            self._note_committed(work)
+            self.changed += work.counts.applied
+            self.uncountable.update(work.set_apart)
+            self._note(work.counts.rejected, work.counts.view_problems)
             open_orders = work.stale
 
-    def _note_unchanged(self, entries: Mapping[str, Entry], open_orders: Sequence[str]) -> None:
-        unchanged = entries.keys() - set(open_orders)
-        self.rejected += sum(entries[order_id].status is Status.REJECTED for order_id in unchanged)
-
-    def _note_committed(self, work: Committer) -> None:
-        self.changed += work.counts.applied
-        self.rejected += len(work.counts.rejected)
-        self.uncountable.update(work.set_apart)
+    def _note(self, rejected: Collection[str], view_problems: Mapping[str, Mapping[str, str]]) -> None:
+        self.rejected += len(rejected)
+        self.view_problems += len(view_problems)
+        self.view_problem_orders.update(list(view_problems.items())[: _SHOWN - len(self.view_problem_orders)])
 
     def to_json(self, requests: int) -> dict[str, Any]:
         """Return the job's response. `requests` is the number of DynamoDB requests that this invocation made.
 
-        The counts are those of this invocation. `cursor` is for the next invocation, and null at the end.
+        The counts are those of this invocation. Orders that are not counted are named with the reasons, some of each
+        kind. `cursor` is for the next invocation, and null at the end.
         """
         position = _Position(self.start, self.segment, self.segments)
         return {
@@ -112,7 +116,9 @@ class Backfill:
             "changed": self.changed,
             "rejected": self.rejected,
             "uncountable": len(self.uncountable),
-            "uncountableOrders": dict(list(self.uncountable.items())[:_UNCOUNTABLE_SHOWN]),
+            "uncountableOrders": dict(list(self.uncountable.items())[:_SHOWN]),
+            "viewProblems": self.view_problems,
+            "viewProblemOrders": self.view_problem_orders,
             "requests": requests,
         }
 

@@ -4,6 +4,8 @@ import io
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,7 +13,7 @@ from rich.console import Console
 from infrastructure.local_stage import HOST
 from infrastructure.package import PROJECT
 from localcloud.servers import free_port
-from operations import audit
+from operations import audit, backfill, stages
 
 NO_SETTINGS = {
     "PATH": os.environ["PATH"],
@@ -106,3 +108,52 @@ def test_audit_names_incomplete_views_with_the_advice_to_run_a_backfill():
     console = Console(file=io.StringIO(), width=120)
     audit.show(console, result, repair=False)
     assert "Incomplete views: trend. Run make backfill" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+# --- Backfill ------------------------------------------------------------------------------------
+
+
+class Job:
+    """A deployed backfill that returns this result."""
+
+    def __init__(self, **result: Any) -> None:
+        none = dict.fromkeys(("orders", "changed", "rejected", "uncountable", "viewProblems", "requests"), 0)
+        self.result = {"done": True, **none, "uncountableOrders": {}, "viewProblemOrders": {}, **result}
+
+    def invoke(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("result", "lines", "status"),
+    [
+        ({}, [], 0),
+        (
+            {"uncountable": 1, "uncountableOrders": {"o1": "Its counter is a text."}},
+            ["o1 cannot be counted: Its counter is a text."],
+            2,
+        ),
+        (
+            {"viewProblems": 1_200, "viewProblemOrders": {"o1": {"trend": "raises KeyError"}}},
+            [
+                "o1 is not in the view trend, which raises KeyError",
+                "Views failed for 1,200 orders. Fix the views, deploy, and run the backfill again.",
+            ],
+            2,
+        ),
+    ],
+    ids=["all counted", "uncountable", "view failed"],
+)
+def test_backfill_prints_orders_that_are_not_counted_and_fails(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    result: dict[str, Any],
+    lines: list[str],
+    status: int,
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    stage = SimpleNamespace(function=lambda _name: Job(**result), item_count=lambda *_: 0)
+    monkeypatch.setattr(stages, "from_options", lambda _options: stage)
+    assert backfill.main(["--stage", "dev"]) == status
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith(("o1", "Views"))] == lines

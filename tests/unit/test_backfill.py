@@ -12,7 +12,10 @@ from chalicelib.counting.ledger import Entry, Status, absent
 from chalicelib.jobs import backfill as backfills
 from chalicelib.jobs import invocation
 from chalicelib.jobs.invocation import BadRequest
+from chalicelib.orders import Order
+from chalicelib.views import Row
 from tests.doubles import NOW, FakeDynamoDB, commit, deliver, run
+from tests.extra_views import changeable_views, declare
 from tests.orders_and_stream import OrdersAndStream
 from tests.streams import Stream, item
 
@@ -159,6 +162,29 @@ def test_a_backfill_reads_the_whole_table_and_reports_its_counts(monkeypatch: py
     run(again, dynamo)
     assert (again.done, again.orders, again.changed, again.rejected) == (True, 101, 0, 1)
     assert dynamo.transactions == before
+
+
+def test_backfill_names_some_of_the_orders_that_a_view_fails_to_count(monkeypatch: pytest.MonkeyPatch):
+    def fails(order: Order) -> Row:
+        if order.product == "Pen":
+            raise KeyError(order.product)
+        return Row((order.product,), {"count": 1})
+
+    with changeable_views():
+        declare(fails)
+        dynamo = FakeDynamoDB()
+        monkeypatch.setattr(backfills, "PAGE_ORDERS", 10)
+        written(dynamo, item("fine"), item("bad", quantity=0), *(item(f"o{n}", "Pen") for n in range(25)))
+        for changed in (27, 0):  # The second backfill finds the problems in the ledger.
+            work = backfills.request({})
+            run(work, dynamo)
+            response = work.to_json(0)
+            assert [response[name] for name in ("changed", "rejected", "viewProblems")] == [changed, 1, 25]
+            assert len(response["viewProblemOrders"]) == 20
+            assert (
+                response["viewProblemOrders"].items()
+                <= {f"o{n}": {"fails": "raises KeyError"} for n in range(25)}.items()
+            )
 
 
 def test_segments_together_read_the_whole_table_once():
