@@ -1,18 +1,24 @@
 """Track which views are complete: a complete view counts every order in OrdersTable.
 
-A new view is incomplete until a backfill has read all of OrdersTable, an audit finds nothing wrong, or OrdersTable is
-empty. One item in StateTable lists the tables of the complete views, and the segments that a running backfill has read.
+A new view is incomplete until a backfill has read all of OrdersTable, an audit finds every order counted, or
+OrdersTable is empty. The views of a new stage are also complete when its first orders are counted. One item in
+StateTable lists the tables of the complete views, and the segments that a running backfill has read.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from chalicelib import effects, tables, views
-from chalicelib.effects import ConditionalUpdate, Get, Key, Scan, Steps
+from chalicelib.counting import ledger
+from chalicelib.effects import ConditionalUpdate, Get, Key, Scan, Sleep, Steps
+from chalicelib.jobs import reads
 from chalicelib.orders import Item
 from chalicelib.views import VIEWS
 
 KEY: Key = ("completeViews",)
+
+FIRST_ORDERS = 100
+"""How many orders a new stage may have for its views to be complete without a backfill or an audit."""
 
 
 class Progress(NamedTuple):
@@ -45,11 +51,20 @@ def incomplete(all_counted: bool = False) -> Steps[list[str]]:
     progress = yield from _change(
         lambda before: before._replace(complete=current if all_counted else before.complete & current)
     )
-    if progress.complete != current:
-        page = yield Scan(tables.ORDERS, None, 1)
-        if not page.items and page.last is None:
-            progress = yield from _change(lambda before: before._replace(complete=current))
+    if progress.complete != current and (yield from _has_no_older_orders(is_new_stage=not progress.complete)):
+        progress = yield from _change(lambda before: before._replace(complete=current))
     return [view.name for view in VIEWS.values() if view.table not in progress.complete]
+
+
+def _has_no_older_orders(is_new_stage: bool) -> Steps[bool]:
+    """Return whether OrdersTable is empty, or has only the first orders of a new stage and the ledger counts them."""
+    page = yield Scan(tables.ORDERS, None, FIRST_ORDERS if is_new_stage else 1)
+    items = {item["OrderID"]["S"]: item for item in page.items}
+    if page.last is not None or not items:
+        return page.last is None
+    entries = yield from reads.read_entries(list(items))
+    now = yield Sleep()
+    return all(ledger.reconcile(entry, items[order_id], now) is entry for order_id, entry in entries.items())
 
 
 def _change(change: Callable[[Progress], Progress]) -> Steps[Progress]:

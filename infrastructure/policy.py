@@ -23,7 +23,7 @@ READS = ("BatchGetItem", "Scan")
 GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "APIHandler": {
         tables.ORDERS: ("DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"),
-        tables.LEDGER: ("GetItem",),
+        tables.LEDGER: ("BatchGetItem", "GetItem"),
         VIEW_TABLES: ("GetItem", "Scan"),
         SORTED_VIEW_TABLES: ("Query",),
         tables.STATE: ("BatchGetItem", "GetItem", "UpdateItem"),

@@ -9,7 +9,7 @@ NEEDED_BY: dict[str, dict[str, dict[str, str]]] = {
             "DeleteItem": "DELETE /orders/{order_id}",
             "Scan": "GET /views",
         },
-        "LedgerTable": {"GetItem": "GET /orders/{order_id}"},
+        "LedgerTable": {"BatchGetItem": "GET /views", "GetItem": "GET /orders/{order_id}"},
         "AggregateTable": {"GetItem": "GET /totals/{product}", "Scan": "GET /totals"},
         "TrendTable": {
             "GetItem": "GET /views/{view}/{key}/{sort_key}",

@@ -37,6 +37,29 @@ def test_counted_orders_are_clean(client, dynamodb):
     assert result["requests"] > 5
 
 
+def views(client: Any) -> dict[str, bool]:
+    """Return whether each view is complete."""
+    return {view["view"]: view["complete"] for view in client.http.get("/views").json_body["views"]}
+
+
+def test_views_of_a_new_stage_are_complete_although_orders_came_before_the_first_request(client, dynamodb):
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(30)), item("bad", quantity=0))
+    assert views(client) == {"totals": True, "trend": True}
+
+
+def test_views_of_a_table_with_orders_older_than_its_stream_are_incomplete(client, dynamodb):
+    dynamodb.put_item(TableName="OrdersTable", Item=item("old"))
+    count(dynamodb, client, *(item(f"o{n}") for n in range(30)))
+    assert views(client) == {"totals": False, "trend": False}
+
+
+def test_first_daily_audit_makes_the_views_of_a_busy_new_stage_complete(client, dynamodb, shell):
+    count(dynamodb, client, *(item(f"o{n}", f"P{n % 3}") for n in range(150)))
+    assert views(client) == {"totals": False, "trend": False}
+    run_daily_audit(client, shell)
+    assert views(client) == {"totals": True, "trend": True}
+
+
 def damage(dynamodb: Any) -> None:
     dynamodb.update_item(
         TableName="AggregateTable",

@@ -38,9 +38,13 @@ def stored(dynamo: FakeDynamoDB) -> dict[str, Any]:
 
 @pytest.fixture
 def shop() -> OrdersAndStream:
-    """Return a shop with counted orders, before any backfill or audit."""
+    """Return a shop before any backfill or audit. It has more counted orders than the first ones of a new stage."""
+    return with_orders(completeness.FIRST_ORDERS + 1)
+
+
+def with_orders(count: int) -> OrdersAndStream:
     created = OrdersAndStream()
-    created.put(*(item(f"o{number}") for number in range(20)))
+    created.put(*(item(f"o{number}") for number in range(count)))
     created.deliver()
     return created
 
@@ -56,6 +60,30 @@ def test_views_of_an_empty_table_are_complete_at_once_and_stay_so(shop):
     assert read(dynamo) == []
     dynamo.tables[tables.ORDERS] = shop.dynamo.tables[tables.ORDERS]
     assert read(dynamo) == []
+
+
+def test_views_of_a_new_stage_are_complete_when_its_first_orders_are_counted():
+    new = with_orders(0)
+    new.put(item("first"), item("invalid", quantity=0))
+    assert read(new.dynamo) == ["totals", "trend"]
+    new.deliver()
+    assert read(new.dynamo) == []
+
+
+def test_views_are_incomplete_if_an_order_is_older_than_the_stream():
+    new = with_orders(3)
+    new.dynamo.tables[tables.ORDERS]["old",] = item("old")
+    assert read(new.dynamo) == ["totals", "trend"]
+
+
+def test_view_that_returns_to_a_stage_with_few_orders_is_incomplete(monkeypatch):
+    """The ledger has kept what the orders added to it, but orders may have been cancelled meanwhile."""
+    new = with_orders(3)
+    assert read(new.dynamo) == []
+    with monkeypatch.context() as without:
+        without.delitem(views.VIEWS, tables.TREND)
+        assert read(new.dynamo) == []
+    assert read(new.dynamo) == ["trend"]
 
 
 def test_views_are_complete_when_every_segment_has_been_read(shop):
@@ -116,6 +144,29 @@ def test_clean_audit_makes_the_views_complete(shop):
     run(work, shop.dynamo)
     assert (work.to_json(0)["verdict"], work.to_json(0)["incompleteViews"]) == ("clean", [])
     assert read(shop.dynamo) == []
+
+
+def test_audit_makes_the_views_complete_although_counters_keep_changing(shop):
+    """Otherwise a busy stage would stay incomplete."""
+
+    def place(_step: effects.Effect) -> None:
+        shop.put(item(f"new-{len(shop.stream.items)}"))
+        shop.deliver()
+
+    work = audit.request({})
+    run(work, shop.dynamo, before_each=place)
+    assert (work.to_json(0)["verdict"], work.to_json(0)["incompleteViews"]) == ("unproven", [])
+
+
+def test_audit_does_not_make_the_views_complete_while_orders_are_in_flight(shop):
+    def amend(step: effects.Effect) -> None:
+        if isinstance(step, effects.Sleep) and step.seconds:
+            shop.put(item("o1", quantity=1 + shop.dynamo.now % 97))
+
+    shop.put(item("o1", quantity=9))
+    work = audit.request({})
+    run(work, shop.dynamo, before_each=amend)
+    assert (work.to_json(0)["verdict"], work.to_json(0)["incompleteViews"]) == ("unproven", ["totals", "trend"])
 
 
 def test_audit_that_finds_drift_names_the_incomplete_views(shop):

@@ -66,10 +66,11 @@ class Audit:
         return min(max(len(products), int(self.verdict is Verdict.DRIFTED)), PRODUCTS_MAX)
 
     def steps(self) -> Steps[None]:
-        """Audit entries before counters, because entry repairs change counters. A clean audit completes all views."""
+        """Audit entries before counters, because entry repairs change counters. Then note which views are complete."""
         yield from self.orders.steps()
         yield from self.counters.steps(self.orders.may_correct)
-        self.incomplete_views = yield from completeness.incomplete(self.verdict is Verdict.CLEAN)
+        all_counted = self.verdict is not Verdict.DRIFTED and not self.orders.figures["inFlight"]
+        self.incomplete_views = yield from completeness.incomplete(all_counted)
 
     def to_json(self, requests: int) -> dict[str, Any]:
         """Return the job's response (docs/jobs.md). `requests` is the number of this invocation's DynamoDB requests."""
