@@ -6,11 +6,11 @@ modules through the module (`ledger.apply`), so a replacement in the module take
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from decimal import Context
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 from unittest import mock
 
-from chalicelib import amounts, effects, orders, tables, views
+from chalicelib import amounts, effects, fields, orders, tables, views
 from chalicelib.counting import entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Rule, Status
@@ -461,12 +461,23 @@ VIEW_MUTATIONS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         views, "contributions", without_problems(views.contributions)
     ),
     "entries expire before their rows": lambda: mock.patch.object(ledger, "_after_last_row", return_value=1),
+    "a decimal field becomes a float": lambda: mock.patch.object(
+        fields.DecimalNumber, "read", lambda field, attribute: field.check(Decimal(str(float(attribute["N"]))))
+    ),
+    "a time keeps its offset": lambda: mock.patch.object(
+        fields.Timestamp, "check", without_offset(fields.Timestamp.check)
+    ),
 }
 
 
 def overwriting(view: views.View, returned: Iterable[views.Row], rows_max: int) -> views.Contributions:
     """Return a view's rows. If several rows have the same key, keep only the last one."""
     return {views.CounterKey(view.table, row.key): row.amounts for row in returned}
+
+
+def without_offset(check: Callable[[Any, Any], str]) -> Callable[[Any, Any], str]:
+    """Return a check that accepts the same times and drops their offset instead of applying it."""
+    return lambda field, value: check(field, value) and f"{value[:19]}Z"
 
 
 def without_problems(contributions: Callable[[Any], views.Counted]) -> Callable[[Any], views.Counted]:
