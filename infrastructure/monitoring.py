@@ -31,7 +31,7 @@ class Timing(NamedTuple):
 
 
 ONCE = Timing()
-LASTING = Timing(60, 3, 5)  # A conflict or an outage of one minute resolves itself and must wake nobody.
+LASTING = Timing(60, 3, 5)  # A problem of one minute resolves itself and must wake nobody.
 FIVE_MINUTES = Timing(60, 5, 5)
 FIFTEEN_MINUTES = Timing(300, 3, 3)
 ONE_HOUR = Timing(3600)
@@ -45,10 +45,10 @@ class Alarm(NamedTuple):
     """
 
     metric: str
-    statistic: str
-    above: float
-    timing: Timing
     description: str
+    statistic: str = "Sum"
+    above: float = 0
+    timing: Timing = ONCE
     missing: str = "notBreaching"
     """CloudWatch's TreatMissingData. By default periods without data count as good."""
     silent_while: str | None = None
@@ -57,71 +57,64 @@ class Alarm(NamedTuple):
 
 ALARMS = {
     "StreamBehind": Alarm(
-        "Aggregate IteratorAge", "Maximum", 60_000, FIVE_MINUTES,  # Milliseconds. The usual lag is 1 or 2 seconds.
-        "Totals have lagged more than one minute behind the orders for five minutes.",
+        "Aggregate IteratorAge", "Totals have lagged more than one minute behind the orders for five minutes.",
+        "Maximum", 60_000, FIVE_MINUTES,  # Milliseconds. The usual lag is one or two seconds.
     ),
     "StreamErrors": Alarm(
-        "Aggregate Errors", "Sum", 0, LASTING,
-        "The stream handler keeps failing. Its shard's orders wait; none is lost.",
+        "Aggregate Errors", "The stream handler keeps failing. Its shard's orders wait; none is lost.", timing=LASTING
     ),
     "StreamThrottles": Alarm(
-        "Aggregate Throttles", "Sum", 0, LASTING,
+        "Aggregate Throttles",
         "Lambda throttles the stream handler because the account's concurrency is used up. Totals fall behind.",
+        timing=LASTING,
     ),
     "StreamSilent": Alarm(
-        "Aggregate Invocations", "Sum", 0, FIFTEEN_MINUTES,
-        "Orders are written, but the stream handler has not been invoked for 15 minutes.",
-        silent_while=f"{tables.ORDERS} ConsumedWriteCapacityUnits",
+        "Aggregate Invocations", "Orders are written, but the stream handler has not been invoked for 15 minutes.",
+        timing=FIFTEEN_MINUTES, silent_while=f"{tables.ORDERS} ConsumedWriteCapacityUnits",
     ),
     "BatchesGivenUp": Alarm(
-        "mapping OnFailureDestinationDeliveredEventCount", "Sum", 0, ONCE,
+        "mapping OnFailureDestinationDeliveredEventCount",
         "Lambda gave up a batch of stream records and kept it. Its orders are not in the totals until a replay.",
     ),
     "RecordsDropped": Alarm(
-        "mapping DroppedEventCount", "Sum", 0, ONCE,
+        "mapping DroppedEventCount",
         "Lambda dropped stream records without keeping them. Their orders are not in the totals until a repair.",
     ),
     "FailureNotKept": Alarm(
-        "Aggregate DestinationDeliveryFailures", "Sum", 0, ONCE,
+        "Aggregate DestinationDeliveryFailures",
         "Lambda gave up a batch and could not keep it. Its orders are not in the totals until a repair.",
     ),
-    "OrdersRejected": Alarm(
-        "app rejected", "Sum", 0, ONCE,  # The API rejects such orders, so another program writes them into the table.
-        "Invalid orders were written directly to OrdersTable. They are not counted.",
+    "OrdersRejected": Alarm(  # The API rejects such orders, so another program writes them into the table.
+        "app rejected", "Invalid orders were written directly to OrdersTable. They are not counted."
     ),
     "OrdersSetApart": Alarm(
-        "app setApart", "Sum", 0, ONCE,
+        "app setApart",
         "Orders were set apart: their ledger entry, counter or stream record is damaged. All others are counted.",
     ),
     "ViewProblems": Alarm(
-        "app viewProblems", "Sum", 0, ONCE,
-        "A view failed for some orders. It does not count them; the other views do.",
+        "app viewProblems", "A view failed for some orders. It does not count them; the other views do."
     ),
     "TotalsDrifted": Alarm(
-        "app DriftedProducts", "Maximum", 0, ONCE,
-        "The audit found totals that differ from the sum of their orders.",
+        "app DriftedProducts", "The audit found totals that differ from the sum of their orders.", "Maximum",
         missing="ignore",  # The audit runs daily; the alarm keeps its state until the next result.
     ),
-    "AuditFailed": Alarm(
-        "DailyAudit Errors", "Sum", 0, ONCE,
-        "The daily audit failed, so the totals are unchecked.",
-    ),
+    "AuditFailed": Alarm("DailyAudit Errors", "The daily audit failed, so the totals are unchecked."),
     "AuditOverdue": Alarm(
-        "app AuditAgeHours", "Maximum", 36, ONE_HOUR,
+        "app AuditAgeHours",
         "No audit has finished for 36 hours, or its schedule does not run, so the totals are unchecked.",
-        missing="breaching",
+        "Maximum", 36, ONE_HOUR, missing="breaching",
     ),
     "ApiErrors": Alarm(
-        "api 5XXError", "Average", 0.01, LASTING,  # As a share of all requests.
-        "More than 1% of API requests fail with a server error (5xx).",
+        "api 5XXError", "More than 1% of API requests fail with a server error (5xx).",
+        "Average", 0.01, LASTING,  # 5xx responses as a share of all requests.
     ),
     "ApiSlow": Alarm(
-        "api Latency", "p99", 3_000, LASTING,  # Milliseconds. A cold start takes about one second.
-        "1% of API requests take more than three seconds.",
+        "api Latency", "1% of API requests take more than three seconds.",
+        "p99", 3_000, LASTING,  # Milliseconds. A cold start takes about one second; API Gateway times out after 29.
     ),
     "ApiThrottles": Alarm(
-        "APIHandler Throttles", "Sum", 0, LASTING,
-        "Lambda throttles the API because the account's concurrency is used up. Requests fail.",
+        "APIHandler Throttles",
+        "Lambda throttles the API because the account's concurrency is used up. Requests fail.", timing=LASTING,
     ),
 }  # fmt: skip
 
@@ -201,7 +194,7 @@ def _statistic(alarm: Alarm, metrics: Metrics) -> dict[str, Any]:
 
 
 def _silence(alarm: Alarm, active: str, metrics: Metrics) -> dict[str, Any]:
-    """Return the metrics of an alarm that compares two: 1 while one is active and the other is silent, else 0."""
+    """Return a metric for an alarm that compares two: 1 if `active` has events but the alarm's metric has none."""
     how = {"Period": alarm.timing.period_seconds, "Stat": alarm.statistic}
     compared = [
         {"Id": name, "MetricStat": {"Metric": _metric(metrics, metric), **how}, "ReturnData": False}
@@ -228,7 +221,7 @@ GRAPH_HEIGHT = 6
 
 
 class Graph(NamedTuple):
-    """A graph. Its metrics are by label, with the same statistic, or each with its own before its name."""
+    """A graph on the CloudWatch dashboard: metrics by label. `statistic` is that of metrics that name none."""
 
     title: str
     statistic: str

@@ -17,7 +17,7 @@ from rich.text import Text
 from chalicelib import tables
 from chalicelib.jobs.audit import Verdict
 from operations import stages
-from operations.progress import Display
+from operations.progress import Display, figures
 from operations.stages import Function, Stage
 
 # Each invocation returns after this time, so that the progress bar moves.
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 def show(console: Console, result: dict[str, Any], repair: bool) -> None:
     """Print the audit's result."""
     orders, counters = result["orders"], result["counters"]
-    console.print(count_table(orders, counters))
+    console.print(figures("Audit", [(text, result[part][name]) for part, name, text in COUNTS]))
     if orders["findings"]:
         console.print(order_findings(orders["findings"]))
     if counters["findings"]:
@@ -165,28 +165,22 @@ def with_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def count_table(orders: dict[str, Any], counters: dict[str, Any]) -> Table:
-    """Return a table with all counts of the audit."""
-    table = Table(title="Audit", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, count in (
-        ("Orders compared with the ledger", orders["checked"]),
-        ("  missing from the ledger", orders["missing"]),
-        ("  counted with other values", orders["differing"]),
-        ("  deleted, but still counted", orders["orphaned"]),
-        ("  with an unreadable ledger entry", orders["unreadable"]),
-        ("  in flight", orders["inFlight"]),
-        ("  repaired", orders["repaired"]),
-        ("  uncountable", orders["uncountable"]),
-        ("Counters compared with the ledger", counters["checked"]),
-        ("  drifted", counters["drifted"]),
-        ("  repaired", counters["repaired"]),
-        ("  not repaired, because orders are in flight", counters["held"]),
-        ("  unverified", counters["unverified"]),
-    ):
-        table.add_row(name, f"{count:,}")
-    return table
+COUNTS = (
+    ("orders", "checked", "Orders compared with the ledger"),
+    ("orders", "missing", "  missing from the ledger"),
+    ("orders", "differing", "  counted with other values"),
+    ("orders", "orphaned", "  deleted, but still counted"),
+    ("orders", "unreadable", "  with an unreadable ledger entry"),
+    ("orders", "inFlight", "  in flight"),
+    ("orders", "repaired", "  repaired"),
+    ("orders", "uncountable", "  uncountable"),
+    ("counters", "checked", "Counters compared with the ledger"),
+    ("counters", "drifted", "  drifted"),
+    ("counters", "repaired", "  repaired"),
+    ("counters", "held", "  not repaired, because orders are in flight"),
+    ("counters", "unverified", "  unverified"),
+)
+"""The counts in a result, and what the output calls them."""
 
 
 def order_findings(findings: list[dict[str, Any]]) -> Table:

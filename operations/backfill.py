@@ -17,7 +17,7 @@ from rich.table import Table
 
 from chalicelib import tables
 from operations import stages
-from operations.progress import Display, per_second
+from operations.progress import Display, figures, per_second
 from operations.stages import Function
 
 # Each invocation returns after this time, so that the progress bar moves.
@@ -120,15 +120,9 @@ def problems(backfill: BackfillRun) -> Iterator[str]:
 
 def summary(backfill: BackfillRun, segments: int, seconds: float) -> Table:
     """Return a table with the backfill's counts."""
-    table = Table(title="Backfill", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, count in backfill.counts.items():
-        table.add_row(COUNTS[name], f"{count:,}")
-    table.add_row("Parallel invocations", str(segments))
-    table.add_row("Seconds", f"{seconds:.1f}")
-    table.add_row("Orders per second", per_second(backfill.counts["orders"], seconds))
-    return table
+    counts = [(COUNTS[name], count) for name, count in backfill.counts.items()]
+    speed = [("Seconds", f"{seconds:.1f}"), ("Orders per second", per_second(backfill.counts["orders"], seconds))]
+    return figures("Backfill", [*counts, ("Parallel invocations", segments), *speed])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Show the progress of a running job: a bar in a terminal, otherwise a line every few seconds."""
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Task as BarTask
+from rich.table import Table
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 5.0
@@ -19,6 +21,16 @@ class Speed(ProgressColumn):
         """Return the column's text for a task."""
         seconds = (task.stop_time or time.monotonic()) - task.fields["since"]
         return Text(f"{per_second(task.completed, seconds)}/s", style="green")
+
+
+def figures(title: str, rows: Iterable[tuple[str, int | str]]) -> Table:
+    """Return a table of names and counts."""
+    table = Table(title=title, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, count in rows:
+        table.add_row(name, count if isinstance(count, str) else f"{count:,}")
+    return table
 
 
 def per_second(items: float, seconds: float) -> str:
