@@ -55,7 +55,7 @@ class Proxy:
         self._faults: list[Fault] = []
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()  # Of both.
-        self._server = _Server(self._serve)
+        self._server = _Server((HOST, 0), self._serve)  # type: ignore[arg-type]  # Any callable will do.
         self.port: int = self._server.server_address[1]
         self.endpoint_url = endpoint_url(self.port)
         threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
@@ -78,11 +78,6 @@ class Proxy:
             self._faults.append(fault)
         return fault
 
-    def disarm(self) -> None:
-        """Remove the faults that have not happened yet."""
-        with self._lock:
-            self._faults.clear()
-
     def close(self) -> None:
         """Stop listening and close all connections."""
         self._server.shutdown()
@@ -92,7 +87,7 @@ class Proxy:
                 with contextlib.suppress(OSError):  # The other side has already disconnected.
                     each.shutdown(socket.SHUT_RDWR)
 
-    def _serve(self, client_socket: socket.socket) -> None:
+    def _serve(self, client_socket: socket.socket, *_: object) -> None:
         """Serve a client's connection until one side closes it."""
         with (
             contextlib.suppress(EOFError, OSError),
@@ -113,13 +108,13 @@ class Proxy:
             hits = [fault for fault in self._faults if fault.hits(request)]
             self._faults = [fault for fault in self._faults if fault not in hits]
         time.sleep(self.latency)
-        emulator.send(request)
+        emulator.socket.sendall(b"".join(request))
         response = emulator.read_response(to_head=request.head.startswith(b"HEAD "))
         for fault in hits:
             fault.then()
             fault.happened.set()
         if not hits:
-            client.send(response)
+            client.socket.sendall(b"".join(response))
         return not hits
 
     @contextlib.contextmanager
@@ -148,39 +143,24 @@ class Message(NamedTuple):
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """A server that calls a function with each new connection, in a separate thread."""
-
-    daemon_threads = True
     allow_reuse_address = True
-    request_queue_size = 128
-
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
-        super().__init__((HOST, 0), socketserver.BaseRequestHandler)
-        self._serve = serve
-
-    def finish_request(self, request: "socket.socket | tuple[bytes, socket.socket]", client_address: object) -> None:
-        """Serve a connection."""
-        assert isinstance(request, socket.socket)
-        self._serve(request)
+    daemon_threads = True
+    request_queue_size = 128  # Clients may open many connections at once.
 
 
 class _Peer:
     """The client or the emulator at the other end of a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
         self.unread = bytearray()
         """The bytes that were received of the next message."""
-        self._socket = connection
-
-    def send(self, message: Message) -> None:
-        """Send a message with a single call, so that a small one is not split."""
-        self._socket.sendall(message.head + message.body)
 
     def read_request(self) -> Message:
         """Read a request. Raise EOFError if the connection ends."""
         head = Message(self._read_until(END_OF_HEAD))
         if head.header("Expect"):
-            self._socket.sendall(CONTINUE)
+            self.socket.sendall(CONTINUE)
         return self._with_body(head)
 
     def read_response(self, to_head: bool) -> Message:
@@ -219,7 +199,7 @@ class _Peer:
         return found
 
     def _receive(self) -> None:
-        received = self._socket.recv(RECEIVE_BYTES)
+        received = self.socket.recv(RECEIVE_BYTES)
         if not received:
             raise EOFError
         self.unread += received

@@ -255,13 +255,6 @@ def test_client_can_be_killed_after_its_request_is_carried_out_and_before_it_kno
     assert seen == [(1, False)]
 
 
-def test_disarmed_faults_do_not_happen(connection: http.client.HTTPConnection, running: Proxy):
-    fault = running.lose_response("UpdateItem", "Totals")
-    running.disarm()
-    update(connection, "Totals")
-    assert not fault.happened.is_set()
-
-
 def test_sdk_sends_an_add_again_whose_response_was_lost(emulator: Emulator, unique: str):
     emulator.client("dynamodb").create_table(
         TableName=unique,
