@@ -19,6 +19,7 @@ KIND ?=
 SEED ?=
 JOBS ?= 2
 BROWSER ?=
+SCRIPT ?=
 
 VENV := .venv
 # One virtualenv with two marker files: one for running the app, one for also testing it.
@@ -35,13 +36,17 @@ LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 LICENSE_CHECKED_BY_HAND := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local check test bench soak package provision backfill audit replay scale load capacity lock dependencies clean
+.PHONY: help local demo check test bench soak package provision backfill audit replay scale load capacity lock dependencies clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 local: $(READY) ## Run the whole app on this machine (HTTP_PORT=8000 AWS_PORT=4566 DATA=folder)
 	@HTTP_PORT='$(HTTP_PORT)' AWS_PORT='$(AWS_PORT)' DATA='$(DATA)' exec $(BIN)/python -m localcloud
+
+demo: $(READY) ## Break a plain ADD and this app side by side, on a page (HTTP_PORT=8000; SCRIPT=yes in the terminal)
+	@exec $(BIN)/python -m localcloud.demo --port '$(HTTP_PORT)' \
+	  $(if $(SCRIPT),$(if $(filter yes,$(SCRIPT)),--script,$(error The only value is SCRIPT=yes)))
 
 check: $(READY_FOR_TESTS) ## Lint, check types, run unit and integration tests (less than a minute after the first time)
 	@$(LINT)

@@ -15,9 +15,10 @@ import pytest
 from chalicelib import client, tables
 from infrastructure import template as template_module
 from infrastructure.chalice_config import ConfigError
-from infrastructure.package import PackageError, _chalice, main, package, read_template
+from infrastructure.package import PROJECT, PackageError, _chalice, main, package, read_template
 from tests.sam import of_type, translated
 
+DEMO = PROJECT / "localcloud" / "demo"
 STAGES = ["local", "dev", "prod"]
 
 
@@ -55,6 +56,13 @@ def test_cfn_lint_reports_nothing(packaged: Path):
 def test_template_has_all_tables(template: dict[str, Any]):
     made = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::DynamoDB::Table"}
     assert made == set(tables.KEYS)
+
+
+def test_handler_of_make_demo_is_never_packaged(packaged: Path):
+    demo = json.loads((DEMO / "plain_add.json").read_text(encoding="utf-8"))
+    assert read_template(packaged)["Resources"].keys().isdisjoint(demo)
+    with zipfile.ZipFile(packaged.with_name("deployment.zip")) as code:
+        assert not [name for name in code.namelist() if "plain_add" in name]
 
 
 def test_every_function_gets_the_deployed_table_names(template: dict[str, Any]):
