@@ -88,7 +88,11 @@ class Stack:
     @property
     def stream_mapping(self) -> dict[str, Any]:
         """The stream handler's event source mapping."""
-        listed = self.emulator.client("lambda").list_event_source_mappings(FunctionName=self.functions["Aggregate"])
+        return self.mapping("Aggregate")
+
+    def mapping(self, function: str) -> dict[str, Any]:
+        """Return the event source mapping of a function, given the function's logical name."""
+        listed = self.emulator.client("lambda").list_event_source_mappings(FunctionName=self.functions[function])
         mapping: dict[str, Any] = listed["EventSourceMappings"][0]
         return mapping
 

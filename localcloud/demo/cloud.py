@@ -11,8 +11,8 @@ from localcloud.emulator import Emulator
 from localcloud.stack import Template, deploy
 
 HERE = Path(__file__).parent
-POLL_SECONDS = 0.05
-SETTLE_SECONDS = 60.0
+POLL_SECONDS = 0.1
+SETTLE_SECONDS = 120.0
 
 
 class DemoError(Exception):
@@ -94,23 +94,17 @@ class DemoCloud:
         def done() -> bool:
             lines = self.stack.logs(handler.function, int(since * 1000))
             enough = sum(line.startswith("END RequestId") for line in lines) >= tries
-            return enough and self._mapping(handler)["LastProcessingResult"].startswith("OK") == succeeded
+            return enough and self.stack.mapping(handler.function)["LastProcessingResult"].startswith("OK") == succeeded
 
         wait_until(done)
 
     def change_mapping(self, handler: Handler, **changes: Any) -> None:
         """Change a handler's event source mapping."""
-        self._lambda.update_event_source_mapping(UUID=self._mapping(handler)["UUID"], **changes)
-
-    def _mapping(self, handler: Handler) -> dict[str, Any]:
-        function = self.stack.functions[handler.function]
-        listed = self._lambda.list_event_source_mappings(FunctionName=function)
-        mapping: dict[str, Any] = listed["EventSourceMappings"][0]
-        return mapping
+        self._lambda.update_event_source_mapping(UUID=self.stack.mapping(handler.function)["UUID"], **changes)
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Poll until a condition is true. Raise DemoError after a minute."""
+    """Poll until a condition is true. Raise DemoError after SETTLE_SECONDS."""
     end = time.monotonic() + SETTLE_SECONDS
     while not condition():
         if time.monotonic() > end:

@@ -1,11 +1,11 @@
 "use strict";
 
-const POLL_MS = 1000, POLL_MS_DURING_STEP = 250;
+const POLL_MS = 1000, POLL_MS_DURING_STEP = 400;
 const NAMES = {truth: "Truth", plain: "Plain ADD", ours: "Order Totals"};
 const buttons = [...document.querySelectorAll("[data-step]")];
 const element = (id) => document.getElementById(id);
 const signed = (number) => (number > 0 ? `+${number}` : `−${-number}`);
-let isRunning = false;
+let isRunning = false, newest = 0, problem;
 
 function make(tag, ...children) {
   const made = document.createElement(tag);
@@ -41,15 +41,19 @@ function show({columns, log, running}) {
   if (element("log").childElementCount !== log.length) element("log").replaceChildren(...log.map(logEntry).reverse());
 }
 
-async function load(path, options) {
+// Only the newest request may change the page, because an older one may have read the tables earlier.
+async function load(path, step) {
+  const number = ++newest;
+  let state = {};
   try {
-    const response = await fetch(path, options);
-    const body = await response.json();
-    if (response.ok) show(body);
-    element("problem").textContent = body.problem ?? "";
+    const response = await fetch(path, step && {method: "POST", headers: {"Content-Type": "application/json"}});
+    state = await response.json();
+    if (response.ok && number === newest) show(state);
   } catch {
-    element("problem").textContent = "The demo does not respond. Is make demo still running?";
+    state = {problem: "The demo does not respond. Is make demo still running?"};
   }
+  if (step) problem = state.problem;
+  element("problem").textContent = state.problem ?? problem ?? "";
   element("problem").hidden = !element("problem").textContent;
 }
 
@@ -57,10 +61,10 @@ async function carryOut(step) {
   if (isRunning) return;
   isRunning = true;
   for (const button of buttons) button.setAttribute("aria-disabled", "true");
-  await load(`steps/${step}`, {method: "POST", headers: {"Content-Type": "application/json"}});
+  await load(`steps/${step}`, step);
   isRunning = false;
-  for (const button of buttons) button.removeAttribute("aria-disabled");
   await load("state");
+  for (const button of buttons) button.removeAttribute("aria-disabled");
   element("news").textContent = element("log").firstChild.textContent;
 }
 

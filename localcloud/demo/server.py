@@ -67,8 +67,10 @@ class _Requests(BaseHTTPRequestHandler):
                 raise DemoError(f"There is no {self.path} for {self.command} with this Content-Type.")
             if step:
                 demo.run(step)
-            log = [{**done._asdict(), "columns": done.columns._asdict()} for done in demo.log]
-            state = {"columns": demo.cloud.columns()._asdict(), "log": log, "running": demo.lock.locked()}
+            # In this order: if the log has a step, the columns have been read after it.
+            state: dict[str, Any] = {"running": demo.lock.locked()}
+            state["log"] = [{**done._asdict(), "columns": done.columns._asdict()} for done in demo.log]
+            state["columns"] = demo.cloud.columns()._asdict()
         except (DemoError, BotoCoreError, ClientError) as error:
             self._respond(400, json.dumps({"problem": str(error)}), JSON)
         else:

@@ -15,17 +15,15 @@ from localcloud.servers import PROJECT, free_port
 from tests.browser import chromium
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+STEP_MS = 120_000  # A step waits for functions to start, which takes long on a busy machine.
 STEPS = ("place", "redeliver", "kill", "cancel")
-
-
-expect.set_options(timeout=60_000)
 
 
 def press(page: Page, step: str) -> None:
     """Press a button and wait until its step is done."""
     before = page.locator("#log li").count()
     page.locator(f"[data-step={step}]").click()
-    expect(page.locator("#log li")).to_have_count(before + 1)
+    expect(page.locator("#log li")).to_have_count(before + 1, timeout=STEP_MS)
     expect(page.locator("[aria-disabled]")).to_have_count(0)
 
 

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from localcloud.demo.cloud import DemoCloud
 from localcloud.demo.server import DemoServer
@@ -17,6 +18,7 @@ from tests.browser.conftest import DESKTOP, PHONE, MonitoredPage
 from tests.browser.demo_screenshots import press
 from tests.e2e.http import Api
 
+LOG = [{"step": "place", "text": "Ordered 2", "columns": {"truth": 2, "plain": 2, "ours": 2}}]
 BAD, GOOD = re.compile("bad"), re.compile("good")
 
 
@@ -101,7 +103,25 @@ def test_difference_is_not_called_wrong_while_a_step_runs(page: Page, url: str):
     expect(page.locator("#ours-verdict")).to_have_text("✓ exact")
 
 
-def test_buttons_work_by_keyboard_and_one_step_runs_at_a_time(opened: Page):
+def test_late_response_with_old_numbers_is_ignored(page: Page, url: str):
+    def state(number: int) -> dict[str, Any]:
+        return {"columns": dict.fromkeys(("truth", "plain", "ours"), number), "log": LOG, "running": False}
+
+    held: list[Route] = []
+    page.route("**/state", lambda route: held.append(route))
+    page.route("**/steps/place", lambda route: route.fulfill(json=state(2)))
+    page.goto(url)
+    while not held:
+        page.wait_for_timeout(20)
+    page.route("**/state", lambda route: route.fulfill(json=state(2)))
+    page.get_by_role("button", name="Place an order").click()
+    expect(page.locator("#truth")).to_have_text("2")
+    with page.expect_event("requestfinished", lambda request: request == held[0].request):
+        held[0].fulfill(json=state(1))
+    assert page.evaluate("new Promise((done) => setTimeout(() => done(truth.textContent)))") == "2"
+
+
+def test_buttons_work_by_keyboard_and_one_step_runs_at_a_time(opened: Page, monitored: MonitoredPage):
     before = opened.locator("#log li").count()
     opened.keyboard.press("Tab")
     expect(opened.get_by_role("button", name="Place an order")).to_be_focused()
@@ -109,6 +129,7 @@ def test_buttons_work_by_keyboard_and_one_step_runs_at_a_time(opened: Page):
     opened.evaluate("document.querySelectorAll('[data-step=place]').forEach((each) => { each.click(); each.click(); })")
     expect(opened.locator("[aria-disabled]")).to_have_count(0)
     expect(opened.locator("#log li")).to_have_count(before + 1)
+    assert len([each for each in monitored.requests if each.endswith("/steps/place")]) == 1
     expect(opened.get_by_role("button", name="Place an order")).to_be_focused()
 
 
@@ -145,4 +166,7 @@ def test_step_that_cannot_be_done_says_why(opened: Page, demo: Demo):
     for order in demo.cloud.orders():
         demo.cloud.dynamodb.delete_item(TableName="OrdersTable", Key={"OrderID": order["OrderID"]})
     opened.locator("[data-step=cancel]").click()
+    expect(opened.locator("[aria-disabled]")).to_have_count(0)
     expect(opened.get_by_role("alert")).to_have_text("There is no order. Place one first.")
+    press(opened, "place")
+    expect(opened.get_by_role("alert")).to_be_hidden()
