@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,7 @@ logger = Logger(service="order-totals", serialize_stacktrace=False)
 # The service name includes the stage, so that two stages in one account have separate metrics.
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
 requests_made = effects.RequestCounter()
-lag_throttle = stream_lag.WriteThrottle()
+lag_reporter = stream_lag.Reporter()
 
 NAMES = tables.names(os.environ)
 STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
@@ -76,6 +76,12 @@ def place_order() -> Response:
     if not orders.same_content(stored, order_input):
         raise ConflictError(f"Order {order_id} exists with different content. Amend it with PUT /orders/{order_id}.")
     return http.placed(request(), order_id, stored, is_new=stored == item)
+
+
+@app.route("/orders", methods=["GET"], **READ)
+def list_orders() -> Any:
+    """List the latest counted orders."""
+    return read(rows.list_orders(request().query_params))
 
 
 @app.route("/orders/{order_id}", methods=["GET"], **READ)
@@ -199,19 +205,17 @@ def aggregate(event: DynamoDBEvent) -> None:
         run_steps(work.steps(), deadline(event.context))
         counted = True
     finally:
-        ages = batch.ages(time.time())
-        emit(reports.of_batch(batch, work, ages, time.monotonic() - started))
-        report_lag(ages, counted)
+        now = time.time()
+        emit(reports.of_batch(batch, work, batch.ages(now), time.monotonic() - started))
+        report_lag(lag_reporter.report(batch, work, counted, now, time.monotonic()))
 
 
-def report_lag(ages: Sequence[float], counted: bool) -> None:
-    """Store how late a batch was and whether it was counted. The API returns this as `freshness`."""
-    state = stream_lag.state_of(ages, counted)
-    if not ages or not lag_throttle.is_due(time.monotonic(), state, max(ages)):
+def report_lag(report: Mapping[str, Any] | None) -> None:
+    """Report to readers how far a batch was behind, and the latest orders, if a report is due."""
+    if report is None:
         return
-    report = stream_lag.update(state, max(ages), timestamps.from_epoch(int(time.time())))
     try:
-        dynamodb.update_item(TableName=NAMES[tables.STATE], **report)
+        lag_reporter.add_replaced(dynamodb.update_item(TableName=NAMES[tables.STATE], **report))
     except (ClientError, BotoCoreError):  # A failed report must not cause a redelivery.
         logger.exception("Lag not reported")
         emit(reports.LAG_NOT_REPORTED)

@@ -1,24 +1,29 @@
 """The stream handler's report of how far it is behind. The API returns it as `freshness`.
 
-The report is one small item in StateTable. Each container writes it immediately when the state changes, or when batches
-start or stop being late. Otherwise it writes at most every SECONDS_BETWEEN_WRITES. The report is not part of the
-transactions that count orders, so it makes counting no more expensive.
+The report is one small item in StateTable. It also holds the latest orders (recent_orders.py). Each container writes it
+immediately when the state changes, or when batches start or stop being late. Otherwise it writes at most every
+SECONDS_BETWEEN_WRITES on average: after a quiet time, several reports may follow each other, so that each of a few
+orders is listed soon. The report is not part of the transactions that count orders, so it makes counting no more
+expensive.
 
 All shards write the same item, and the last report wins. So `freshness` can be `current` while one shard fails.
 The metric `lagSeconds` has the lag of every batch.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from chalicelib import timestamps
+from chalicelib import recent_orders, timestamps
+from chalicelib.counting.committer import Committer
+from chalicelib.counting.stream import Batch
 from chalicelib.orders import Item
 
 KEY: Mapping[str, Any] = {"name": {"S": "streamLag"}}
 """The item's key in StateTable."""
 
 SECONDS_BETWEEN_WRITES = 5.0
+QUIET_SECONDS = 45.0  # After so long a quiet time, ten reports may follow each other at once.
 BEHIND_SECONDS = 5.0  # A record of this age or older is late.
 VALID_SECONDS = 15 * 60  # A failing handler reports about every minute. An older report is out of date.
 BATCH_SIZE = 1000  # The event source mapping's batch size. After a full batch, more records may be waiting.
@@ -44,24 +49,44 @@ def state_of(ages: Collection[float], counted: bool) -> State:
     return State.CATCHING_UP if backlog else State.CURRENT
 
 
-class WriteThrottle:
-    """Decide when a container writes its next lag report."""
+class Reporter:
+    """A container's reports: when it writes the next one, and the latest orders that it knows of."""
 
     def __init__(self) -> None:
-        self._written_at = float("-inf")
+        self._next_at = float("-inf")  # When the next report would be due at an even pace.
         self._written: tuple[State, bool] | None = None  # The last written state, and whether its batch was late.
+        self._recent: list[recent_orders.RecentOrder] = []
 
-    def is_due(self, now: float, state: State, lag_seconds: float) -> bool:
-        """Return whether to write this report now. Remember it if so. `now` is the time of a monotonic clock."""
+    def report(self, batch: Batch, work: Committer, counted: bool, now: float, clock: float) -> dict[str, Any] | None:
+        """Return the UpdateItem parameters, without TableName, of the report about a batch; None if none is due.
+
+        `now` is in epoch seconds, and `clock` in seconds of a monotonic clock.
+        """
+        newest = recent_orders.of_batch(batch.records_by_order, work.counts.counted, now)
+        self._recent = recent_orders.merge(newest, self._recent)
+        ages = batch.ages(now)
+        state = state_of(ages, counted)
+        if not ages or not self.is_due(clock, state, max(ages)):
+            return None
+        return update(state, max(ages), timestamps.from_epoch(int(now)), self._recent)
+
+    def is_due(self, clock: float, state: State, lag_seconds: float) -> bool:
+        """Return whether to write a report, and remember it if so. `clock` is in seconds of a monotonic clock."""
         report = (state, lag_seconds >= BEHIND_SECONDS)
-        if report == self._written and now < self._written_at + SECONDS_BETWEEN_WRITES:
+        if report == self._written and clock < self._next_at - QUIET_SECONDS:
             return False
-        self._written_at = now
+        self._next_at = min(max(clock, self._next_at), clock + QUIET_SECONDS) + SECONDS_BETWEEN_WRITES
         self._written = report
         return True
 
+    def add_replaced(self, response: Mapping[str, Any]) -> None:
+        """Remember the orders of the report that this container's last one replaced, from UpdateItem's response."""
+        self._recent = recent_orders.merge(self._recent, recent_orders.unpack(response.get("Attributes")))
 
-def update(state: State, lag_seconds: float, now: str) -> dict[str, Any]:
+
+def update(
+    state: State, lag_seconds: float, now: str, recent: Sequence[recent_orders.RecentOrder] = ()
+) -> dict[str, Any]:
     """Return the UpdateItem parameters, without TableName, for writing a report. `now` is a timestamp.
 
     `failingSince` keeps its value until a report is no longer failing, whichever container writes it.
@@ -70,13 +95,16 @@ def update(state: State, lag_seconds: float, now: str) -> dict[str, Any]:
     failing_since = ", failingSince = if_not_exists(failingSince, :now)" if failing else " REMOVE failingSince"
     return {
         "Key": KEY,
-        "UpdateExpression": f"SET lagSeconds = :lag, measuredAt = :now, #state = :state{failing_since}",
+        "UpdateExpression": f"SET lagSeconds = :lag, measuredAt = :now, #state = :state, "
+        f"{recent_orders.ATTRIBUTE} = :recent{failing_since}",
         "ExpressionAttributeNames": {"#state": "state"},  # `state` is a reserved word in DynamoDB.
         "ExpressionAttributeValues": {
             ":lag": {"N": f"{lag_seconds:.1f}"},
             ":now": {"S": now},
             ":state": {"S": state},
+            ":recent": recent_orders.pack(recent),
         },
+        "ReturnValues": "UPDATED_OLD",
     }
 
 

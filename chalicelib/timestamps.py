@@ -41,6 +41,14 @@ def parse(text: str) -> str | None:
         return None
 
 
+def to_epoch(text: object) -> float | None:
+    """Return the epoch seconds, with their fraction, of an ISO 8601 time in UTC; None if it is not one."""
+    if not isinstance(text, str) or parse(text) is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
 @lru_cache(maxsize=4096)
 def is_canonical(text: str) -> bool:
     """Return whether a text is a timestamp in this module's format, `2026-11-23T18:13:05Z`."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib import orders, stream_lag, views
+from chalicelib import orders, recent_orders, stream_lag, views
 from chalicelib.api import rows, top_list, totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Access, Settings
 from chalicelib.fields import Field
@@ -16,6 +16,7 @@ from chalicelib.jobs.audit import Verdict
 from chalicelib.views import VIEWS, View
 
 VERSION = "1.0.0"
+_RECENT_MAX = recent_orders.ORDERS_MAX
 
 Schema = dict[str, Any]
 
@@ -42,7 +43,7 @@ def document(base: str, access: Settings = OPEN_TO_ALL) -> dict[str, Any]:
 
 
 _TAGS = {
-    "orders": "Place, show, amend and cancel orders.",
+    "orders": "Place, list, show, amend and cancel orders.",
     "totals": "Totals and trends of the counted orders.",
     "audit": "Whether every total is the sum of its orders.",
     "views": "The rows of every view.",
@@ -197,8 +198,10 @@ _LISTED: dict[str, Schema] = {
         "With `top`: whether the list covers the whole table. If the table is too large to read within a request, the "
         "first list covers only a part of it. A complete list follows within five minutes.",
     ),
+    "all": _described(_ref("AllRows"), "With `top`: all rows together, as of `asOf`."),
 }
 _NO_REPORT = "Null before the first batch of changes, or if the report cannot be read."
+_RECENT: dict[str, Schema] = {"recentOrders": _list(_ref("RecentOrder"), maxItems=_RECENT_MAX)}
 _FRESHNESS = {"freshness": _or_null(_ref("Freshness"), _NO_REPORT)}
 
 _VIEW_NAMES = [view.name for view in VIEWS.values()] or [""]  # A model may have no views.
@@ -234,7 +237,12 @@ _VIEW_SCHEMAS: dict[str, Schema] = {
     "Views": _object({"views": _list(_ref("View"))}),
     **{f"{view.name}Row": _row(view) for view in VIEWS.values()},
     "Row": {"anyOf": [_ref(f"{view.name}Row") for view in VIEWS.values()] or [{"type": "object"}]},
-    "Rows": _object({"rows": _ROWS, **_LISTED, **_FRESHNESS}, list(_LISTED)),
+    "Rows": _object({"rows": _ROWS, **_LISTED, **_RECENT, **_FRESHNESS}, [*_LISTED, *_RECENT]),
+    "AllRows": _object(
+        {"rows": _AMOUNT, "amounts": {"type": "object", "additionalProperties": {"type": ["integer", "string"]}}},
+        description="The number of rows, and the sums of their amounts.",
+        examples=[{"rows": 2, "amounts": {"totalQuantity": 17, "orderCount": 4}}],
+    ),
     "Partition": _object({"rows": _ROWS, "cursor": _CURSOR}),
 }
 
@@ -275,6 +283,17 @@ _ORDER_SCHEMAS: dict[str, Schema] = {
     ),
 }
 
+_ORDER_SCHEMAS |= {
+    "RecentOrder": _object(
+        {"orderId": _STORED_ORDER["orderId"], **_CONTENT_SCHEMAS, "countedAt": _TIMESTAMP}
+        | {"lagSeconds": _described(_SECONDS, "How long it took from placing or amending the order to counting it.")},
+        list(_CONTENT),
+        description="An order that was counted. Content that is too long is left out.",
+        examples=[{"orderId": "order-1", **_CONTENT, "countedAt": _TIME, "lagSeconds": 0.4}],
+    ),
+    "Orders": _object({"orders": _list(_ref("RecentOrder"), maxItems=_RECENT_MAX), **_FRESHNESS}),
+}
+
 _TOTALS_SCHEMAS: dict[str, Schema] = {
     "Total": _object(
         {
@@ -306,9 +325,10 @@ _TOTALS_SCHEMAS: dict[str, Schema] = {
             "totals": _list(_ref("Total"), maxItems=max(rows.LIMIT_MAX, top_list.ROWS_MAX)),
             **_LISTED,
             "trend": _or_null(_ref("Trend"), _OF_TREND),
+            **_RECENT,
             **_FRESHNESS,
         },
-        [*_LISTED, "trend"],
+        [*_LISTED, "trend", *_RECENT],
     ),
 }
 
@@ -387,6 +407,7 @@ _ERRORS: dict[str, tuple[int, str, str | Mapping[str, str]]] = {
     "BadTrendRequest": (400, _BAD_PATH_OR_QUERY, {"days": f"must be a whole number from 1 to {trend.DAYS_MAX}"}),
     "BadTotalsQuery": (400, f"{_BAD_QUERY}.", _BAD_CURSOR),
     "BadPath": (400, _BAD_PATH, _BAD_PATH),
+    "BadOrdersQuery": (400, f"{_BAD_QUERY}.", {"recent": f"must be a whole number from 1 to {_RECENT_MAX}"}),
     "OrderNotFound": (404, "There is no order with this id.", "There is no order order-9."),
     "TotalNotFound": (
         404, "Nothing has been counted for the product yet. An order is counted within a second or two.",
@@ -425,7 +446,7 @@ _RESPONSES = {name: _error(*error) for name, error in _ERRORS.items()}
 
 
 def _operation(name: str, tag: str, summary: str, success: Schema, *errors: str, **more: Any) -> Schema:
-    """Return an operation. `success` has responses by status, `errors` are keys of _ERRORS. All have a 500 and a 503."""
+    """Return an operation. `success` has responses by status, `errors` are keys of _ERRORS. 500 and 503 are added."""
     every = () if tag == "about" else (*errors, "InternalError", "Unavailable")
     failures = {str(_ERRORS[each][0]): {"$ref": f"#/components/responses/{each}"} for each in every}
     return {"operationId": name, "tags": [tag], "summary": summary, **more, "responses": success | failures}
@@ -465,6 +486,7 @@ _PAGE = [
     _count("limit", f"The number of rows in a page; {rows.LIMIT_DEFAULT} if omitted.", rows.LIMIT_MAX),
     _in_query("cursor", _PREVIOUS, type="string"),
 ]
+_WITH_RECENT = _count("recent", "Add this many of the latest orders.", _RECENT_MAX)
 # No parameter has a `default`: generated clients would always send it, even with `top`, and get a 400.
 _LIST_TOTALS = [
     _count("limit", f"The number of totals in a page; {rows.LIMIT_DEFAULT} if omitted. {_NO_TOP}", rows.LIMIT_MAX),
@@ -475,11 +497,13 @@ _LIST_TOTALS = [
         f"about a second old with few products, and older with many (`asOf`). {_NO_PAGES}",
         top_list.ROWS_MAX,
     ),
+    _WITH_RECENT,
     _in_query("trend", "With `top`: add the trend of the product with this name.", type="string"),
     _count("days", f"With `trend`: the number of days, up to today; {trend.DAYS_DEFAULT} if omitted.", trend.DAYS_MAX),
 ]
 _TOP_ROWS = f"Show this many rows with the largest amounts, if the view's `top` names the amount. {_NO_PAGES}"
 _LOCATION: Schema = {"Location": {"description": "The order's path.", "required": True, "schema": _TEXT}}
+_FROM = "The smallest sort key to show."
 _TO = "The largest sort key to show. Sort keys that begin with this text are included."
 _AUDITS = "The last audit, and whether one is running or requested."
 _SAME = "The order already exists with this content. Nothing was changed."
@@ -492,6 +516,13 @@ _OPERATIONS = {
         | {"200": _json(_SAME, "Order", headers=_LOCATION)}, "BadOrder", "Conflict", "UnsupportedMediaType",
         description="If you send an `orderId`, you can retry until you get a response: the order is placed once.",
         requestBody=_body("NewOrder"),
+    ),
+    "get /orders": _operation(
+        "listOrders", "orders", "List the latest orders and how long each took to be counted",
+        {"200": _json("The latest orders, the last one first.", "Orders")}, "BadOrdersQuery",
+        description="As of `freshness.measuredAt`. Orders that were counted about then can be missing until the next "
+        "report. Orders that were cancelled since then can be included.",
+        parameters=[_count("recent", f"The number of orders; {_RECENT_MAX} if omitted.", _RECENT_MAX)],
     ),
     "get /orders/{orderId}": _operation(
         "showOrder", "orders", "Show an order and whether the totals include it",
@@ -527,14 +558,14 @@ _OPERATIONS = {
     "get /views/{view}": _operation(
         "listRows", "views", "List the rows of a view in pages, in no particular order, or the largest rows",
         {"200": _json("The rows.", "Rows")}, "BadRowsQuery", "ViewNotFound",
-        parameters=[*_PAGE, _count("top", _TOP_ROWS, top_list.ROWS_MAX)],
+        parameters=[*_PAGE, _count("top", _TOP_ROWS, top_list.ROWS_MAX), _WITH_RECENT],
     ),
     "get /views/{view}/{key}": _operation(
         "listPartition", "views",
         "List the rows with a partition key by sort key, or show the only row if the view has no sort key",
         {"200": _json("The rows, or the row.", {"anyOf": [_ref("Partition"), _ref("Row")]})},
         "BadRowsQuery", "RowNotFound", description="The parameters are for views with a sort key.",
-        parameters=[*_PAGE, _in_query("from", "The smallest sort key to show.", **_BOUND), _in_query("to", _TO, **_BOUND)],
+        parameters=[*_PAGE, _in_query("from", _FROM, **_BOUND), _in_query("to", _TO, **_BOUND)],
     ),
     "get /views/{view}/{key}/{sortKey}": _operation(
         "showRow", "views", "Show the row with a partition key and a sort key", {"200": _json("The row.", "Row")},

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from chalice.app import NotFoundError
 
-from chalicelib import completeness, cursors, orders, stream_lag, tables, timestamps, views
+from chalicelib import completeness, cursors, orders, recent_orders, stream_lag, tables, timestamps, views
 from chalicelib.api import http, query_string, top_list
 from chalicelib.api.top_list import TopView
 from chalicelib.effects import Get, Key, Query, Scan, Steps, key_of
@@ -41,18 +41,34 @@ def list_rows(name: Segment, params: Params, now: float) -> Steps[dict[str, Any]
     query = parse_query(view, params)
     if isinstance(query, FieldErrors):
         return query
-    freshness = yield from read_freshness()
     items, more = yield from read(view, query, now)
-    return {"rows": [to_json(view, item) for item in items], **more, "freshness": freshness}
+    return {"rows": [to_json(view, item) for item in items], **more}
 
 
 def read(view: View, query: "RowsQuery", now: float) -> Steps[tuple[Sequence[Item], dict[str, Any]]]:
-    """Return a page of items with `cursor`, or the largest items with `asOf` and `complete`."""
+    """Return a page of items with `cursor`, or the largest items with `asOf`, `complete` and `all`.
+
+    Both come with `freshness`, and with `recentOrders` if the query has `recent`.
+    """
+    report = yield from read_report(query.recent)
     if query.top is None:
         page = yield Scan(view.table, query.start, query.limit, consistent=False)
-        return page.items, {"cursor": encode_cursor(view, page.last)}
+        return page.items, {"cursor": encode_cursor(view, page.last), **report}
     found = yield from top_list.read(top_view(view), now)
-    return found.rows[: query.top], {"asOf": timestamps.from_epoch(int(found.as_of)), "complete": found.complete}
+    as_of = timestamps.from_epoch(int(found.as_of))
+    all_rows = {"rows": found.row_count, "amounts": _amounts_to_json(view, found.sums)}
+    return found.rows[: query.top], {"asOf": as_of, "complete": found.complete, "all": all_rows, **report}
+
+
+def list_orders(params: Params) -> Steps[dict[str, Any] | FieldErrors]:
+    """Return the latest counted orders as `{"orders", "freshness"}`."""
+    errors = FieldErrors()
+    count = _recent(params or {}, errors) or recent_orders.ORDERS_MAX
+    query_string.reject_unknown(params or {}, ["recent"], errors)
+    if errors:
+        return errors
+    report = yield from read_report(count)
+    return {"orders": report["recentOrders"], "freshness": report["freshness"]}
 
 
 def list_partition(name: Segment, key: Segment, params: Params) -> Steps[dict[str, Any] | FieldErrors]:
@@ -93,9 +109,14 @@ def _find(name: Segment) -> View:
     raise NotFoundError(f"There is no view {decoded}. GET /views lists the views.")
 
 
-def read_freshness() -> Steps[dict[str, Any] | None]:
-    """Return the stream handler's last lag report, or None before the first report."""
-    return stream_lag.to_json((yield Get(tables.STATE, key_of(tables.STATE, stream_lag.KEY))))
+def read_report(recent: int | None) -> Steps[dict[str, Any]]:
+    """Return the stream handler's last report as `{"freshness"}`, with `recent` many of its `recentOrders` if given.
+
+    `freshness` is how far the counting was behind, or None before the first report.
+    """
+    item = yield Get(tables.STATE, key_of(tables.STATE, stream_lag.KEY))
+    listed = {} if recent is None else {"recentOrders": recent_orders.to_json(item, recent)}
+    return {**listed, "freshness": stream_lag.to_json(item)}
 
 
 def refresh_top_lists(now: float) -> Steps[None]:
@@ -126,10 +147,13 @@ def to_json(view: View, item: Item) -> dict[str, Any]:
     A decimal amount is a string with all its places: "12.50".
     """
     row: dict[str, Any] = {name: item[name]["S"] for name in view.key}
-    for name, places in view.places.items():
-        amount = views.read_amount(item, name, places)
-        row[name] = f"{Decimal(amount):.{places}f}" if places else amount
+    row |= _amounts_to_json(view, item)
     return row | ({view.stamp: item.get(view.stamp, {}).get("S")} if view.stamp else {})
+
+
+def _amounts_to_json(view: View, item: Item) -> dict[str, Any]:
+    amounts = ((name, places, views.read_amount(item, name, places)) for name, places in view.places.items())
+    return {name: f"{Decimal(amount):.{places}f}" if places else amount for name, places, amount in amounts}
 
 
 def encode_cursor(view: View, key: Key | None) -> str | None:
@@ -141,7 +165,7 @@ def top_view(view: View) -> TopView:
     """Return the TopView for a view: the ranking amount and the attributes that its top list keeps."""
     others = [name for name in view.places if name != view.top]
     attributes = (*others, *([view.stamp] if view.stamp else []))
-    return TopView(view.table, str(view.top), attributes, view.places[str(view.top)])
+    return TopView(view.table, str(view.top), attributes, view.places[str(view.top)], view.places)
 
 
 # --- Query parameters ----------------------------------------------------------------------------
@@ -155,9 +179,10 @@ class RowsQuery(NamedTuple):
     top: int | None = None  # The number of largest rows; None for a page.
     first: str | None = None  # The smallest sort key to return.
     last: str | None = None  # The largest sort key to return.
+    recent: int | None = None  # The number of latest orders.
 
 
-QUERY_PARAMETERS = ("limit", "cursor", "top")
+QUERY_PARAMETERS = ("limit", "cursor", "top", "recent")
 
 
 def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
@@ -170,8 +195,14 @@ def parse_query(view: View, query: Params) -> RowsQuery | FieldErrors:
         errors["top"] = "is not possible: the view does not name the amount to sort by"
     elif "top" in query and ("limit" in query or "cursor" in query):
         errors["top"] = "cannot be combined with limit or cursor"
+    recent = _recent(query, errors)
     query_string.reject_unknown(query, QUERY_PARAMETERS, errors)
-    return errors or RowsQuery(limit, start, top if "top" in query else None)
+    return errors or RowsQuery(limit, start, top if "top" in query else None, recent=recent)
+
+
+def _recent(query: Mapping[str, str], errors: FieldErrors) -> int | None:
+    most = recent_orders.ORDERS_MAX
+    return query_string.whole_number(query, "recent", most, most, errors) if "recent" in query else None
 
 
 def parse_partition_query(view: View, key: str, query: Params) -> RowsQuery | FieldErrors:

@@ -15,10 +15,12 @@ is refreshed only while somebody reads it:
 import heapq
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from chalicelib import tables, views
+from chalicelib import amounts, tables, views
+from chalicelib.amounts import Amount
 from chalicelib.effects import BatchGet, ConditionalUpdate, Key, Scan, Sleep, Steps, update_state
 from chalicelib.orders import Item
 
@@ -49,6 +51,7 @@ class TopView(NamedTuple):
     amount: str
     attributes: tuple[str, ...]  # The attributes that the list keeps, besides the key and `amount`.
     places: int = 0  # The decimal places of `amount`.
+    sums: Mapping[str, int] = MappingProxyType({})  # The amounts to add up over all rows, and their decimal places.
 
     @property
     def list_key(self) -> Key:
@@ -74,6 +77,8 @@ class TopList(NamedTuple):
     units: float  # The cost of making the list, in read units.
     pages: int  # The number of scanned pages.
     complete: bool  # Whether the scan covered the whole table.
+    row_count: int = 0  # The number of scanned rows.
+    sums: Item = MappingProxyType({})  # The sums of their amounts, as attributes.
 
     @property
     def interval_seconds(self) -> float:
@@ -140,11 +145,17 @@ def _load(view: TopView) -> Steps[tuple[TopList, float, float]]:
 def _scan(view: TopView, now: float, pages_max: float) -> Steps[TopList]:
     rows: list[Item] = []
     start, units, pages = None, 0.0, 0
+    count, sums = 0, dict[str, Amount]()
     while pages < pages_max and (start is not None or not pages):
         page = yield Scan(view.table, start, PAGE_ITEMS, consistent=False)
         rows = largest(view, [*rows, *page.items])
+        count += len(page.items)
+        for item in page.items:
+            amounts.add_to(sums, {name: views.read_amount(item, name, places) for name, places in view.sums.items()})
         start, units, pages = page.last, units + page.units, pages + 1
-    return TopList([_cut(view, row) for row in rows], round(now, 3), units, pages, start is None)
+    rows = [_cut(view, row) for row in rows]
+    attributes = {name: {"N": amounts.to_text(amount)} for name, amount in sums.items()}
+    return TopList(rows, round(now, 3), units, pages, start is None, count, attributes)
 
 
 def _cut(view: TopView, row: Item) -> Item:
@@ -185,6 +196,8 @@ def _write(view: TopView, fresh: TopList) -> ConditionalUpdate:
         "readUnits": {"N": str(fresh.units + READ_UNITS_PER_WRITE_UNIT * write_units)},
         "pageCount": {"N": str(fresh.pages)},
         "isComplete": {"BOOL": fresh.complete},
+        "rowCount": {"N": str(fresh.row_count)},
+        "sums": {"M": fresh.sums},
     }
     return update_state(
         view.list_key, attributes, "NOT attribute_type(asOf, :number) OR asOf < :asOf", {":number": {"S": "N"}}
@@ -201,6 +214,8 @@ def _from_item(item: Item | None) -> TopList:
             float(fields["readUnits"]["N"]),
             int(fields["pageCount"]["N"]),
             fields["isComplete"]["BOOL"],
+            int(fields["rowCount"]["N"]),
+            fields["sums"]["M"],
         )
     except (KeyError, TypeError, ValueError, zlib.error):
         return NO_LIST

@@ -64,9 +64,8 @@ def list_totals(params: Mapping[str, str] | None, now: float) -> Steps[dict[str,
     query = parse_query(kept, params)
     if isinstance(query, FieldErrors):
         return query
-    freshness = yield from rows.read_freshness()
     items, more = yield from rows.read(kept, query.rows, now)
-    listed = {"totals": [to_json(item) for item in items], **more, "freshness": freshness}
+    listed = {"totals": [to_json(item) for item in items], **more}
     if query.trend_of is not None:
         listed["trend"] = yield from trend.find(query.trend_of, query.days, now)
     return listed

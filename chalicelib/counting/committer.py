@@ -42,6 +42,7 @@ class CommitCounts:
     reads: int = 0  # BatchGetItem requests.
     rejected: dict[str, Mapping[str, str]] = field(default_factory=dict)  # The field errors of invalid orders.
     view_problems: dict[str, Mapping[str, str]] = field(default_factory=dict)  # The views that failed, by order.
+    counted: list[str] = field(default_factory=list)  # Orders that are now counted with their present content.
 
 
 class Committer:
@@ -128,6 +129,8 @@ class Committer:
                 self.counts.unchanged += 1
                 continue
             self.counts.applied += 1
+            if change.after.status is Status.COUNTED:
+                self.counts.counted.append(change.after.order_id)
             if change.after.problems:
                 rejected = change.after.status is Status.REJECTED
                 problems = self.counts.rejected if rejected else self.counts.view_problems

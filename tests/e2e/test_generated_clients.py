@@ -75,6 +75,9 @@ def test_generated_python_client_can_call_every_operation(
     assert (amended.status_code, amended.parsed.quantity) == (200, 7)
     assert eventually(lambda: call("orders.show_order", unique).parsed.counted, True) is True
 
+    for query in ({}, {"recent": 1}):
+        listed = call("orders.list_orders", **query)
+        assert (listed.status_code, bool(listed.parsed.orders)) == (200, True)
     total = call("totals.show_total", unique).parsed
     assert (total.product, total.total_quantity, total.order_count) == (unique, 7, 1)
     trend = call("totals.show_trend", unique).parsed

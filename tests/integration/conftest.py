@@ -46,7 +46,7 @@ def shell(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     import app
 
     monkeypatch.setattr(app, "dynamodb", dynamodb)
-    monkeypatch.setattr(app, "lag_throttle", stream_lag.WriteThrottle())
+    monkeypatch.setattr(app, "lag_reporter", stream_lag.Reporter())
     return app
 
 

@@ -76,14 +76,14 @@ def test_order_with_any_attributes_can_be_shown_placed_again_and_amended(client,
 @given(
     total=attributes("totalQuantity", "orderCount", "updatedAt", "revision"),
     day=attributes("total", "h00", "h23", "revision"),
-    lag=attributes("lagSeconds", "measuredAt"),
+    lag=attributes("lagSeconds", "measuredAt", "packedOrders"),
 )
 def test_counters_with_any_attributes_can_be_shown(client, dynamodb, total, day, lag):
     today = timestamps.from_epoch(int(time.time()))[:10]
     dynamodb.put_item(TableName="AggregateTable", Item={**total, "product": {"S": "Pen"}})
     dynamodb.put_item(TableName="TrendTable", Item={**day, "product": {"S": "Pen"}, "day": {"S": today}})
     dynamodb.put_item(TableName="StateTable", Item={**lag, **stream_lag.KEY})
-    for path in ("/totals", "/totals?top=1", "/totals/Pen", "/totals/Pen/trend"):
+    for path in ("/totals", "/totals?top=1", "/totals/Pen", "/totals/Pen/trend", "/orders"):
         assert send(client, "GET", path).status_code == 200
 
 

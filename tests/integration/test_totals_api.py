@@ -221,6 +221,47 @@ def test_trend_of_a_product_with_only_cancelled_orders_is_zero(client, dynamodb)
     assert get(client, "/totals/Pen/trend")["total"] == 0
 
 
+# --- All rows, and the latest orders --------------------------------------------------------------
+
+
+def test_largest_totals_come_with_the_sums_of_all(client, dynamodb):
+    for number in range(3):
+        dynamodb.put_item(TableName="AggregateTable", Item=total(f"Product {number}", 5 + number))
+    listed = get(client, "/totals?top=1")
+    assert [each["product"] for each in listed["totals"]] == ["Product 2"]
+    assert listed["all"] == {"rows": 3, "amounts": {"totalQuantity": 18, "orderCount": 3}}
+    assert get(client, "/totals?top=2")["all"] == listed["all"]  # From the shared list.
+    assert get(client, "/views/totals?top=1")["all"] == listed["all"]
+    assert "all" not in get(client, "/totals")
+
+
+def test_latest_orders_are_listed_with_how_long_each_took(client, dynamodb, requests):
+    assert get(client, "/orders?recent=20") == {"orders": [], "freshness": None}
+    started = int(datetime.now(UTC).timestamp())
+    count(client, dynamodb, item("first"), started=started - 60)
+    count(client, dynamodb, item("second", "Pen", 2), started=started)
+    requests.clear()
+    listed = get(client, "/orders")
+    assert requests == {"GetItem": 1}
+    assert [each["orderId"] for each in listed["orders"]] == ["second", "first"]
+    newest = listed["orders"][0]
+    assert (newest["product"], newest["quantity"], newest["countedAt"][-1]) == ("Pen", 2, "Z")
+    assert 0 <= newest["lagSeconds"] < 30 < 60 <= listed["orders"][1]["lagSeconds"] < 90
+    assert get(client, "/orders?recent=1")["orders"] == [newest]
+    for path in ("/totals?top=1&recent=1", "/totals?recent=1", "/views/trend?recent=1"):
+        assert get(client, path)["recentOrders"] == [newest], path
+
+
+def test_latest_orders_cost_a_batch_no_request_of_their_own(client, dynamodb, requests):
+    count(client, dynamodb, item("o"))
+    assert requests == {"PutItem": 1, "TransactWriteItems": 1, "UpdateItem": 1}
+
+
+@pytest.mark.parametrize("query", ["recent=0", "recent=21", "recent=x", "recent=1&size=2"])
+def test_invalid_number_of_latest_orders_is_refused(client, query):
+    assert get(client, f"/orders?{query}", 400)["problems"].keys() <= {"recent", "size"}
+
+
 # --- Freshness -----------------------------------------------------------------------------------
 
 
@@ -229,13 +270,13 @@ def test_freshness_is_null_before_the_first_batch(client):
 
 
 @pytest.fixture
-def throttle(shell: Any) -> stream_lag.WriteThrottle:
-    """Return the lag throttle of a new container."""
-    result: stream_lag.WriteThrottle = shell.lag_throttle
+def reporter(shell: Any) -> stream_lag.Reporter:
+    """Return the reporter of a new container."""
+    result: stream_lag.Reporter = shell.lag_reporter
     return result
 
 
-def test_totals_include_the_lag_of_the_stream(client, dynamodb, throttle):
+def test_totals_include_the_lag_of_the_stream(client, dynamodb, reporter):
     count(client, dynamodb, item("o"), started=int(datetime.now(UTC).timestamp()) - 120)
     for path in ("/totals", "/totals?top=1"):
         freshness = get(client, path)["freshness"]
@@ -243,18 +284,18 @@ def test_totals_include_the_lag_of_the_stream(client, dynamodb, throttle):
         assert freshness["measuredAt"].endswith("Z")
 
 
-def test_lag_is_written_once_for_many_batches(client, dynamodb, throttle, requests):
-    for number in range(10):
+def test_lag_is_written_for_few_of_many_batches(client, dynamodb, reporter, requests):
+    for number in range(20):
         count(client, dynamodb, item(f"o-{number}"))
-    assert requests["UpdateItem"] == 1
+    assert requests["UpdateItem"] == 10
 
 
-def test_empty_batch_reports_nothing(client, throttle):
+def test_empty_batch_reports_nothing(client, reporter):
     client.lambda_.invoke("aggregate", {"Records": []})
     assert get(client, "/totals")["freshness"] is None
 
 
-def test_full_batch_of_late_records_reports_a_backlog(client, throttle):
+def test_full_batch_of_late_records_reports_a_backlog(client, reporter):
     stream = Stream(started=int(datetime.now(UTC).timestamp()) - 7200)  # Records are one second apart.
     for _ in range(stream_lag.BATCH_SIZE):
         stream.put(item("o"))
@@ -267,7 +308,7 @@ def test_batch_size_is_that_of_the_event_source_mapping(shell):
     assert source.batch_size == stream_lag.BATCH_SIZE
 
 
-def test_failing_since_is_kept_until_a_batch_is_counted(client, dynamodb, throttle, shell, monkeypatch):
+def test_failing_since_is_kept_until_a_batch_is_counted(client, dynamodb, reporter, shell, monkeypatch):
     def fail(**_parameters: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "TransactWriteItems")
 
@@ -278,7 +319,7 @@ def test_failing_since_is_kept_until_a_batch_is_counted(client, dynamodb, thrott
         broken.setattr(shell.dynamodb, "transact_write_items", fail)
         for minutes in range(2):
             # Each delivery happens a minute later, in a new container.
-            broken.setattr(shell, "lag_throttle", stream_lag.WriteThrottle())
+            broken.setattr(shell, "lag_reporter", stream_lag.Reporter())
             broken.setattr(shell.timestamps, "from_epoch", lambda seconds, m=minutes: f"2026-11-23T18:0{m}:05Z")
             with pytest.raises(ClientError):
                 client.lambda_.invoke("aggregate", {"Records": stream.records})
@@ -303,7 +344,7 @@ def test_failing_since_is_kept_until_a_batch_is_counted(client, dynamodb, thrott
     ids=["denied", "unreachable"],
 )
 def test_failed_lag_write_is_logged_and_the_batch_is_counted(
-    client, dynamodb, throttle, shell, monkeypatch, caplog, capsys, error
+    client, dynamodb, reporter, shell, monkeypatch, caplog, capsys, error
 ):
     def fail(**_parameters: Any) -> None:
         raise error

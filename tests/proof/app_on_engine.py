@@ -78,7 +78,7 @@ class AppOnEngine:
             database.tables[name] = Table(name, keys)
         network = Network(scheduler, database, choose_fault)
         self.shell.time = Clock(scheduler, skew)
-        self.shell.lag_throttle = stream_lag.WriteThrottle()
+        self.shell.lag_reporter = stream_lag.Reporter()
         self._http.network = network
         self.shell.dynamodb = self._boto3 if through_botocore else Client(network, self._boto3.exceptions)
         return network

@@ -120,7 +120,7 @@ def test_cursor_outside_the_partition_or_the_bounds_is_an_error(key: tuple[str, 
         ({"limit": "0"}, {"limit": "must be a whole number from 1 to 100"}),
         ({"top": "101"}, {"top": "must be a whole number from 1 to 100"}),
         ({"top": "5", "limit": "5"}, {"top": "cannot be combined with limit or cursor"}),
-        ({"from": "a"}, {"from": "is not a known parameter; the parameters are limit, cursor, top"}),
+        ({"from": "a"}, {"from": "is not a known parameter; the parameters are limit, cursor, top, recent"}),
     ],
 )
 def test_wrong_parameter_of_a_list_is_an_error(query: dict[str, str], errors: dict[str, str]):

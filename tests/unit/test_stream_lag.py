@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib import stream_lag, timestamps
-from chalicelib.stream_lag import BATCH_SIZE, State, WriteThrottle
+from chalicelib.stream_lag import BATCH_SIZE, QUIET_SECONDS, Reporter, State
 
 NOW = 1_000.0
 MEASURED_AT = "2026-11-23T18:13:05Z"
@@ -43,32 +43,57 @@ def test_state_after_a_batch(ages: list[float], counted: bool, expected: State):
 
 
 def test_first_report_is_written():
-    assert WriteThrottle().is_due(NOW, State.CURRENT, 0)
+    assert Reporter().is_due(NOW, State.CURRENT, 0)
 
 
 @pytest.mark.parametrize("state", State)
-def test_unchanged_state_is_written_every_five_seconds(state: State):
-    throttle = WriteThrottle()
-    assert [throttle.is_due(NOW + seconds, state, 0) for seconds in (0, 0.1, 4.9, 5, 5.1, 9.9, 10)] == [
-        True, False, False, True, False, False, True,
-    ]  # fmt: skip
+def test_unchanged_state_is_written_every_five_seconds_on_average(state: State):
+    reporter = Reporter()
+    times = [NOW + tenth / 10 for tenth in range(600)]
+    due = [each - NOW for each in times if reporter.is_due(each, state, 0)]
+    assert due[:10] == pytest.approx([tenth / 10 for tenth in range(10)])  # After a quiet time.
+    assert due[10:] == pytest.approx([5.0 * number for number in range(1, 12)])
+
+
+def test_reports_follow_each_other_again_after_a_quiet_time():
+    reporter = Reporter()
+    for hours in (0, 1):
+        start = NOW + 3600 * hours
+        assert sum(reporter.is_due(start + number / 1000, State.CURRENT, 0) for number in range(100)) == 10
+    assert QUIET_SECONDS == 9 * stream_lag.SECONDS_BETWEEN_WRITES
+
+
+def busy() -> Reporter:
+    """Return a reporter that has just written as many reports as it may."""
+    reporter = Reporter()
+    while reporter.is_due(NOW - 0.01, State.CURRENT, 0):
+        pass
+    return reporter
 
 
 def test_changed_state_is_written_at_once():
-    throttle = WriteThrottle()
+    reporter = busy()
     states = [
         (0, State.CATCHING_UP), (1, State.CATCHING_UP), (2, State.CURRENT), (2.1, State.CURRENT),
         (3, State.FAILING), (4, State.FAILING), (4.1, State.CURRENT),
     ]  # fmt: skip
-    assert [throttle.is_due(NOW + seconds, state, 0) for seconds, state in states] == [
+    assert [reporter.is_due(NOW + seconds, state, 0) for seconds, state in states] == [
         True, False, True, False, True, False, True,
     ]  # fmt: skip
 
 
+def test_reports_go_on_every_five_seconds_after_many_changes_of_the_state():
+    reporter = busy()
+    for number in range(1000):
+        assert reporter.is_due(NOW, list(State)[1 - number % 2], 0)
+    assert not reporter.is_due(NOW + 4.9, State.CURRENT, 0)
+    assert reporter.is_due(NOW + 5, State.CURRENT, 0)
+
+
 def test_end_of_lateness_is_written_at_once():
-    throttle = WriteThrottle()
+    reporter = busy()
     lags = [(0, 60), (1, 30), (2, 1), (3, 1)]
-    assert [throttle.is_due(NOW + seconds, State.CURRENT, lag) for seconds, lag in lags] == [
+    assert [reporter.is_due(NOW + seconds, State.CURRENT, lag) for seconds, lag in lags] == [
         True, False, True, False,
     ]  # fmt: skip
 

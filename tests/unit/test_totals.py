@@ -101,7 +101,9 @@ def test_top_cannot_be_combined_with_pages():
 
 
 def test_unknown_parameter_is_an_error():
-    assert parse(size="3") == {"size": "is not a known parameter; the parameters are limit, cursor, top, trend, days"}
+    assert parse(size="3") == {
+        "size": "is not a known parameter; the parameters are limit, cursor, top, recent, trend, days"
+    }
 
 
 def test_trend_of_a_product_comes_with_the_largest_totals_only():
