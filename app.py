@@ -38,7 +38,6 @@ logger = Logger(service="order-totals", serialize_stacktrace=False)
 metrics = Metrics(namespace="OrderTotals", service=f"order-totals-{os.environ.get('STAGE', 'local')}")
 requests_made = effects.RequestCounter()
 lag_reporter = stream_lag.Reporter()
-
 NAMES = tables.names(os.environ)
 STREAM_ARN = os.environ.get("ORDERS_STREAM_ARN", "run-make-provision-first")
 if "ORDERS_STREAM_ARN" not in os.environ and (stage := hints.deployed_stage(sys.modules)):
@@ -172,20 +171,26 @@ def request_audit() -> Response:
 # --- About ---------------------------------------------------------------------------------------
 
 FOLDER = Path(__file__).with_name("chalicelib") / "dashboard"
-PAGE = dashboard.page(*[(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES], access=ACCESS)
+FILES = [(FOLDER / name).read_text(encoding="utf-8") for name in dashboard.FILES]
+PAGE = dashboard.page(*FILES, access=ACCESS)
 
 
 @app.route("/", methods=["GET"])
 def show_dashboard() -> Response:
     """Show the dashboard."""
-    return Response(PAGE.body, headers=dict(PAGE.headers))
+    return http.html(*PAGE)
+
+
+@app.route("/docs", methods=["GET"])
+def show_docs() -> Response:
+    """Show the API's description as a page for people."""
+    return http.html(*dashboard.docs_page(FILES[1], show_description(), http.base_url(request())))
 
 
 @app.route("/openapi.json", methods=["GET"])
 def show_description() -> dict[str, Any]:
     """Show the API's description."""
-    path = request().context.get("path", "")  # Unlike the request's own path, this includes the stage.
-    return openapi.document(path.removesuffix("/openapi.json") or "/", ACCESS)
+    return openapi.document(http.base_path(request()), ACCESS)
 
 
 # --- The stream ----------------------------------------------------------------------------------
@@ -205,15 +210,14 @@ def aggregate(event: DynamoDBEvent) -> None:
         run_steps(work.steps(), deadline(event.context))
         counted = True
     finally:
-        now = time.time()
-        emit(reports.of_batch(batch, work, batch.ages(now), time.monotonic() - started))
-        report_lag(lag_reporter.report(batch, work, counted, now, time.monotonic()))
+        now, clock = time.time(), time.monotonic()
+        emit(reports.of_batch(batch, work, batch.ages(now), clock - started))
+        if report := lag_reporter.report(batch, work, counted, now, clock):
+            report_lag(report)
 
 
-def report_lag(report: Mapping[str, Any] | None) -> None:
-    """Report to readers how far a batch was behind, and the latest orders, if a report is due."""
-    if report is None:
-        return
+def report_lag(report: Mapping[str, Any]) -> None:
+    """Report to readers how far a batch was behind, and the latest orders."""
     try:
         lag_reporter.add_replaced(dynamodb.update_item(TableName=NAMES[tables.STATE], **report))
     except (ClientError, BotoCoreError):  # A failed report must not cause a redelivery.
@@ -292,9 +296,11 @@ def perform(effect: effects.Effect, end: float) -> Any:
         case effects.BatchGet():
             return batch_get(effect, end)
         case effects.Scan():
-            return scan(effect)
+            requests_made.requests += 1
+            return effects.page(effect.table, dynamodb.scan(**effect.parameters(NAMES[effect.table])))
         case effects.Query():
-            return query(effect)
+            requests_made.requests += 1
+            return effects.page(effect.table, dynamodb.query(**effect.parameters(NAMES[effect.table])))
         case effects.Transact():
             return transact(effect)
         case effects.ConditionalUpdate():
@@ -330,18 +336,6 @@ def batch_get(effect: effects.BatchGet, end: float) -> dict[effects.Key, orders.
             request_items = effect.unprocessed(response)
             tries += 1
     return items
-
-
-def scan(effect: effects.Scan) -> effects.Page:
-    """Read a page of a table."""
-    requests_made.requests += 1
-    return effects.page(effect.table, dynamodb.scan(**effect.parameters(NAMES[effect.table])))
-
-
-def query(effect: effects.Query) -> effects.Page:
-    """Read a page of the items with a partition key."""
-    requests_made.requests += 1
-    return effects.page(effect.table, dynamodb.query(**effect.parameters(NAMES[effect.table])))
 
 
 def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:

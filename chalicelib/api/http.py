@@ -1,6 +1,6 @@
 """Helpers for HTTP requests and responses that the routes share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote
 
@@ -53,6 +53,23 @@ def placed(request: Request, order_id: str, item: orders.Item, is_new: bool) -> 
         status_code=201 if is_new else 200,
         headers={"Location": f"{path.rstrip('/')}/{quote(order_id)}", "Content-Type": "application/json"},
     )
+
+
+def html(body: str, headers: Mapping[str, str]) -> Response:
+    """Return a page."""
+    return Response(body, headers=dict(headers))
+
+
+def base_path(request: Request) -> str:
+    """Return the path of all routes, from a request of one directly below it, such as `/api/docs`."""
+    path: str = request.context.get("path", "/")  # Includes the stage, unlike the request's own path.
+    return path.rpartition("/")[0] or "/"
+
+
+def base_url(request: Request) -> str:
+    """Return the URL of all routes, without a slash at its end."""
+    scheme, host = request.headers.get("x-forwarded-proto", "http"), request.headers.get("host", "localhost")
+    return f"{scheme}://{host}{base_path(request).rstrip('/')}"
 
 
 def bad_request(errors: orders.FieldErrors) -> Response:

@@ -47,7 +47,7 @@ _TAGS = {
     "totals": "Totals and trends of the counted orders.",
     "audit": "Whether every total is the sum of its orders.",
     "views": "The rows of every view.",
-    "about": "The dashboard and this document.",
+    "about": "The dashboard, and this document in two forms.",
 }
 
 
@@ -572,6 +572,7 @@ _OPERATIONS = {
         "BadPath", "RowNotFound",
     ),
     "get /": _operation("showDashboard", "about", "Show the dashboard", _HTML),
+    "get /docs": _operation("showDocs", "about", "Show this document as a page for people", _HTML),
     "get /openapi.json": _operation(
         "showDescription", "about", "Show this document", {"200": _json("An OpenAPI document.", {"type": "object"})},
     ),

@@ -1,33 +1,41 @@
-"""The dashboard: one HTML document that includes its style and script, and the response headers for it.
+"""The pages for people, each one HTML document with its style and script, and its response headers.
 
-app.py reads the files in this folder; there is no build step. The page gets its data from the API.
+The dashboard at `/` gets its data from the API; docs.py is the page at `/docs`. app.py reads the files in this folder.
+There is no build step: the scripts are parts of one module, which stands in the page. So its policy can name the one
+script by its hash and allow no other.
 """
 
 import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chalicelib import orders
 from chalicelib.api import totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Settings
+from chalicelib.dashboard import docs
 
-FILES = ("page.html", "style.css", "script.js")
+SCRIPTS = ("script.js",)
+FILES = ("page.html", "style.css", *SCRIPTS)
 """The arguments of `page`, in this order."""
+
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' "
+    "rx='4' fill='%230f766e'/%3E%3Cpath d='M4 12V8m4 4V4m4 8V6' stroke='%23fff' stroke-width='2' "
+    "stroke-linecap='round'/%3E%3C/svg%3E"
+)
 
 
 class Page(NamedTuple):
-    """The response to `GET /`."""
+    """The response to `GET /` or `GET /docs`."""
 
     body: str
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
 
-def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) -> Page:
-    """Return the dashboard's page for a stage with these access settings."""
-    before, _, rest = html.partition("{style}")
-    between, _, after = rest.partition("{script}")
+def page(html: str, style: str, *scripts: str, access: Settings = OPEN_TO_ALL) -> Page:
+    """Return the dashboard for a stage with these access settings."""
     totals_view, trend_view = totals.view(), trend.view()
     values = {
         "reads": access.reads,
@@ -39,7 +47,21 @@ def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) 
         "fields": json.dumps([{**field.form, **field.type.form} for field in orders.FIELDS]),
     }
     for name, value in values.items():
-        between = between.replace(f"{{{name}}}", value.replace("&", "&amp;").replace("'", "&#39;"))
+        html = html.replace(f"{{{name}}}", value.replace("&", "&amp;").replace("'", "&#39;"))
+    return _page("Order totals", html, style, "".join(scripts))
+
+
+def docs_page(style: str, document: Mapping[str, Any], url: str) -> Page:
+    """Return the page that describes the API. `url` is that of the API, without a slash at its end."""
+    return _page("Order totals API", f"<body>{docs.body(document, url)}", style)
+
+
+def _page(title: str, body: str, style: str, script: str = "") -> Page:
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{title}</title><link rel="icon" href="{ICON}">'
+    )
+    code = f'<script type="module">{script}</script>' if script else ""
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": "; ".join(_policy(style, script)),
@@ -47,7 +69,9 @@ def page(html: str, style: str, script: str, *, access: Settings = OPEN_TO_ALL) 
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
-    return Page(f"{before}{style}{between}{script}{after}", headers)
+    return Page(
+        f'<!doctype html><html lang="en"><head>{head}<style>{style}</style></head>{body}{code}</body></html>', headers
+    )
 
 
 def _policy(style: str, script: str) -> list[str]:
@@ -67,5 +91,7 @@ def _policy(style: str, script: str) -> list[str]:
 
 
 def _hash(text: str) -> str:
+    if not text:
+        return "'none'"
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"

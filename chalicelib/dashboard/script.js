@@ -843,7 +843,7 @@ async function showPlacedOrder({orderId, ...order}) {
 
 // --- Links and the example command ---------------------------------------------------------------
 
-$("description").href = `${BASE}openapi.json`;
+$("docs").href = `${BASE}docs`;
 const withKey = writes === "key" ? " -H 'x-api-key: YOUR-KEY'" : "";
 $("curl").textContent = `curl -X POST '${location.origin}${BASE}orders'${withKey} \\\n  -d '${document.body.dataset.example.replaceAll("'", "'\\''")}'`;
 $("copy").onclick = async () => {

@@ -415,4 +415,4 @@ def test_page_works_without_a_trailing_slash(page: Page, deployed: Site, unique:
     page.goto(deployed.url.rstrip("/"))
     place(page, unique, 1)
     expect(page.locator("#placed li").first).to_contain_text("Counted after")
-    assert page.get_by_role("link", name="API description").evaluate("a => a.href") == f"{deployed.url}openapi.json"
+    assert page.get_by_role("link", name="The API").evaluate("a => a.href") == f"{deployed.url}docs"

@@ -98,6 +98,7 @@ def test_generated_python_client_can_call_every_operation(
     assert call("audit.request_audit").status_code == 202
 
     assert call("about.show_dashboard").parsed.startswith("<!doctype html>")
+    assert call("about.show_docs").parsed.startswith("<!doctype html>")
     assert call("about.show_description").parsed["openapi"] == "3.1.0"
     assert call("orders.cancel_order", unique).status_code == 204
     gone = call("orders.show_order", unique)

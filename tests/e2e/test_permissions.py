@@ -104,8 +104,10 @@ class App:
         self._dynamodb = stack.emulator.client("dynamodb")
         self.features: dict[str, Callable[[], object]] = {
             "GET /": lambda: self._send("GET", "/"),
+            "GET /docs": lambda: self._send("GET", "/docs"),
             "GET /openapi.json": lambda: self._send("GET", "/openapi.json"),
             "POST /orders": lambda: self._send("POST", "/orders", {"product": "Pen", "quantity": 5}),
+            "GET /orders": lambda: self._send("GET", "/orders"),
             "GET /orders/{order_id}": lambda: self._send("GET", f"/orders/{self._place()}"),
             "PUT /orders/{order_id}": lambda: self._send(
                 "PUT", f"/orders/{self._place()}", {"product": "Ink", "quantity": 1}

@@ -92,7 +92,7 @@ def test_each_method_is_throttled_and_lists_more_than_others(open_file: Path, pr
 
 def test_reads_and_writes_require_the_stage_settings_and_the_dashboard_requires_nothing(protected: dict[str, Any]):
     for (method, path), names in required_schemes(protected).items():
-        public = path in ("/", "/openapi.json") or method == "OPTIONS"
+        public = path in ("/", "/docs", "/openapi.json") or method == "OPTIONS"
         assert names == ([] if public else ["sigv4"] if method == "GET" else ["api_key"])
 
 

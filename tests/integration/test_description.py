@@ -121,6 +121,7 @@ REQUESTS = [
     case("GET", "/views/trend/Notebook/2026", "/views/{view}/{key}/{sortKey}", 404),
     case("GET", "/views/totals/Notebook/2026", "/views/{view}/{key}/{sortKey}", 404),
     case("GET", "/", "/", 200),
+    case("GET", "/docs", "/docs", 200),
     case("GET", "/openapi.json", "/openapi.json", 200),
 ]
 

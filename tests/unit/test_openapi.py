@@ -221,7 +221,7 @@ def test_security_differs_for_reads_and_writes_and_leaves_the_dashboard_open():
     document = openapi.document("/api", Settings(Access.IAM, Access.KEY))
     validate_openapi(document)
     for (method, path), security in security_by_operation(document).items():
-        about = path in ("/", "/openapi.json")
+        about = path in ("/", "/docs", "/openapi.json")
         assert security == (None if about else [{"iam": []}] if method == "get" else [{"key": []}])
         assert about or "403" in document["paths"][path][method]["responses"]
     assert json.loads(json.dumps(document))["components"]["securitySchemes"].keys() == {"iam", "key"}
