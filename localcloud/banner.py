@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from rich.panel import Panel
+from rich.text import Text
+
 from infrastructure.local_stage import REGION, ROOT_KEY, ROOT_SECRET, root_environment
 from localcloud.stack import Stack
 
@@ -22,17 +25,15 @@ def text(url: str, stack: Stack, data: Path | None) -> str:
     return f"""
 Ready. State: {f"kept in {data}" if data else "empty, and deleted on exit (DATA=folder keeps it)"}
 
-  Dashboard  {url}/
-  Routes     {url}                    chalice local, from the source
-             {stack.api_host_url}    API Gateway and Lambda, with the generated IAM policy
-  AWS        {aws}                    region {REGION}, key {ROOT_KEY}, secret {ROOT_SECRET}
+The routes run in chalice local, from the source.
+AWS: region {REGION}, key {ROOT_KEY}, secret {ROOT_SECRET}.
 
 Place an order, give the stream a second to count it, and read the total:
 
   curl -X POST {url}/orders -H 'Content-Type: application/json' -d {body}
   sleep 1; curl {url}{example.path}
 
-The same through API Gateway and Lambda:
+The same through API Gateway and Lambda, with the generated IAM policy:
 
   curl -X POST {stack.api_host_url}/orders -d {body}
   sleep 1; curl {stack.api_host_url}{example.path}
@@ -53,6 +54,13 @@ Invoke a job:
 
 The stream handler's log follows. Edits to app.py and chalicelib/ are deployed automatically. Ctrl-C stops everything.
 """
+
+
+def box(url: str, stack: Stack) -> Panel:
+    """Return the URLs in a box."""
+    places = {"Dashboard": f"{url}/", "API": f"{url}/docs", "AWS": stack.emulator.endpoint_url}
+    lines = [Text.assemble((f"{name:<11}", "bold"), (place, "cyan")) for name, place in places.items()]
+    return Panel.fit(Text("\n").join(lines), border_style="green", padding=(0, 2))
 
 
 def dynamodb_curl(endpoint_url: str, operation: str, request: Mapping[str, object]) -> str:

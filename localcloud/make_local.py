@@ -13,6 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
 
 from infrastructure.chalice_config import ConfigError
 from infrastructure.local_stage import DEFAULT_PORTS, HOST, STAGE
@@ -24,6 +28,8 @@ from localcloud.servers import PROJECT, PortTakenError, ServerError, is_free
 from localcloud.stack import DeployError, FunctionError, Stack, deploy
 
 POLL_SECONDS = 0.5
+CONSOLE = Console(highlight=False)  # In colour on a terminal, unless NO_COLOR is set.
+COLOURS = {"✓": "green", "✗": "red", "·": "dim"}  # Of lines, by what they begin with.
 # At the end, wait for the last writes to be counted, because the emulator does not save stream records.
 DRAIN_SECONDS = 1.5
 EXPECTED_ERRORS = (PackageError, ConfigError, ServerError, DeployError, FunctionError, OSError)
@@ -183,12 +189,14 @@ def run(settings: Settings) -> None:
     edited = last_edit()  # Read this before packaging, so that a later edit triggers a redeployment.
     cloud = LocalCloud(settings)
     try:
+        added = FirstView(cloud)
+        CONSOLE.print(banner.box(cloud.url, cloud.stack))
         print_text(banner.text(cloud.url, cloud.stack, settings.data))
         stream_lines = new_stream_lines(cloud)
         parent = os.getppid()
         while os.getppid() == parent:  # Stop if make was killed; no signal reports that.
             for line in [*next(stream_lines), *filter(log_lines.is_worth_printing, cloud.route_output())]:
-                print_log_line(line, log)
+                print_log_line(line, log, added.since_last() if log_lines.entry(line).get("applied") else {})
             cloud.check_servers()
             if edited != (edited := last_edit()):
                 print_text("The source has changed.")
@@ -227,17 +235,45 @@ def last_edit() -> float:
     return max(times)
 
 
-def print_log_line(line: str, log: Path) -> None:
+class FirstView:
+    """The rows of the model's first view, and what has been added to them."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud = cloud
+        self._rows: dict[str, Any] = {}
+        self.since_last()
+
+    def since_last(self) -> dict[str, Any]:
+        """Return by row what was added since the last call; nothing for a view with more rows than a Scan reads."""
+        from chalicelib import model, views  # noqa: F401 (As late as in banner.py. `model` fills VIEWS.)
+
+        view = next(iter(views.VIEWS.values()), None)
+        if view is None or view.table not in self._cloud.stack.tables:
+            return {}
+        dynamodb = self._cloud.stack.emulator.client("dynamodb")
+        scanned = dynamodb.scan(TableName=self._cloud.stack.tables[view.table])
+        amount = view.top or next(iter(view.places))
+        rows = {
+            " ".join(item[name]["S"] for name in view.key): views.read_amount(item, amount, view.places[amount])
+            for item in scanned["Items"]
+        }
+        before, self._rows = self._rows, rows
+        changed = {key: rows[key] - before.get(key, 0) for key in rows if rows[key] != before.get(key, 0)}
+        return {} if "LastEvaluatedKey" in scanned else changed
+
+
+def print_log_line(line: str, log: Path, added: dict[str, Any]) -> None:
     """Print a log line, shortened, and append the whole line to the log file."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
-    print_text(log_lines.shorten(line, log.relative_to(PROJECT)))
+    print_text(log_lines.shorten(line, log.relative_to(PROJECT), added))
 
 
 def print_text(text: str, end: str = "\n") -> None:
     """Print to the terminal. Do nothing if the terminal has been closed."""
     with contextlib.suppress(OSError):
-        print(text, end=end, flush=True)
+        CONSOLE.print(Text(text, COLOURS.get(text[:1], "")), end=end, soft_wrap=True)
+        CONSOLE.file.flush()
 
 
 @contextlib.contextmanager

@@ -274,7 +274,7 @@ def test_printed_commands_work_and_nothing_is_left_running():
         # The last total is in DynamoDB's JSON: {"totalQuantity": {"N": "15"}}.
         totals = [re.search(r'"totalQuantity":\D*(\d+)', each) for each in printed[1::2]]
         assert [each and each[1] for each in totals] == ["5", "10", "15"], printed
-        run.wait_for_line('"message":"Batch"')
+        run.wait_for_line("✓ 1 order · Notebook +5 · ")
         assert run.end(signal.SIGINT) == 0
         assert run.leftovers() == []
 
@@ -394,9 +394,9 @@ def test_server_error_prints_one_line_and_its_traceback_goes_to_a_file(tmp_path:
         app.write(BROKEN_ROUTE)
     with make_local(project) as run:
         assert run.api.get("/broken").status == 500
-        run.wait_for_line("ERROR")
+        run.wait_for_line("✗ /broken")
         log = f"build/local-{run.http_port}.log"
-        line = f"ERROR Caught exception for path /broken: ValueError: This route is broken (traceback in {log})"
+        line = f"✗ /broken: ValueError: This route is broken → {log}"
         assert run.output.splitlines()[-1] == line
         entry = json.loads((project / log).read_text())
         assert "Traceback (most recent call last)" in entry["exception"]
