@@ -16,7 +16,7 @@ from chalicelib.api import totals, trend
 from chalicelib.api.access import OPEN_TO_ALL, Settings
 from chalicelib.dashboard import docs
 
-SCRIPTS = ("script.js",)
+SCRIPTS = ("api.js", "light.js", "totals.js", "trend.js", "views.js", "orders.js", "refresh.js")
 FILES = ("page.html", "style.css", *SCRIPTS)
 """The arguments of `page`, in this order."""
 

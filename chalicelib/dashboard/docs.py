@@ -114,7 +114,8 @@ def _table(title: str, rows: Iterable[tuple[str, Json, str]]) -> str:
         f"<td>{_inline(description)}</td></tr>"
         for name, schema, description in rows
     ]
-    return f'<div class="scroller"><table><caption>{title}</caption>{"".join(lines)}</table></div>' if lines else ""
+    group = f'<div class="scroller" tabindex="0" role="group" aria-label="{title}">'
+    return f"{group}<table><caption>{title}</caption>{''.join(lines)}</table></div>" if lines else ""
 
 
 def _values(schema: Json) -> str:

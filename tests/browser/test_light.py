@@ -16,8 +16,7 @@ from chalicelib import dashboard
 from localcloud.stack import Stack
 from tests.browser.conftest import Site, wait_until
 
-SCRIPT = (Path(dashboard.__file__).parent / "script.js").read_text(encoding="utf-8")
-SECTION = re.compile(r"^// --- The light -+\n(.*?)^// --- ", re.DOTALL | re.MULTILINE)
+SCRIPT = (Path(dashboard.__file__).parent / "light.js").read_text(encoding="utf-8")
 
 NOW = datetime(2026, 11, 24, 12, 4, 0, tzinfo=UTC)
 
@@ -98,9 +97,8 @@ def blank(browser: Browser) -> Iterator[Page]:
 @pytest.mark.parametrize("case", CASES)
 def test_light_for_each_situation(blank: Page, case: str):
     given, colour, text, time = CASES[case]
-    (section,) = SECTION.findall(SCRIPT)
     state = {"now": milliseconds(0), "lost": None, "waitedSeconds": 0, "freshness": None, "totals": [], **given}
-    shown = blank.evaluate(f"(state) => {{ {section}; return light(state); }}", state)
+    shown = blank.evaluate(f"(state) => {{ {SCRIPT}; return light(state); }}", state)
     assert (shown["colour"], shown["text"]) == (colour, text)
     assert shown["time"] == (None if time is None else milliseconds(time))
 

@@ -85,6 +85,8 @@ class Api:
     def _find(self, path: list[str], query: dict[str, str]) -> dict[str, Any] | None:
         if path == ["views"]:
             return {"views": self.views}
+        if path == ["audit"]:
+            return {"last": None, "runningSince": None, "requestedAt": None}
         if path[0] == "totals":
             total = {"product": "Ink", "totalQuantity": 5, "orderCount": 1, "updatedAt": STAMP}
             return {"totals": [total], "asOf": STAMP, "complete": True, "freshness": self.freshness, "trend": None}
@@ -187,7 +189,7 @@ def test_only_the_visible_tab_is_refreshed(page: Page, api: Api):
     expect(page.locator("#list-table")).to_contain_text("EUR")
     api.requests.clear()
     wait_for_requests(page, api, 2)
-    assert set(api.requests) == {"views/currencies?top=10"}
+    assert set(api.requests) == {"views/currencies?top=10&recent=5"}
     tab(page, "Totals").click()
     expect(page.locator("#bars")).to_contain_text("Ink")
     api.requests.clear()
@@ -373,7 +375,7 @@ def test_model_without_trends_does_not_ask_for_them(page: Page, api: Api, monkey
     page.locator("#bars button").click()
     api.requests.clear()
     wait_for_requests(page, api, 2)
-    assert set(api.requests) == {"totals?top=10"}
+    assert set(api.requests) == {"totals?top=10&recent=5"}
     expect(page.locator("#trend")).to_be_hidden()
 
 
