@@ -1,4 +1,4 @@
-"""Configure app.py's DynamoDB client, and recognize its errors that are outages."""
+"""Configure app.py's DynamoDB client, and tell which of its errors are outages."""
 
 from collections.abc import Mapping
 from typing import Any

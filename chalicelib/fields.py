@@ -119,7 +119,7 @@ class Text(FieldType):
         try:
             if (len(value) if value.isascii() else len(value.encode())) <= self.max_bytes:
                 return value
-        except UnicodeEncodeError:  # Half of a surrogate pair, which JSON can contain as "\ud800".
+        except UnicodeEncodeError:  # The text has a lone surrogate, which JSON can contain as "\ud800".
             raise InvalidValueError("must be valid Unicode") from None
         raise InvalidValueError(self.rule)
 
@@ -315,7 +315,7 @@ def fits(value: object, max_bytes: int) -> bool:
     """Return whether a value is a text of 1 to `max_bytes` UTF-8 bytes."""
     try:
         return isinstance(value, str) and 1 <= len(value.encode()) <= max_bytes
-    except UnicodeEncodeError:  # Half of a surrogate pair, which JSON can contain as "\ud800".
+    except UnicodeEncodeError:  # The text has a lone surrogate, which JSON can contain as "\ud800".
         return False
 
 

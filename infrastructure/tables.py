@@ -154,7 +154,7 @@ def recovery_parameters(table: Table) -> dict[str, Any]:
     return {"TableName": table.name, "PointInTimeRecoverySpecification": _recovery(table)}
 
 
-# --- Shared by both ------------------------------------------------------------------------------
+# --- Parts of both forms ------------------------------------------------------------------------------
 
 
 def _shape(table: Table) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def decode_segment(segment: str) -> str:
 
 
 def order_key(segment: str) -> dict[str, Any]:
-    """Return the DynamoDB key for an order id in a path. The id may be invalid, because the table may have such ids."""
+    """Return the DynamoDB key for an order id in a path. Accept invalid ids, because OrdersTable may have them."""
     order_id = decode_segment(segment)
     if not orders.can_be_key(order_id):
         raise order_not_found({"OrderID": {"S": order_id}})

@@ -72,6 +72,6 @@ def list_totals(params: Mapping[str, str] | None, now: float) -> Steps[dict[str,
 
 
 def view() -> View | None:
-    """Return the totals' view, or None if the model lacks the totals in the shipped form."""
+    """Return the totals' view, or None if the model has removed it or changed its key or amounts."""
     kept = views.of_form(tables.TOTALS, ("product",), "totalQuantity", "orderCount")
     return kept if kept and kept.top == "totalQuantity" else None

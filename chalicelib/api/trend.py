@@ -55,7 +55,7 @@ def find(product: str, count: int, now: float) -> Steps[dict[str, Any] | None]:
 
 
 def view() -> View | None:
-    """Return the trend's view, or None if the model lacks the trend or the totals in the shipped form."""
+    """Return the trend's view. Return None if the model has removed or changed the trend or the totals."""
     has_totals = views.of_form(tables.TOTALS, ("product",))
     return views.of_form(tables.TREND, ("product", "day"), "total") if has_totals else None
 

@@ -46,7 +46,7 @@ _INVALID_CODE = "ValidationException"
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _WITHOUT_REVISION = "attribute_exists(OrderID) AND attribute_not_exists(revision)"
 _NO_REVISION_NUMBER = "NOT attribute_type(#revision, :seen)"
-_REVISION_MAX_DIGITS = 30  # DynamoDB's limit is 38 digits, so such a revision can still be raised.
+_REVISION_MAX_DIGITS = 30  # A longer revision is replaced, because DynamoDB stores at most 38 digits.
 
 
 class Transaction(NamedTuple):

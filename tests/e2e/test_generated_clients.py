@@ -33,7 +33,7 @@ class PythonClient:
         return getattr(self._module("models"), name)(**fields)
 
     def __call__(self, operation: str, *arguments: Any, **more: Any) -> Any:
-        """Call an operation and return the response, with `status_code` and the body as a model in `parsed`."""
+        """Call an operation and return its response. `parsed` has the body as a model."""
         self.called.add(operation.partition(".")[2])
         return self._module(f"api.{operation}").sync_detailed(*arguments, client=self._client, **more)
 

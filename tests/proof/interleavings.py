@@ -36,7 +36,7 @@ class Explored(NamedTuple):
     """The number of states and paths that were explored."""
 
     states: int
-    paths: int  # The number of runs, to the end or to a known state.
+    paths: int  # The number of paths that were run.
     ends: int
 
 

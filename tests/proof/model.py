@@ -240,7 +240,7 @@ class Model:
         return found
 
     def give_up(self, mapping: EventSourceMapping, shard: Shard, end: int, can_repair: bool) -> bool:
-        """Discard a mapping's records up to `end`, unless neither a backfill nor an audit could recover from that.
+        """Discard a mapping's records up to `end`. Return False and do nothing if no job could recover from that.
 
         docs/recovery.md lists these cases. `can_repair` tells whether an audit with repair runs later.
         """

@@ -96,7 +96,7 @@ def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
         moment = iter(range(1000))
 
         def happen(step: object) -> None:
-            now = next(moment)  # noqa: B023 - only called within this iteration
+            now = next(moment)  # noqa: B023 (It is called only within this iteration.)
             for at, what in zip(written_at, story, strict=True):
                 if at == now:
                     STEPS[what](shop)  # noqa: B023

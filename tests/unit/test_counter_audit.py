@@ -476,7 +476,7 @@ def test_checksums_flag_every_bucket_in_which_something_moves(monkeypatch: pytes
         for move in (lambda: shop.put(item("o50", "P51")), lambda: shop.put(item("o50", "P10"))):
 
             def happen() -> None:
-                move()  # noqa: B023 - only called within this iteration
+                move()  # noqa: B023 (It is called only within this iteration.)
                 shop.deliver()
 
             answer = audited(shop, at_request(30 + number, happen))
