@@ -57,7 +57,7 @@ def units_of_batch_get(parameters: Any, result: Any) -> float:
 
 
 def read_units(sizes: Iterable[int], request: Any) -> float:
-    """Return the units of reading items of these sizes together: at least 1, or 0.5 if eventually consistent."""
+    """Return the read units of a read of items with these sizes: at least 1, or 0.5 if eventually consistent."""
     units = max(1, math.ceil(sum(sizes) / READ_UNIT_BYTES))
     return units if request.get("ConsistentRead") else units / 2
 

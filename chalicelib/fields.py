@@ -298,7 +298,7 @@ class Boolean(FieldType):
         raise InvalidValueError(self.rule)
 
     def show(self, attribute: Item) -> Any:
-        """Return a boolean as it is, and anything else as the base class does."""
+        """Return a boolean unchanged, and anything else as the base class shows it."""
         return attribute["BOOL"] if "BOOL" in attribute else super().show(attribute)
 
 

@@ -105,7 +105,7 @@ def parse_order(body: bytes, names: Sequence[str]) -> OrderInput | FieldErrors:
 
 
 def _check_field(field: Field, given: Sequence[object]) -> Any:
-    """Validate a field and return its value. `given` has the values that the body has under the field's two names."""
+    """Validate a field and return its value. `given` has its values in the body, one for each name that is used."""
     if len(given) > 1:
         raise InvalidValueError(f"is given twice, as {field.name} and as {field.attribute}; send one of them")
     if not given and field.required and field is not ORDER_ID:

@@ -139,7 +139,7 @@ def test_routes_show_the_rows_of_payments(payments: dict[str, Result]):
     assert complete_views(payments) == ["revenue", "refunds", "currencies"]
     assert payments["revenue/Book%20Corner%7CEUR"].json["rows"] == [{**key, "revenue": "0.20", "payments": 1}]
     assert payments["refunds/Book%20Corner%7CEUR/2026-11-23"].json == {**key, "refunded": "12.50", "refunds": 1}
-    (largest,) = json.loads(payments["currencies?top=1"].text)["rows"]  # Not `.json`, because `freshness` has a float.
+    (largest,) = json.loads(payments["currencies?top=1"].text)["rows"]  # `.json` rejects the float in `freshness`.
     assert (largest["currency"], largest["revenue"]) == ("USD", "99.90")
 
 

@@ -49,7 +49,7 @@ def test_generated_ids_are_unique(client):
 def test_retry_with_the_same_content_changes_nothing(client, dynamodb):
     first = place(client, orderId="o")
     before = items(dynamodb)
-    time.sleep(0.002)  # A changed `PlacedAt`, which has milliseconds, would show.
+    time.sleep(0.002)  # So that a new `PlacedAt`, in milliseconds, would differ.
     again = place(client, orderId="o")
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json_body == first.json_body

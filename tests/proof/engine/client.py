@@ -68,7 +68,7 @@ class Network:
             raise ConnectionClosedError(endpoint_url="engine")
         running = self.scheduler.submit(self.database.start(operation, request))
         if fault in (Fault.CRASH_DURING, Fault.GIVEN_UP) and isinstance(current, Invocation):
-            self.scheduler.sleep(0)  # Let the operation continue for some steps, or none.
+            self.scheduler.sleep(0)  # Meanwhile the operation may continue.
             if fault is Fault.CRASH_DURING:
                 raise Crash
             raise ConnectionClosedError(endpoint_url="engine")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 ViewType = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE"]
 
 DAY_SECONDS = 24 * 60 * 60  # A stream keeps records for a day.
-TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}  # "DynamoDB Streams and Time to Live"
+TTL_IDENTITY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}  # See "DynamoDB Streams and Time to Live".
 HASHES = 2**32
 
 
