@@ -104,7 +104,7 @@ def update(
             ":state": {"S": state},
             ":recent": recent_orders.pack(recent),
         },
-        "ReturnValues": "UPDATED_OLD",
+        "ReturnValues": "ALL_OLD",
     }
 
 

@@ -96,10 +96,10 @@ def test_lists_are_merged_without_repeating_an_order():
 
 
 def write(state: dict[str, Any], reporter: Reporter, batch: tuple[stream.Batch, committer.Committer], now: int) -> None:
-    """Write a container's report about a batch to StateTable's item, as UpdateItem does with UPDATED_OLD."""
+    """Write a container's report about a batch to StateTable's item, as UpdateItem does with ALL_OLD."""
     report = reporter.report(*batch, True, now, float(now))
     assert report is not None
-    assert report["ReturnValues"] == "UPDATED_OLD"
+    assert report["ReturnValues"] == "ALL_OLD"
     replaced = dict(state)
     state[recent_orders.ATTRIBUTE] = report["ExpressionAttributeValues"][":recent"]
     reporter.add_replaced({"Attributes": replaced} if replaced else {})
