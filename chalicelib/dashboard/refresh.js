@@ -161,6 +161,6 @@ function setStatus(colour, text, title) {
 }
 
 const zone = new Intl.DateTimeFormat("en", {timeZoneName: "long"}).formatToParts().find(({type}) => type === "timeZoneName").value;
-$("zone").textContent = `Times are in ${zone}. Point at one to see it in UTC.`;
+$("zone").textContent = `Times are in ${zone}.${new Date().getTimezoneOffset() ? " Point at one to see it in UTC." : ""}`;
 showTab();
 keepRefreshing();
