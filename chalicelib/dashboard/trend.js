@@ -5,8 +5,8 @@ let drawnTrend = "";      // The trend that is drawn, as text.
 let highlighted = null;   // The highlighted day or hour: {day, hour}, with hour null for the whole day.
 const selectedDays = () => Number($("days").querySelector(":checked").value);
 
-// The API counts hours of UTC. One day more has all hours of the local days.
-const wantedTrend = () => selected === null || !trendView ? "" : `&trend=${encodeURIComponent(selected)}&days=${selectedDays() + 1}`;
+// The API counts hours of UTC. One day more has all hours of the local days. It has at most 90, so the oldest may lack some.
+const wantedTrend = () => selected === null || !trendView ? "" : `&trend=${encodeURIComponent(selected)}&days=${Math.min(90, selectedDays() + 1)}`;
 
 // Return a trend by local days and hours: {product, total, days: [{day, total, hours}]}, each day as a Date at midnight.
 function inLocalTime({product, days}) {
