@@ -1,6 +1,6 @@
 """`make audit STAGE=prod`: check a stage's totals against its orders, show drift, and repair it with REPAIR=yes.
 
-Safe to run beside live traffic. EXIT_STATUS has the exit status for each verdict. It is 2 after an error and 130 after
+Safe to run during live traffic. EXIT_STATUS has the exit status for each verdict. It is 2 after an error and 130 after
 Ctrl-C. `make` itself turns every status but 0 into 2.
 """
 

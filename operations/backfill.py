@@ -1,6 +1,6 @@
 """`make backfill STAGE=prod`: count every order of a stage that is not in its totals yet.
 
-Safe to run beside live traffic, and safe to stop and restart at any time. Exit status: 0 if every order is counted in
+Safe to run during live traffic, and safe to stop and restart at any time. Exit status: 0 if every order is counted in
 every view, 2 after an error or if an order cannot be counted, 130 after Ctrl-C.
 """
 

@@ -1,7 +1,7 @@
 """`make replay STAGE=prod`: count the failed batches that Lambda stored in the bucket. Fix the cause first.
 
 It sends each batch to the stream handler again, and deletes the batch when it is counted. Safe to repeat and to run
-beside live traffic, because the handler ignores records that are already counted. Exit status: 0 if no batch is left, 2
+during live traffic, because the handler ignores records that are already counted. Exit status: 0 if no batch is left, 2
 after an error or if one is left, 130 after Ctrl-C.
 """
 

@@ -1,1 +1,1 @@
-"""The jobs: backfill, audit and daily audit. They run beside the stream handler."""
+"""The jobs: backfill, audit and daily audit. They run alongside the stream handler."""

@@ -1,7 +1,7 @@
 """The backfill: read all of OrdersTable and reconcile each order's ledger entry with its item.
 
 It counts orders that are older than the stream, changes lost in an outage, and contributions to a new view. It can
-run beside live traffic. `ledger.reconcile` decides what an entry should be.
+run during live traffic. `ledger.reconcile` decides what an entry should be.
 """
 
 from collections.abc import Collection, Iterable, Mapping

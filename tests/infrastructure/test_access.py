@@ -184,7 +184,7 @@ def test_protected_stage_must_state_who_may_read_and_who_may_write(tmp_path: Pat
 
 
 @pytest.mark.parametrize("stage", ["local", "dev"])
-def test_local_and_dev_need_not_state_it(stage: str):
+def test_local_and_dev_need_not_state_their_access(stage: str):
     require_access(stage, {})
 
 

@@ -82,7 +82,7 @@ def account(project: Path) -> Iterator[Account]:
         yield Account(project)
 
 
-def test_it_creates_all_tables_with_stream_and_ttl(account: Account):
+def test_provision_creates_all_tables_with_stream_and_ttl(account: Account):
     arn = account.provision("dev")
     assert set(account.dynamodb.list_tables()["TableNames"]) == set(tables.KEYS)
     assert account.table("OrdersTable")["LatestStreamArn"] == arn
@@ -119,7 +119,7 @@ def test_second_run_changes_and_reports_nothing(account: Account):
     assert (account.project / ".chalice" / "config.json").read_bytes() == text
 
 
-def test_it_corrects_tables_created_by_hand(account: Account):
+def test_provision_corrects_tables_created_by_hand(account: Account):
     account.plain_table("OrdersTable-prod", "OrderID")
     account.plain_table("LedgerTable-prod", "OrderID")
     account.dynamodb.put_item(TableName="OrdersTable-prod", Item={"OrderID": {"S": "o"}})
@@ -132,7 +132,7 @@ def test_it_corrects_tables_created_by_hand(account: Account):
     assert account.table("OrdersTable-prod")["ItemCount"] == 1
 
 
-def test_it_removes_no_protection(account: Account):
+def test_provision_removes_no_protection(account: Account):
     account.plain_table("OrdersTable", "OrderID", DeletionProtectionEnabled=True)
     account.provision("dev")
     assert account.table("OrdersTable")["DeletionProtectionEnabled"]

@@ -187,7 +187,7 @@ def one_second() -> Any:
     return audits_options()["gracePeriodSeconds"]._replace(default=1)
 
 
-def test_unfinished_daily_audit_goes_on_with_the_next_invocation(client, dynamodb, shell, caplog, capsys, monkeypatch):
+def test_unfinished_daily_audit_continues_in_the_next_invocation(client, dynamodb, shell, caplog, capsys, monkeypatch):
     count(dynamodb, client, item("a"))
     monkeypatch.setattr(invocation, "RESERVE_SHARE", 1)  # The reserve takes all the time of the invocation.
     monkeypatch.setattr(invocation, "RESERVE_MAX_SECONDS", 900)
@@ -205,7 +205,7 @@ def test_unfinished_daily_audit_goes_on_with_the_next_invocation(client, dynamod
     assert client.http.get("/audit").json_body["last"]["verdict"] == "clean"
 
 
-def test_audit_runs_once_a_day_and_when_asked(client, dynamodb, shell):
+def test_audit_runs_once_a_day_and_when_requested(client, dynamodb, shell):
     count(dynamodb, client, item("a"))
     assert client.http.get("/audit").json_body == {"last": None, "runningSince": None, "requestedAt": None}
     run_daily_audit(client, shell)

@@ -75,7 +75,7 @@ def advance(running: Any, steps: int) -> None:
 # --- Transactions --------------------------------------------------------------------------------
 
 
-def test_of_two_transactions_on_one_item_the_second_is_cancelled(database: Database):
+def test_the_second_of_two_transactions_on_one_item_is_cancelled(database: Database):
     first = database.start("TransactWriteItems", transaction("a", "b"))
     advance(first, 2)  # The first transaction has locked one item.
     with pytest.raises(ServiceError) as caught:
@@ -358,7 +358,7 @@ def test_the_emulator_accepts_what_dynamodb_refuses(both: Both, operation: str, 
     assert "__type" not in both.emulator_result(operation, request_)
 
 
-def test_the_emulator_keeps_the_form_of_a_number_in_a_transaction_and_dynamodb_does_not(both: Both):
+def test_the_emulator_does_not_normalize_numbers_in_a_transaction_but_dynamodb_does(both: Both):
     update = {"UpdateExpression": "SET n = :n", "ExpressionAttributeValues": {":n": {"N": "02.50"}}}
     for call in (both.engine.call, both.emulator):
         call("TransactWriteItems", TransactItems=[{"Update": {"TableName": ORDERS, "Key": KEY, **update}}])

@@ -87,7 +87,7 @@ MOMENTS = range(7)
 @pytest.mark.parametrize(
     "story", [("placed", "amended", "back"), ("placed", "cancelled", "placed again")], ids="-".join
 )
-def test_a_backfill_beside_the_stream_keeps_totals_exact_at_any_moment(
+def test_a_backfill_during_deliveries_keeps_totals_exact_at_any_moment(
     story: tuple[str, ...], written_at: tuple[int, ...]
 ):
     """Write the order and deliver the stream at every possible point of a backfill."""

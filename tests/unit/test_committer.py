@@ -148,7 +148,7 @@ def test_a_changed_entry_and_a_busy_item_in_one_cancellation_are_both_handled():
 
 
 @pytest.mark.parametrize("names_the_action", [True, False])
-def test_a_damaged_counter_does_not_hold_up_the_others(names_the_action: bool):
+def test_a_damaged_counter_does_not_block_the_others(names_the_action: bool):
     dynamo = FakeDynamoDB()
     placed = new_orders(30, products=3)
 
@@ -169,7 +169,7 @@ def test_a_damaged_counter_does_not_hold_up_the_others(names_the_action: bool):
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "UnrecognizedClientException"])
-def test_an_error_that_concerns_every_order_sets_no_order_apart(code: str):
+def test_an_error_that_affects_every_order_sets_no_order_apart(code: str):
     assert not transactions.reasons({"Error": {"Code": code, "Message": "no"}})
 
 

@@ -178,7 +178,7 @@ def test_audit_that_finds_drift_names_the_incomplete_views(shop):
 
 
 @pytest.mark.parametrize("request_", [{}, {"segment": 1, "segments": 2}], ids=["whole", "last segment"])
-def test_second_backfill_and_second_audit_make_one_request_for_it(shop, request_):
+def test_second_backfill_and_second_audit_make_one_request_for_completeness(shop, request_):
     run(Noting(0, 2), shop.dynamo)
     for again, count in ((False, 2), (True, 1 if not request_ else 2)):
         found: list[effects.Effect] = []
@@ -208,7 +208,7 @@ def test_two_segments_that_end_at_the_same_time_both_count(shop):
 
 
 @pytest.mark.parametrize("write", [effects.Get, effects.ConditionalUpdate], ids=lambda kind: kind.__name__)
-def test_job_that_crashes_before_it_has_noted_its_end_is_not_done(shop, write):
+def test_job_that_crashes_before_it_stores_its_end_is_not_done(shop, write):
     def crash(step: effects.Effect) -> None:
         if isinstance(step, write) and (not isinstance(step, effects.Get) or step.key == completeness.KEY):
             raise Crash

@@ -33,7 +33,7 @@ def test_only_a_consistent_read_sees_a_write_before_the_replica_has_it():
 # --- Where a stale read would do harm ------------------------------------------------------------
 
 
-def test_an_audit_reads_the_streams_lag_as_it_is():
+def test_an_audit_reads_the_streams_lag_consistently():
     """The stream's lag was written a moment ago. The audit must read it to know that the new order is in flight."""
     shop = example()
     shop.put(item("new"))  # The stream has not delivered it yet.
@@ -54,7 +54,7 @@ def test_an_audit_reads_the_streams_lag_as_it_is():
     assert (orders["inFlight"], orders["missing"]) == (1, 0)
 
 
-def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
+def test_an_audit_reads_counters_consistently(monkeypatch: pytest.MonkeyPatch):
     """Two orders change while the audit sums up the ledger, so the sum happens to equal the wrong counter.
 
     Only the counter's new revision shows the change, and only a consistent read is sure to return the new revision.
@@ -82,7 +82,7 @@ def test_an_audit_reads_counters_as_they_are(monkeypatch: pytest.MonkeyPatch):
 # --- Where a stale read does no harm -------------------------------------------------------------
 
 
-def test_a_backfill_reads_again_what_differs_in_a_stale_page():
+def test_a_backfill_reads_mismatched_orders_of_a_stale_page_again():
     """The replica lacks the change of the order and of its entry. The tables have both."""
     shop = OrdersAndStream()
     shop.put(item("o", quantity=6))

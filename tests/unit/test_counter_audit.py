@@ -45,7 +45,7 @@ def day_of(shop: OrdersAndStream, product: str) -> str:
 # --- Findings and repairs -------------------------------------------------------------------------------
 
 
-def test_a_right_table_is_clean_and_stays_as_it_is():
+def test_a_correct_table_is_clean_and_unchanged():
     shop = example()
     before = shop.state()
     answer = audited(shop)
@@ -251,7 +251,7 @@ def test_a_repair_changes_the_revision_and_the_time_stamp():
     assert shop.counter("Notebook")["updatedAt"]["S"] > "2026"
 
 
-def test_contributions_to_a_table_without_a_view_are_left_alone(monkeypatch: pytest.MonkeyPatch):
+def test_contributions_to_a_table_without_a_view_are_ignored(monkeypatch: pytest.MonkeyPatch):
     shop = example()
     monkeypatch.delitem(views.VIEWS, tables.TREND)
     shop.dynamo.tables[tables.TREND].clear()
@@ -296,7 +296,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
 @pytest.mark.parametrize("damage", [None, too_much, not_there, of_no_order, wrong_hour])
 @pytest.mark.parametrize("number", range(60))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_an_order_that_changes_at_any_moment_is_not_drift_and_does_not_hide_or_spoil_any(
+def test_an_order_that_changes_at_any_moment_is_not_drift_and_hides_none(
     change: Callable[[OrdersAndStream], None],
     number: int,
     damage: Callable[[OrdersAndStream], None] | None,
@@ -319,7 +319,7 @@ def test_an_order_that_changes_at_any_moment_is_not_drift_and_does_not_hide_or_s
     assert shop.dynamo.counters() == shop.truth()
 
 
-def test_a_counter_that_always_moves_is_unverified_and_the_others_are_audited():
+def test_a_counter_that_always_changes_is_unverified_and_the_others_are_audited():
     shop = example()
     too_much(shop)
     numbers = iter(range(1_000_000))
@@ -333,7 +333,7 @@ def test_a_counter_that_always_moves_is_unverified_and_the_others_are_audited():
     assert [each["product"] for each in answer["counters"]["findings"]] == ["Notebook"]
 
 
-def test_drift_is_reported_when_seen_twice_though_the_counter_moved_in_between():
+def test_drift_that_is_found_twice_is_reported_although_the_counter_changed_in_between():
     shop = example()
     too_much(shop)
     work = audit.request({})
@@ -351,7 +351,7 @@ def test_drift_is_reported_when_seen_twice_though_the_counter_moved_in_between()
 
 
 @pytest.mark.parametrize("hidden", [{1: "new"}, {2: "new"}, {1: "new", 2: "other"}, {1: "new", 2: "other", 3: "new"}])
-def test_a_transaction_of_which_only_a_part_is_visible_is_not_drift(hidden: dict[int, str]):
+def test_a_partly_visible_transaction_is_not_drift(hidden: dict[int, str]):
     """In some passes, the counters include an order that the ledger does not show yet."""
     shop = example()
     shop.put(item("new"), item("other", quantity=9))
@@ -368,7 +368,7 @@ def test_a_transaction_of_which_only_a_part_is_visible_is_not_drift(hidden: dict
     assert shop.dynamo.corrections == 0
 
 
-def test_a_counter_that_moves_just_before_its_repair_is_repaired_after_the_next_pass():
+def test_a_counter_that_changes_just_before_its_repair_is_repaired_after_the_next_pass():
     shop = example()
     too_much(shop)
     orders = iter(["one", "two"])
@@ -468,7 +468,7 @@ def test_the_ledger_is_read_once_for_checksums_and_twice_in_a_round_to_confirm_d
 
 
 @pytest.mark.slow
-def test_checksums_flag_every_bucket_in_which_something_moves(monkeypatch: pytest.MonkeyPatch):
+def test_checksums_flag_every_bucket_with_a_change(monkeypatch: pytest.MonkeyPatch):
     """An order moves to another product, in another bucket or in the same one."""
     monkeypatch.setattr(checksums, "BUCKETS", 64)
     shop = big_shop(monkeypatch)
@@ -513,7 +513,7 @@ def test_checksums_flag_wrong_amounts_of_two_counters_that_add_up_to_nothing(mon
     assert flagged_after((total(7), {"totalQuantity": 1}, 1), (total(8), {"totalQuantity": 1}, -1)) == [0]
 
 
-def test_a_counter_that_moves_in_the_first_pass_is_looked_at_again(monkeypatch: pytest.MonkeyPatch):
+def test_a_counter_that_changes_in_the_first_pass_is_checked_again(monkeypatch: pytest.MonkeyPatch):
     """One order replaces another with the same quantity, so only the counter's revision changes."""
     shop = OrdersAndStream()
     shop.put(item("a"), item("b", "Pen"))
@@ -667,7 +667,7 @@ def do(shop: OrdersAndStream, step: tuple[str, Any]) -> None:
     st.lists(DAMAGE, max_size=4),
     st.lists(st.tuples(st.integers(0, 60), STEPS), max_size=4),
 )
-def test_any_damage_is_repaired_beside_any_traffic(
+def test_any_damage_is_repaired_during_any_traffic(
     before: list[Any], damage: list[Any], meanwhile: list[tuple[int, Any]]
 ):
     shop = OrdersAndStream()

@@ -95,7 +95,7 @@ HOSTILE: dict[str, object] = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_text_that_is_no_cursor_is_refused(text: object):
+def test_a_text_that_is_not_a_cursor_is_rejected(text: object):
     with pytest.raises(CursorError, match="not a cursor"):
         cursors.decode(text, 20_000)
 

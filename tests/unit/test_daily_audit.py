@@ -84,7 +84,7 @@ def test_first_audit_starts_at_once_and_the_next_one_a_day_later(shop: OrdersAnd
     assert invoke(shop, NOW + INTERVAL_SECONDS) is True
 
 
-def test_audit_resumes_until_it_is_through(shop: OrdersAndStream):
+def test_audit_resumes_until_it_is_done(shop: OrdersAndStream):
     turns = 0
     while not invoke(shop, NOW + turns * 15 * MINUTE, checkpoints=2):
         turns += 1

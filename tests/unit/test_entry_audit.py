@@ -37,7 +37,7 @@ NOTHING = {"missing": 0, "differing": 0, "orphaned": 0, "unreadable": 0, "inFlig
 # --- Findings and repairs -------------------------------------------------------------------------------
 
 
-def test_a_right_ledger_is_clean_without_waiting():
+def test_a_correct_ledger_is_clean_without_waiting():
     shop = example()
     before, started = shop.state(), shop.dynamo.now
     answer = audited(shop)
@@ -553,7 +553,7 @@ def test_an_audit_continues_from_its_cursor_at_every_checkpoint(monkeypatch: pyt
     assert parts.dynamo.counters() == whole.dynamo.counters()
 
 
-def test_progress_is_of_the_orders_until_all_suspects_have_been_looked_at():
+def test_progress_shows_orders_until_all_suspects_are_checked():
     shop = example()
     lose_an_order(shop)
     event: dict[str, Any] = {}

@@ -237,7 +237,7 @@ def test_rows_of_a_view_that_no_longer_expires_are_not_drift(system: System, mon
     assert system.audit()["verdict"] == "clean"
 
 
-def test_orders_of_a_model_without_views_are_counted_for_nothing():
+def test_orders_of_a_model_without_views_are_counted_without_rows():
     views.VIEWS.clear()
     system = System()
     system.put(placed("a"))

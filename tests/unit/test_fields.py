@@ -139,7 +139,7 @@ ANY_ATTRIBUTE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("type_", [LONG, CENTS, NO_PLACES], ids=["long", "cents", "no places"])
 @pytest.mark.parametrize("attribute", ANY_ATTRIBUTE, ids=repr)
-def test_attribute_that_is_no_such_decimal_is_invalid_and_shown_as_stored(type_: FieldType, attribute: dict[str, Any]):
+def test_invalid_decimal_is_rejected_and_shown_as_stored(type_: FieldType, attribute: dict[str, Any]):
     with pytest.raises(InvalidValueError):
         type_.read(attribute)
     as_json = json.dumps(attribute, default=lambda binary: base64.b64encode(binary).decode())

@@ -127,7 +127,7 @@ def test_wrong_parameter_of_a_list_is_an_error(query: dict[str, str], errors: di
     assert rows.parse_query(PLAIN, query) == errors
 
 
-def test_top_of_a_view_without_it_is_an_error():
+def test_top_is_an_error_for_a_view_without_a_top_list():
     assert rows.parse_query(SORTED, {"top": "5"}) == {
         "top": "is not possible: the view does not name the amount to sort by"
     }

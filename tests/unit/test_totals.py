@@ -132,7 +132,7 @@ def test_totals_routes_do_not_serve_a_view_of_another_form(monkeypatch: pytest.M
         result(totals.list_totals({"top": "1"}, 0.0), FakeDynamoDB())
 
 
-def test_largest_totals_and_largest_rows_are_one_list_with_all_amounts(monkeypatch: pytest.MonkeyPatch):
+def test_largest_totals_and_largest_rows_share_one_list_with_all_amounts(monkeypatch: pytest.MonkeyPatch):
     shipped = views.VIEWS[tables.TOTALS]
     monkeypatch.setitem(views.VIEWS, tables.TOTALS, shipped._replace(places={**shipped.places, "weight": 2}))
     by_totals = written(totals.list_totals({"top": "1"}, 0.0))
