@@ -94,15 +94,15 @@ def test_interrupted_audit_has_the_same_result(client, dynamodb, shell, monkeypa
     damage(dynamodb)
     whole = audit(client, {"gracePeriodSeconds": 1})
     steps: list[Any] = []
-    real = shell.scan
+    real = shell.dynamodb.scan
 
-    def scan(page: Any) -> Any:
+    def scan(**page: Any) -> Any:
         steps.append(page)
         if len(steps) % 2 == 0:
             raise shell.OutOfTime
-        return real(page)
+        return real(**page)
 
-    monkeypatch.setattr(shell, "scan", scan)
+    monkeypatch.setattr(shell.dynamodb, "scan", scan)
     result = audit(client, {"gracePeriodSeconds": 1})
     pieces = 1
     while not result["done"]:

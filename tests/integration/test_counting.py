@@ -219,15 +219,15 @@ def test_stream_changes_nothing_after_a_backfill(client, dynamodb, caplog):
 def test_interrupted_backfill_resumes_at_its_cursor(client, dynamodb, shell, monkeypatch):
     monkeypatch.setattr("chalicelib.jobs.backfill.PAGE_ORDERS", 10)
     write_orders(dynamodb, *(item(f"o{n}") for n in range(25)))
-    real, pages = shell.scan, []
+    real, pages = shell.dynamodb.scan, []
 
-    def scan(page: Any) -> Any:
+    def scan(**page: Any) -> Any:
         pages.append(page)
         if len(pages) % 2 == 0:
             raise shell.OutOfTime
-        return real(page)
+        return real(**page)
 
-    monkeypatch.setattr(shell, "scan", scan)
+    monkeypatch.setattr(shell.dynamodb, "scan", scan)
     results = [backfill(client)]
     while not results[-1]["done"]:
         results.append(backfill(client, {"cursor": results[-1]["cursor"]}))
