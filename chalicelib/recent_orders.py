@@ -1,10 +1,10 @@
-"""The latest counted orders, with how long each took to be counted, for `GET /orders?recent=20`.
+"""The latest counted orders, and how long each took to be counted, for `GET /orders?recent=20`.
 
-They are an attribute of the stream handler's lag report (stream_lag.py), so that they cost no request of their own. The
-list is compressed and cut so that the report stays below 1 KB, which is one write unit.
+They are an attribute of the stream handler's lag report (stream_lag.py), so they cost no extra request. The list is
+compressed and cut so that the report stays below 1 KB, which is one write unit.
 
-Every report replaces the list. So each container remembers its own latest orders and those of the reports that it has
-replaced, which DynamoDB returns. If invocations overlap, a report lacks the orders of the one just before it, and a
+Every report replaces the list. So each container keeps its own latest orders and those of the reports that it has
+replaced, which DynamoDB returns. If invocations overlap, a report lacks the orders of the report just before it, but a
 later report has them again.
 """
 
@@ -19,25 +19,25 @@ from chalicelib.orders import Item
 
 ATTRIBUTE = "packedOrders"
 ORDERS_MAX = 20
-PACKED_MAX_BYTES = 850  # The rest of the report has up to 130 bytes.
-_ORDER_ID_MAX_CHARACTERS = orders.ORDER_ID_MAX_CHARACTERS  # A longer one was not made by the API.
-_CONTENT_MAX_CHARACTERS = 200  # Longer content is left out.
-_CLOCKS_DIFFER_SECONDS = 1  # `PlacedAt` is the API's time, and a record has DynamoDB's, in whole seconds.
+PACKED_MAX_BYTES = 850  # The limit for the list. The rest of the report has up to 130 bytes.
+_ORDER_ID_MAX_CHARACTERS = orders.ORDER_ID_MAX_CHARACTERS  # The API accepts no longer order ids.
+_CONTENT_MAX_CHARACTERS = 200  # Longer content of an order is omitted.
+_CLOCKS_DIFFER_SECONDS = 1  # `PlacedAt` is from the API's clock, a record's time from DynamoDB's.
 
 
 class RecentOrder(NamedTuple):
-    """An order that was counted."""
+    """A counted order for the list."""
 
     order_id: str
-    counted_at: int  # Epoch seconds.
+    counted_at: int  # When the order was counted, in epoch seconds.
     lag_seconds: float
-    content: Mapping[str, Any]  # Its fields as the API shows them.
+    content: Mapping[str, Any]  # The order's fields as the API shows them.
 
 
 def of_batch(
     records_by_order: Mapping[str, Sequence[ChangeRecord]], counted: Iterable[str], now: float
 ) -> list[RecentOrder]:
-    """Return the latest of the orders that a batch has counted, the newest first. `now` is in epoch seconds."""
+    """Return the latest orders that a batch has counted, newest first. `now` is in epoch seconds."""
     last = [records_by_order[order_id][-1] for order_id in counted if len(order_id) <= _ORDER_ID_MAX_CHARACTERS]
     last.sort(key=lambda record: (record.created_at, record.position), reverse=True)
     return [
@@ -49,7 +49,7 @@ def of_batch(
 
 
 def merge(*lists: Iterable[RecentOrder]) -> list[RecentOrder]:
-    """Return the latest orders of several lists. Of an order that is in two, the later one stays, or the first."""
+    """Return the latest orders of several lists. If an order is in two lists, keep the one counted later."""
     found: dict[str, RecentOrder] = {}
     for order in sorted((order for each in lists for order in each), key=lambda order: -order.counted_at):
         found.setdefault(order.order_id, order)
@@ -57,7 +57,7 @@ def merge(*lists: Iterable[RecentOrder]) -> list[RecentOrder]:
 
 
 def pack(recent: Sequence[RecentOrder]) -> dict[str, Any]:
-    """Return the attribute that holds a list. Leave out the oldest orders that do not fit."""
+    """Return the DynamoDB attribute for a list. Omit the oldest orders if the list is too large."""
     for count in range(len(recent), -1, -1):
         packed = zlib.compress(json.dumps(recent[:count], separators=(",", ":")).encode(), 9)
         if len(packed) <= PACKED_MAX_BYTES:
@@ -79,7 +79,7 @@ def _is_well_formed(values: Sequence[Any]) -> bool:
 
 
 def to_json(item: Item | None, count: int) -> list[dict[str, Any]]:
-    """Return the latest orders in a report as the API shows them, the newest first."""
+    """Return the latest orders in a report as the API shows them, newest first."""
     return [
         {
             "orderId": order.order_id,
@@ -92,7 +92,7 @@ def to_json(item: Item | None, count: int) -> list[dict[str, Any]]:
 
 
 def _changed_at(record: ChangeRecord) -> float:
-    """Return when the order was placed or amended: the record's time, or `PlacedAt` if that is the same but exacter."""
+    """Return when an order was placed or amended: the record's time, or the more exact `PlacedAt` if they agree."""
     placed_at = timestamps.to_epoch(orders.to_json(record.image or {}).get("placedAt"))
     is_same = placed_at is not None and abs(placed_at - record.created_at) <= _CLOCKS_DIFFER_SECONDS
     return placed_at if placed_at is not None and record.is_insert and is_same else record.created_at

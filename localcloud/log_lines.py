@@ -10,7 +10,7 @@ PLATFORM_LINES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
 # `chalice local` logs requests like this: 127.0.0.1 - - [23/Nov/2026 18:29:20] "GET /totals HTTP/1.1" 200 -
 REQUEST_LINE = re.compile(r'\S+ - - \[[^]]+\] ".*" \d{3} -')
 WIDTH = 80
-ROWS_SHOWN = 2  # Of those that a batch has changed.
+ROWS_SHOWN = 2  # The number of changed rows that a batch's line shows.
 
 
 def is_worth_printing(line: str) -> bool:
@@ -20,7 +20,7 @@ def is_worth_printing(line: str) -> bool:
 
 
 def entry(line: str) -> Mapping[str, Any]:
-    """Return a log entry of the app, or an empty one if the line is something else."""
+    """Return the app's log entry in a line, or an empty dict if the line is something else."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -29,9 +29,9 @@ def entry(line: str) -> Mapping[str, Any]:
 
 
 def shorten(line: str, log: Path, added: Mapping[str, Any]) -> str:
-    """Return a line for the terminal, in one of 80 columns for the app's own entries.
+    """Return a line for the terminal. Shorten the app's own entries to 80 columns.
 
-    `log` is the file with the whole entry. `added` is what a batch has added to the rows of the first view.
+    `log` is the file with the whole entry. `added` has the amounts that a batch has added to the first view's rows.
     """
     logged = entry(line)
     if not logged:

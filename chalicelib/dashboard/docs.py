@@ -1,4 +1,4 @@
-"""The page at `/docs`: the API's OpenAPI document for people to read, with requests to copy. It has no script."""
+"""The page at `/docs`: the API's OpenAPI document as a readable page, with requests to copy. It has no script."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 EXAMPLE_QUERIES = {"top": 3, "recent": 20, "days": 30, "limit": 50}
-"""The parameter that the example of a request has: the first of these that the operation knows."""
+"""Query parameters for example requests. An example has the first of these that the operation accepts."""
 SIGNED = '--aws-sigv4 aws:amz:REGION:execute-api --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
 
 Json = Mapping[str, Any]
 
 
 def body(document: Json, url: str) -> str:
-    """Return the content of the page. `url` is that of the API, without a slash at its end."""
+    """Return the page's content. `url` is the API's URL, without a trailing slash."""
     operations = list(_operations(document))
     info = document["info"]
     parts = [
@@ -71,7 +71,7 @@ def _section(document: Json, url: str, method: str, path: str, operation: Json) 
 
 
 def _curl(document: Json, url: str, method: str, path: str, operation: Json) -> str:
-    """Return a command that makes an example of a request."""
+    """Return a curl command that sends an example request."""
     examples = {each["name"]: each["example"] for each in operation["parameters"] if each["in"] == "path"}
     known = {each["name"] for each in operation["parameters"]}
     query = next((f"?{name}={value}" for name, value in EXAMPLE_QUERIES.items() if name in known - {*examples}), "")
@@ -91,7 +91,7 @@ def _schema(described: Json) -> Json:
 
 
 def _resolved(document: Json, value: Json) -> Json:
-    """Return what a reference refers to, or the value itself."""
+    """Return the target of a reference, or the value itself if it is not a reference."""
     if "$ref" not in value:
         return value
     found: Any = document
@@ -101,14 +101,14 @@ def _resolved(document: Json, value: Json) -> Json:
 
 
 def _example(document: Json, response: Json) -> Any:
-    """Return the example of a response, or None if it has none."""
+    """Return a response's example, or None if it has none."""
     content = response.get("content", {}).get("application/json", {})
     examples = _resolved(document, _schema(response)).get("examples", [None])
     return content.get("example", examples[0])
 
 
 def _table(title: str, rows: Iterable[tuple[str, Json, str]]) -> str:
-    """Return a table of names, what values they take, and descriptions; an empty text if it has no rows."""
+    """Return a table with names, allowed values and descriptions, or an empty text if there are no rows."""
     lines = [
         f'<tr><th scope="row"><code>{escape(name)}</code></th><td>{_inline(_values(schema))}</td>'
         f"<td>{_inline(description)}</td></tr>"
@@ -119,7 +119,7 @@ def _table(title: str, rows: Iterable[tuple[str, Json, str]]) -> str:
 
 
 def _values(schema: Json) -> str:
-    """Return in a few words what values a schema allows."""
+    """Return a short description of the values that a schema allows."""
     if "anyOf" in schema:
         return " or ".join(_values(each) for each in schema["anyOf"])
     if "enum" in schema:
@@ -134,5 +134,5 @@ def _paragraphs(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Return a text as HTML. What stands between backticks becomes code."""
+    """Return a text as HTML. Text between backticks becomes code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

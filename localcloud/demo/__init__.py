@@ -1,1 +1,1 @@
-"""`make demo`: count one stream with the tutorials' plain ADD and with this app, and hit both with the same faults."""
+"""`make demo`: count a stream with the tutorials' plain ADD and with this app, and inject the same faults into both."""

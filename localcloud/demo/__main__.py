@@ -55,7 +55,7 @@ def serve(demo: Demo, port: int, console: Console) -> int:
 
 
 def play(demo: Demo, console: Console) -> int:
-    """Carry out all steps and print a line for each; return 1 if a total of the app was wrong."""
+    """Carry out all steps and print a line for each. Return 1 if a total of the app was wrong, otherwise 0."""
     console.print(f"\n[bold]{'How many notebooks are ordered?':46}{'Truth':>6}{'Plain ADD':>13}{'Order Totals':>15}")
     for step in ("place", *STEPS):
         _, text, (truth, *totals) = demo.run(step)

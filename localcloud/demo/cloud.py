@@ -1,4 +1,4 @@
-"""The app and the plain ADD handler on one stream in the emulator, with a proxy between them and DynamoDB."""
+"""Deploy the app and the plain ADD handler on one stream in the emulator, with a proxy between them and DynamoDB."""
 
 import json
 import time
@@ -20,7 +20,7 @@ class DemoError(Exception):
 
 
 class Handler(NamedTuple):
-    """A stream handler, and the request with which it counts an order."""
+    """A stream handler, with the operation and table of the request that counts an order."""
 
     function: str
     operation: str
@@ -33,7 +33,7 @@ HANDLERS = (PLAIN, OURS)
 
 
 class Columns(NamedTuple):
-    """How much has been ordered: the sum of OrdersTable, and the sum of each handler's totals."""
+    """The total ordered quantity: the true one from OrdersTable, and the one that each handler has counted."""
 
     truth: int
     plain: int
@@ -41,12 +41,12 @@ class Columns(NamedTuple):
 
 
 class DemoCloud:
-    """The deployed app, with the second stream handler beside it."""
+    """The deployed app and the second stream handler."""
 
     def __init__(self, emulator: Emulator, build: Path) -> None:
         """Deploy the package in the folder `build`, and start the functions."""
         self.emulator = emulator
-        self.proxy = proxy.start(emulator.port, latency=0)  # Its threads end with this process.
+        self.proxy = proxy.start(emulator.port, latency=0)  # The proxy's threads end with this process.
         self.stack = deploy(emulator, build, change=self._add_plain_add)
         self.stack.warm()
         self.stack.invoke(PLAIN.function, {"Records": []})
@@ -62,7 +62,7 @@ class DemoCloud:
             variables["AWS_ENDPOINT_URL"] = self.proxy.endpoint_url
 
     def columns(self) -> Columns:
-        """Read the three columns from the tables."""
+        """Read the three total quantities from the tables."""
         totals = [sum(int(item["totalQuantity"]["N"]) for item in self._scan(each.table)) for each in HANDLERS]
         return Columns(sum(int(order["Quantity"]["N"]) for order in self.orders()), *totals)
 
@@ -76,10 +76,10 @@ class DemoCloud:
         return (item for page in pages for item in page["Items"])
 
     def batch_with(self, order_id: str) -> dict[str, Any]:
-        """Return the last event in which Lambda has sent a new order, from the log of the plain ADD handler."""
+        """Return the last event with this new order, from the log of the plain ADD handler."""
 
         def logged() -> list[str]:
-            # The emulator logs output that comes late with the next invocation.
+            # An invocation makes the emulator log the late output of the previous one.
             self.stack.invoke(PLAIN.function, {"Records": []})
             lines = self.stack.logs(PLAIN.function)
             return [line for line in lines if '"INSERT"' in line and f'"{order_id}"' in line]
@@ -89,7 +89,7 @@ class DemoCloud:
         return event
 
     def wait_for_tries(self, handler: Handler, since: float, tries: int, succeeded: bool = True) -> None:
-        """Wait until Lambda has invoked a handler this often since a time, and the last batch was a success or not."""
+        """Wait until Lambda has invoked a handler `tries` times since a time and the last batch succeeded or failed."""
 
         def done() -> bool:
             lines = self.stack.logs(handler.function, int(since * 1000))

@@ -1,4 +1,4 @@
-"""The stream handler of most tutorials, as a Lambda function of its own: one UpdateItem with ADD for each new order."""
+"""The stream handler of most tutorials, as a separate Lambda function: one UpdateItem with ADD for each new order."""
 
 import json
 from typing import Any

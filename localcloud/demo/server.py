@@ -1,4 +1,4 @@
-"""The demo's page and its small API, on 127.0.0.1: the state as JSON, and a POST for each step."""
+"""Serve the demo's page and its small API on 127.0.0.1: the state as JSON, and a POST for each step."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ FILES = ("page.html", "style.css", "script.js")
 
 
 class DemoServer(ThreadingHTTPServer):
-    """A running server, until the end of its `with` block."""
+    """A server that runs until the end of its `with` block."""
 
     daemon_threads = True
 
@@ -55,9 +55,9 @@ class _Requests(BaseHTTPRequestHandler):
             self._respond_with_state(None, is_found=self.path == "/state")
 
     def do_POST(self) -> None:
-        """Carry out the step in the path, such as /steps/place, and return the state after it."""
+        """Carry out the step in the path, such as /steps/place, and return the new state."""
         step = self.path.removeprefix("/steps/")
-        # A browser lets pages of other sites send JSON only if this server agrees, which it does not.
+        # Require JSON, because browsers do not let pages of other sites send it to this server.
         self._respond_with_state(step, step in STEPS and self.headers["Content-Type"] == "application/json")
 
     def _respond_with_state(self, step: str | None, is_found: bool) -> None:
@@ -67,7 +67,7 @@ class _Requests(BaseHTTPRequestHandler):
                 raise DemoError(f"There is no {self.path} for {self.command} with this Content-Type.")
             if step:
                 demo.run(step)
-            # In this order: if the log has a step, the columns have been read after it.
+            # Read the columns last, so that they include every step in the log.
             state: dict[str, Any] = {"running": demo.lock.locked()}
             state["log"] = [{**done._asdict(), "columns": done.columns._asdict()} for done in demo.log]
             state["columns"] = demo.cloud.columns()._asdict()

@@ -1,4 +1,4 @@
-"""The steps of the demo. Each one does the same to both handlers, and its faults are real.
+"""The steps of the demo. Each step does the same to both handlers, with real faults.
 
 The proxy loses responses and kills the functions' processes, and Lambda delivers the batches again.
 """
@@ -21,7 +21,7 @@ HAS_NUMBER = {"Pattern": json.dumps({"dynamodb": {"NewImage": {"Quantity": {"N":
 
 
 class Done(NamedTuple):
-    """A step that was carried out: its name, what it did in at most 44 characters, and the columns after it."""
+    """A finished step: its name, a description of at most 44 characters, and the quantities after it."""
 
     step: str
     text: str
@@ -29,7 +29,7 @@ class Done(NamedTuple):
 
 
 class Demo:
-    """Carries out steps, one at a time, and keeps a log of them."""
+    """Carry out steps, one at a time, and keep a log of them."""
 
     def __init__(self, cloud: DemoCloud) -> None:
         self.cloud = cloud
@@ -61,7 +61,7 @@ class Demo:
         return "Delivered the last batch again"
 
     def kill(self) -> str:
-        """Kill both functions after DynamoDB has applied their write and before they learn of it."""
+        """Kill both functions after DynamoDB has applied their write, before they receive the response."""
         killed: list[int] = []
         functions, kill_workers = self.cloud.stack.functions, self.cloud.emulator.kill_workers
         with self._wait(tries=2), self._fault(lambda each: killed.append(kill_workers(functions[each.function]))):
@@ -93,7 +93,7 @@ class Demo:
     def poison(self) -> str:
         """Write a malformed order between two good ones. Filter it out for plain ADD after two tries."""
         since, change_mapping = time.time(), partial(self.cloud.change_mapping, PLAIN)
-        change_mapping(Enabled=False)  # So that all three come in one batch.
+        change_mapping(Enabled=False)  # All three orders must be in one batch.
         orders = [put(self._next_id(), quantity) for quantity in ({"N": "1"}, {"S": "three"}, {"N": "1"})]
         self.cloud.dynamodb.transact_write_items(TransactItems=[{"Put": order} for order in orders])
         change_mapping(Enabled=True)
@@ -114,7 +114,7 @@ class Demo:
 
     @contextlib.contextmanager
     def _wait(self, tries: int = 1) -> Iterator[None]:
-        """Wait at the end until Lambda has invoked both handlers this often, the last time with success."""
+        """After the block, wait until Lambda has invoked both handlers `tries` times, the last time successfully."""
         since = time.time()
         yield
         for handler in HANDLERS:
@@ -122,7 +122,7 @@ class Demo:
 
     @contextlib.contextmanager
     def _fault(self, then: Callable[[Handler], object] = lambda handler: None) -> Iterator[None]:
-        """Lose the response when each handler counts an order next, and call `then`. Wait for that at the end."""
+        """Lose each handler's next response and call `then`. After the block, wait until both are lost."""
         lose = self.cloud.proxy.lose_response
         faults = [lose(each.operation, each.table, then=partial(then, each)) for each in HANDLERS]
         yield

@@ -15,7 +15,7 @@ from localcloud.servers import PROJECT, free_port
 from tests.browser import chromium
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-STEP_MS = 120_000  # A step waits for functions to start, which takes long on a busy machine.
+STEP_MS = 120_000  # A step waits for functions to start, which takes a long time on a busy machine.
 STEPS = ("place", "redeliver", "kill", "cancel")
 
 
@@ -28,7 +28,7 @@ def press(page: Page, step: str) -> None:
 
 
 def take(browser: Browser, url: str, scheme: Literal["light", "dark"], steps: tuple[str, ...]) -> None:
-    """Press buttons in the page and take a screenshot of it."""
+    """Press buttons in the page and take a screenshot."""
     context = browser.new_context(viewport={"width": 1000, "height": 760}, color_scheme=scheme, device_scale_factor=1.5)
     page = context.new_page()
     page.goto(url)

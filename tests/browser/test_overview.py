@@ -1,6 +1,6 @@
-"""What the dashboard shows beside the list: all totals, any product, the latest orders, the audit, and local time.
+"""Tests for the rest of the dashboard: the sum of all totals, any product, the latest orders, the audit, local time.
 
-The page is the app's own. The API is simulated here.
+The page is real. The API is simulated.
 """
 
 import json
@@ -34,7 +34,7 @@ def product(number: int) -> dict[str, Any]:
 
 
 class Api:
-    """Respond to the page's requests with 100,000 products."""
+    """Respond to the page's requests as an API with 100,000 products."""
 
     def __init__(self) -> None:
         self.products = PRODUCTS

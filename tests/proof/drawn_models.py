@@ -1,7 +1,7 @@
-"""Models that Hypothesis draws: fields of an order, values that they allow or not, and the app with them.
+"""Draw random models with Hypothesis: the fields of an order, and valid and invalid values for them.
 
-A value is made once and written in each language: JSON, DynamoDB's JSON, and SQL. Whether it is valid is known from the
-way it is made, not from the app.
+Each value is written in three forms: JSON, DynamoDB's JSON, and SQL. Whether it is valid is known from how it is drawn,
+not from the app.
 """
 
 import inspect
@@ -22,21 +22,21 @@ CHOICES = ["EUR", "USD", "x|y", "no%"]
 
 
 class Value(NamedTuple):
-    """A value of a field, in three languages."""
+    """A field's value in three forms."""
 
     json: str
-    attribute: Mapping[str, Any]  # As another program than the app may write it.
-    sql: str  # A number in units of its last decimal place, which SQL could not store as a number of 28 digits.
+    attribute: Mapping[str, Any]  # As a program other than the app may write it.
+    sql: str  # A number is a whole number of its last decimal place's units, as text.
     is_valid: bool = True
 
 
 class DrawnField(NamedTuple):
-    """The declaration of a field."""
+    """The declaration of a drawn field."""
 
     name: str
     kind: str
     required: bool
-    limits: tuple[int, ...] = ()  # The smallest and the largest number in units; the bytes of a text.
+    limits: tuple[int, ...] = ()  # A number's smallest and largest value in units, or a text's bytes.
     places: int = 0
     choices: tuple[str, ...] = ()
 
@@ -59,13 +59,13 @@ class DrawnField(NamedTuple):
         return annotated if self.required else annotated | None
 
     def in_digits(self, units: int) -> str:
-        """Return a number as text with all its places."""
+        """Return a number of units as text with all its decimal places."""
         digits = f"{abs(units):0{self.places + 1}}"
         point = len(digits) - self.places
         return "-" * (units < 0) + digits[:point] + ("." + digits[point:] if self.places else "")
 
     def values(self) -> tuple[list[Value], list[Value]]:
-        """Return values that the field allows, and some that it does not."""
+        """Return some valid and some invalid values for the field."""
         match self.kind:
             case "text":
                 values = [_text(text, len(text.encode()) <= self.limits[0]) for text in TEXTS] + [_text(" ", False)]
@@ -104,7 +104,7 @@ def _text(text: str, is_valid: bool = True) -> Value:
 
 @st.composite
 def values(draw: Any, fields: Sequence[DrawnField]) -> dict[DrawnField, Value | None]:
-    """Draw the values of an order. In one order of six or so, one of them is missing or not valid."""
+    """Draw the values of an order. In about one of six orders, one value is missing or invalid."""
     drawn: dict[DrawnField, Value | None] = {}
     wrong = draw(st.sampled_from([None] * 9 + [*fields]))
     for field in fields:
@@ -116,7 +116,7 @@ def values(draw: Any, fields: Sequence[DrawnField]) -> dict[DrawnField, Value | 
 
 @st.composite
 def fields(draw: Any) -> tuple[DrawnField, ...]:
-    """Draw the fields of a model: a text, and up to four others."""
+    """Draw the fields of a model: a text and up to four others."""
     drawn = []
     for number, kind in enumerate(["text", *draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))]):
         name, required = f"field_{number}", number == 0 or draw(st.booleans())
@@ -140,7 +140,7 @@ KINDS = ["text", "whole", "decimal", "decimal", "timestamp", "choice", "boolean"
 
 @contextmanager
 def declared(drawn: Sequence[DrawnField]) -> Iterator[None]:
-    """Give the app orders with these fields, as another model.py would, for the duration of the block."""
+    """Replace the app's order by one with these fields during the block, as another model.py would."""
     own = [(field.name, field.annotation) for field in drawn]
     order = NamedTuple("Order", [("order_id", str), *own, ("placed_at", str)])  # type: ignore[misc]
     fresh: dict[str, Any] = {"__name__": orders.__name__}
@@ -154,9 +154,9 @@ ORDERS = compile(inspect.getsource(orders), str(orders.__file__), "exec")
 
 
 def place(order_id: str, values: Mapping[DrawnField, Value | None], direct: bool, placed_at: str | None) -> Any:
-    """Return the item of an order: as the API writes it, or, if it is not valid or `direct`, as another program does.
+    """Return an order's item as the API writes it, or if it is invalid or `direct`, as another program writes it.
 
-    Assert that the API accepts exactly the valid ones.
+    Assert that the API accepts exactly the valid orders.
     """
     is_valid = is_order(values)
     given = {"orderId": f'"{order_id}"', **{_json_name(field): value.json for field, value in values.items() if value}}
@@ -183,7 +183,7 @@ def _json_name(field: DrawnField) -> str:
 
 
 def units(field: DrawnField | None, order: Any) -> int:
-    """Return the number in a field of an order in units of its last decimal place: 1 without a field, 0 if absent."""
+    """Return a field's number in units of its last decimal place. Return 1 without a field, and 0 if it is absent."""
     if field is None:
         return 1
     value: Decimal | int | None = getattr(order, field.name)
@@ -191,7 +191,7 @@ def units(field: DrawnField | None, order: Any) -> int:
 
 
 def text(field: DrawnField | None, order: Any) -> str | None:
-    """Return what a key has of a field: its text, a time's day, the word "all" without a field, None if absent."""
+    """Return a field's value as a view's key has it: a text, or a time's day. Return "all" without a field."""
     value = getattr(order, field.name) if field else "all"
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -31,10 +31,10 @@ Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
 class SqlOrder(NamedTuple):
-    """An order as SQL sees it."""
+    """An order as a row for SQL."""
 
-    day: str  # On which it was placed.
-    values: Mapping[str, str | None]  # By field.
+    day: str  # The day on which the order was placed.
+    values: Mapping[str, str | None]  # The values by field name.
 
 
 class Definition(NamedTuple):
@@ -43,7 +43,7 @@ class Definition(NamedTuple):
     name: DrawnField | None  # The field in the partition key; None for the text "all".
     joined: DrawnField | None  # A second field in the partition key.
     per_word: bool  # One row for each word of the text; equal words have equal keys.
-    day: str | None  # The field with the sort key: "" is `placed_at`, None is no sort key.
+    day: str | None  # The field of the sort key; "" means `placed_at`, None means no sort key.
     amount: DrawnField | None  # The field to sum; None adds 1 for each order.
     places: int  # Decimal places of `price`, which is amount * factor * 10**-places.
     factor: int
@@ -83,7 +83,7 @@ class Definition(NamedTuple):
         declare(function, f"Table{number}", key, {"price": self.places, "orders": 0}, keep=keep)
 
     def query(self, database: sqlite3.Connection, order_ids: Iterable[str]) -> Rows:
-        """Return what these orders add to the rows."""
+        """Return the rows for these orders according to SQL."""
         name = "word" if self.per_word else _column(self.name)
         wanted = [
             "id IN (SELECT value FROM json_each(?))",
@@ -124,7 +124,7 @@ class Definition(NamedTuple):
 
 
 def _column(field: DrawnField | None) -> str:
-    """Return what a key has of a field in SQL."""
+    """Return the SQL expression for a field as a view's key has it."""
     if field is None:
         return "'all'"
     return f"date({field.name})" if field.kind == "timestamp" else field.name
@@ -186,7 +186,7 @@ class Course:
     def __init__(self, data: Any) -> None:
         self.data = data
         self.fields: tuple[DrawnField, ...] = self.draw(drawn_models.fields())
-        self.open = ExitStack()  # Until the end of the course.
+        self.open = ExitStack()  # Context managers that stay open until the end of the course.
         self.open.enter_context(changeable_views())
         self.open.enter_context(drawn_models.declared(self.fields))
         views.VIEWS.clear()
@@ -201,7 +201,7 @@ class Course:
         self.frozen: dict[int, Rows] = {}
         self.unchecked: set[int] = set()  # Views that were removed while days passed.
         self.orders: dict[str, SqlOrder] = {}  # The valid orders in OrdersTable.
-        self.archived: dict[str, tuple[SqlOrder, dict[int, Definition]]] = {}  # Each with the views at that time.
+        self.archived: dict[str, tuple[SqlOrder, dict[int, Definition]]] = {}  # With the views at that time.
         self.inserted: dict[str, int] = {}
         self.dynamo.before_transaction = self.meanwhile
 
@@ -218,7 +218,7 @@ class Course:
             self.system.remove(order_id)
             self.orders.pop(order_id, None)
         elif action == "archive":
-            # An order that still counts in a changed or removed view as before would do so for ever.
+            # Once archived, an order that is not yet updated in a changed view would never be updated.
             if self.stale:
                 self.settle()
             if (existing := sorted(self.system.stream.items)) and not self.removed:
@@ -234,7 +234,7 @@ class Course:
             self.let_days_pass(self.draw(st.sampled_from([1, 3, 45])))
         else:
             if self.archived and self.delivered < len(self.system.stream.records):
-                self.settle()  # An archived order that is not counted yet may count in either version of a view.
+                self.settle()  # An archived order must be counted before a view changes.
             self.change_views(action)
 
     def put(self, order_id: str) -> None:
@@ -399,7 +399,7 @@ class Course:
                 assert {name for name in entry.problems if name in {f"view{n}" for n in self.definitions}} == failing
 
     def database(self) -> sqlite3.Connection:
-        """Return a database with all orders. Numbers are whole and in text, so that none is rounded."""
+        """Return a database with all orders. Numbers are whole and stored as text, so that none is rounded."""
         database = sqlite3.connect(":memory:")
         database.create_aggregate("exact_sum", 2, ExactSum)  # type: ignore[arg-type]
         database.create_function("is_larger", 2, lambda number, other: number is not None and int(number) > int(other))
@@ -414,7 +414,7 @@ class Course:
         return database
 
     def expected_to_change(self, number: int, database: sqlite3.Connection) -> Rows:
-        """Return the rows that are not frozen: of the orders that exist, and of archived ones as they counted then."""
+        """Return the rows that are not frozen, for existing orders and for archived orders as they counted then."""
         definition = self.definitions[number]
         counted = {definition: {*self.orders}}
         for order_id, (_, by_number) in self.archived.items():
