@@ -6,7 +6,7 @@ infrastructure/tables.py sets their billing, streams and protection. All key att
 import re
 from collections.abc import Mapping
 
-from chalicelib import model  # noqa: F401 (It fills VIEWS.)
+from chalicelib import model  # noqa: F401 (This import fills VIEWS.)
 from chalicelib.views import VIEWS
 
 ORDERS = "OrdersTable"

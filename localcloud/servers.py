@@ -18,7 +18,7 @@ from infrastructure.local_stage import HOST
 PROJECT = Path(__file__).resolve().parent.parent
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 POLL_SECONDS = 0.05
-STOP_SECONDS = 40.0  # The supervisor ends sooner, even if it has to kill the command.
+STOP_SECONDS = 40.0  # The supervisor takes less time to stop, even if it has to kill the command.
 LAST_LINES = 25
 
 

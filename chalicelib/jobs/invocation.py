@@ -55,7 +55,7 @@ class Option(NamedTuple):
     largest: int = 0  # The bounds apply only to numbers.
 
     def accepts(self, value: object) -> bool:
-        """Return whether the value follows the rule."""
+        """Return whether the option accepts this value."""
         if isinstance(self.default, bool):
             return isinstance(value, bool)
         return type(value) is int and self.smallest <= value <= self.largest

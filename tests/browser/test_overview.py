@@ -183,13 +183,13 @@ def test_verdict_of_the_last_audit_is_shown_and_an_audit_can_be_asked_for(page: 
 
 
 def test_trend_is_in_local_time_and_says_so(browser: Browser):
-    context = browser.new_context(viewport=DESKTOP, timezone_id="Asia/Kolkata")  # Five and a half hours before UTC.
+    context = browser.new_context(viewport=DESKTOP, timezone_id="Asia/Kolkata")  # 5.5 hours ahead of UTC.
     page, api = context.new_page(), Api()
     api.serve(page, "#/totals/Product%201")
     expect(page.locator("#zone")).to_contain_text("India Standard Time")
     page.locator("#chart").focus()
     page.keyboard.press("End")
-    expect(page.locator("#readout")).to_have_text("Wed, Nov 25: 4")  # 19:00 UTC is half past midnight there.
+    expect(page.locator("#readout")).to_have_text("Wed, Nov 25: 4")  # 19:00 UTC is 00:30 in Kolkata.
     page.keyboard.press("ArrowDown")
     expect(page.locator("#readout")).to_contain_text("00:00–01:00: 4 of the day’s 4")
     expect(page.locator("#readout")).to_have_attribute("title", "From 2026-11-24 18:30:00 UTC")
