@@ -12,6 +12,12 @@ REPAIR ?=
 CLIENTS ?= 8
 SECONDS ?= 60
 KILL ?=
+FORCE ?=
+ORDERS_PER_SECOND ?= 10
+PRODUCTS ?= 100
+VIEWS ?= 2
+VIEWERS ?= 1
+API ?=
 TESTS ?= tests
 UPGRADE ?=
 SCHEDULES ?=
@@ -36,7 +42,7 @@ LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 LICENSE_CHECKED_BY_HAND := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local demo check test bench soak package provision backfill audit replay scale load capacity lock dependencies clean
+.PHONY: help local check test bench cost soak package provision backfill audit replay scale load capacity lock dependencies clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -57,8 +63,12 @@ test: $(READY_FOR_TESTS) ## Lint, check types, run all tests (TESTS=tests/unit J
 	@$(LINT)
 	@BROWSER='$(BROWSER)' exec $(BIN)/python -m pytest --numprocesses '$(JOBS)' --dist loadfile --no-loadscope-reorder $(TESTS)
 
-bench: $(READY_FOR_TESTS) ## Compare the cost of an order with other approaches (some minutes)
-	@exec $(BIN)/python -m benchmarks
+bench: $(READY_FOR_TESTS) ## Compare with other ways to keep totals; needs an idle machine (FORCE=yes only prints)
+	@exec $(BIN)/python -m benchmarks $(if $(FORCE),$(if $(filter yes,$(FORCE)),--force,$(error The only value is FORCE=yes)))
+
+cost: $(READY_FOR_TESTS) ## Calculate a month's bill (ORDERS_PER_SECOND=10 PRODUCTS=100 VIEWS=2 VIEWERS=1 API=yes)
+	@exec $(BIN)/python -m benchmarks.bill --orders-per-second '$(ORDERS_PER_SECOND)' --products '$(PRODUCTS)' \
+	  --views '$(VIEWS)' --viewers '$(VIEWERS)' $(if $(API),$(if $(filter yes,$(API)),--api,$(error The only value is API=yes)))
 
 soak: $(READY_FOR_TESTS) ## Run many fault schedules, and check that tests catch broken code (SCHEDULES=500000 KIND= SEED= JOBS=2)
 	@exec $(BIN)/python -m tests.proof.soak --jobs '$(JOBS)' $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
@@ -86,8 +96,8 @@ replay: $(READY) ## Count the batches that Lambda gave up and kept, once their c
 scale: $(READY_FOR_TESTS) ## Measure backfill and audit with 10,000 and 100,000 orders (some minutes)
 	@exec $(BIN)/python -m benchmarks.scale
 
-capacity: $(READY_FOR_TESTS) ## Calculate the capacity of a shard and a product, for docs/scale.md
-	@exec $(BIN)/python tools/capacity.py
+capacity: $(READY_FOR_TESTS) ## Calculate the capacity of a shard and a product, into docs/scale.md
+	@exec $(BIN)/python -m tools.capacity
 
 lock: $(TOOLS)/.ready ## Update both lock files after editing requirements*.txt (UPGRADE=yes)
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.txt --output-file requirements-dev.lock

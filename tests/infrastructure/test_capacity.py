@@ -2,8 +2,6 @@
 
 import math
 
-import pytest
-
 from infrastructure.package import PROJECT
 from tools import capacity
 from tools.capacity import Timings, pack, simulate
@@ -11,13 +9,24 @@ from tools.capacity import Timings, pack, simulate
 DOCUMENT = (PROJECT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", capacity.TABLES)
-def test_document_has_the_calculated_tables(name: str):
-    assert capacity.TABLES[name]() in DOCUMENT, "run make capacity"
+def test_document_has_the_calculated_tables():
+    assert capacity.in_document(DOCUMENT) == DOCUMENT, "run make capacity"
+
+
+def test_changed_table_is_replaced():
+    changed = DOCUMENT.replace("| 1,000 | 1,000 | 31 | 32 | 6.00 |", "| 1,000 | 1,000 | 30 | 32 | 6.00 |")
+    assert changed != DOCUMENT
+    assert capacity.in_document(changed) == DOCUMENT
+
+
+def test_batching_window_makes_larger_batches():
+    windows = [simulate(100, 1, Timings(), window=window) for window in (0, 1, 5)]
+    assert [round(load.batch_orders, -1) for load in windows] == [0, 100, 500]
+    assert windows[0].units > windows[1].units > windows[2].units
 
 
 def test_full_transaction_of_one_product_counts_98_orders():
-    assert pack(98, 1) == (1, 100)
+    assert pack(98, 1).rounds == ((100,),)
     assert pack(99, 1).transactions == 2
 
 
