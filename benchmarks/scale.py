@@ -7,20 +7,16 @@ on this machine and do not apply to AWS. The other columns do.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.delivery import Context
+from benchmarks import show_progress
+from benchmarks.contenders import Context
 from benchmarks.interceptor import RequestInterceptor
+from benchmarks.report import table
 from infrastructure.local_stage import root_environment
 from infrastructure.tables import all_tables, create_parameters
 from localcloud.emulator import Emulator
@@ -28,69 +24,56 @@ from localcloud.servers import PROJECT, clean_environment
 
 SIZES = [10_000, 100_000]
 PRODUCTS = 500
-RUNS = {"backfill": "backfill", "backfill, again": "backfill", "audit": "audit"}
+JOBS = {"backfill": "backfill", "backfill with nothing to do": "backfill", "audit": "audit"}
 """The job of each row of the table, by the row's name."""
 BATCH_WRITE_MAX = 25  # Source: API reference, BatchWriteItem.
-INVOCATION_SECONDS = 900.0  # The longest timeout of a Lambda function.
-MIB = 1024 * 1024
+INVOCATION_SECONDS = 900.0  # Lambda's longest timeout.
+HEAD = ["job", "orders", "time", "CPU per order", "requests", "write units", "read units", "peak memory"]
 
 
-# --- Functions that run in the measured process --------------------------------------------------
-
-
-def measure(job: str) -> dict[str, Any]:
-    """Run a job to its end and return the figures."""
+def measure(job: str) -> dict[str, float]:
+    """Run a job to its end, in this process; return the figures."""
     interceptor = RequestInterceptor()
     import app  # Import late, so that its client belongs to the interceptor's session.
 
-    peak_before = peak_bytes()
     started, cpu_started = time.monotonic(), time.process_time()
     with interceptor.counting():
         result = getattr(app, job)({}, Context(INVOCATION_SECONDS))
-    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
     if not result["done"]:
         raise RuntimeError(f"{job} did not finish in one invocation. Measure fewer orders.")
     return {
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "peak_before_bytes": peak_before,
-        "peak_bytes": peak_bytes(),
+        "seconds": time.monotonic() - started,
+        "cpu_seconds": time.process_time() - cpu_started,
+        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         **interceptor.usage._asdict(),
     }
 
 
-def peak_bytes() -> int:
-    """Return the peak memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-# --- Functions that run in the command's process -------------------------------------------------
-
-
-def measure_in_new_process(emulator: Emulator, job: str) -> dict[str, Any]:
-    """Run `measure` in a new process and return the figures."""
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", "--job", job],
-        env={**clean_environment(), **root_environment(emulator.endpoint_url)},
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    figures: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
-    return figures
+def row(name: str, size: int, emulator: Emulator) -> list[str]:
+    """Run a job in a new process; return its row of the table."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--job", JOBS[name]]
+    environment = {**clean_environment(), **root_environment(emulator.endpoint_url)}
+    output = subprocess.run(command, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    figures = json.loads(output.splitlines()[-1])
+    return [
+        name,
+        f"{size:,}",
+        f"{figures['seconds']:.1f} s",
+        f"{figures['cpu_seconds'] / size * 1e6:.0f} µs",
+        f"{figures['requests']:,}",
+        f"{figures['write_units'] / size:.2f}",
+        f"{figures['read_units'] / size:.2f}",
+        f"{figures['peak_kib'] / 1024:.0f} MiB",
+    ]
 
 
 def fill(dynamodb: Any, orders: int) -> None:
     """Create the tables and write orders of many products, over 20 days."""
-    for table in all_tables("local"):
-        dynamodb.create_table(**create_parameters(table))
+    for each in all_tables("local"):
+        dynamodb.create_table(**create_parameters(each))
     for start in range(0, orders, BATCH_WRITE_MAX):
-        requests = [
-            {"PutRequest": {"Item": order(number)}} for number in range(start, min(start + BATCH_WRITE_MAX, orders))
-        ]
-        dynamodb.batch_write_item(RequestItems={"OrdersTable": requests})
+        items = map(order, range(start, min(start + BATCH_WRITE_MAX, orders)))
+        dynamodb.batch_write_item(RequestItems={"OrdersTable": [{"PutRequest": {"Item": item}} for item in items]})
 
 
 def order(number: int) -> dict[str, Any]:
@@ -103,60 +86,24 @@ def order(number: int) -> dict[str, Any]:
     }
 
 
-def rows(sizes: Iterable[int], console: Console) -> Iterable[list[str]]:
-    """Measure and yield the rows of the table, one after another."""
-    for size in sizes:
-        with Emulator() as emulator:
-            with console.status(f"Writing {size:,} orders"):
-                fill(emulator.client("dynamodb"), size)
-            for name, job in RUNS.items():
-                with console.status(f"{name}, {size:,} orders"):
-                    figures = measure_in_new_process(emulator, job)
-                yield row(name, size, figures)
-
-
-def row(name: str, size: int, figures: dict[str, Any]) -> list[str]:
-    """Format one measurement."""
-    return [
-        name,
-        f"{size:,}",
-        f"{figures['seconds']:.1f} s",
-        f"{figures['cpu_seconds'] / size * 1e6:.0f} µs",
-        f"{figures['requests']:,}",
-        f"{figures['write_units'] / size:.3f}",
-        f"{figures['read_units'] / size:.3f}",
-        f"{figures['peak_bytes'] / MIB:.0f} MiB",
-        f"{(figures['peak_bytes'] - figures['peak_before_bytes']) / MIB:.0f} MiB",
-    ]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="make scale", description="Measure backfill and audit on the emulator.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of orders")
-    parser.add_argument("--job", choices=sorted(set(RUNS.values())), help=argparse.SUPPRESS)
+    parser.add_argument("--job", choices=sorted(set(JOBS.values())), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.job:
         print(json.dumps(measure(options.job)))
         return 0
-    console = Console(width=120)
-    table = Table(title=f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ministack")
-    names = (
-        "job",
-        "orders",
-        "time",
-        "CPU/order",
-        "requests",
-        "WRU/order",
-        "RRU/order",
-        "peak memory",
-        "job's share",
-    )
-    for name in names:
-        table.add_column(name, justify="left" if name == "job" else "right")
-    for each in rows(options.sizes, console):
-        table.add_row(*each)
-    console.print(table)
+    rows = []
+    for size in options.sizes:
+        with Emulator() as emulator:
+            show_progress(f"Writing {size:,} orders")
+            fill(emulator.client("dynamodb"), size)
+            for name in JOBS:
+                show_progress(f"{name}, {size:,} orders")
+                rows.append(row(name, size, emulator))
+    print(table(HEAD, rows))
     return 0
 
 

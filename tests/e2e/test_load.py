@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import load
-from benchmarks.clients import Api, Order, expected_counters, stored_counters
+from benchmarks.load import Order, expected_counters, look_up, stored_counters
 from localcloud.emulator import Emulator
 from localcloud.stack import Stack, deploy
 from tests.streams import item
@@ -19,7 +19,7 @@ def stack(build: Path, eventually: Callable[..., Any]) -> Iterator[Stack]:
     """Deploy the app for this file only, and start its functions, so that the load can kill their processes."""
     with Emulator() as emulator:
         stack = deploy(emulator, build)
-        assert Api(stack).look_up("nothing") is None
+        assert look_up(stack, "nothing") is None
         invalid = item("not-valid", "Pen", 0)
         emulator.client("dynamodb").put_item(TableName=stack.tables["OrdersTable"], Item=invalid)
 
