@@ -42,7 +42,7 @@ LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 LICENSE_CHECKED_BY_HAND := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local check test bench cost soak package provision backfill audit replay scale load capacity lock dependencies clean
+.PHONY: help local demo check test bench cost soak package provision backfill audit replay scale load capacity lock dependencies clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile

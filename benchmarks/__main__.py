@@ -1,7 +1,7 @@
-"""`make bench`: compare the cost and correctness of Order Totals and its contenders, and write the report.
+"""`make bench`: compare Order Totals with its contenders, and write results.json, docs/bench.md and README's table.
 
-All contenders run in this process, one after another, against one emulator that enforces IAM. The deployed app is
-measured first, on a separate emulator.
+All contenders run in this process, one after another, against one emulator with IAM enforced. Times are measured in
+three runs. On a machine that others use meanwhile, nothing is written.
 """
 
 import argparse
@@ -9,161 +9,121 @@ import json
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import batches, chart, container, contenders, correctness, costs, delivery, deployed, growth, report
+from benchmarks import chart, container, contenders, measure, quiet, report, scenarios, show_progress
 from benchmarks.interceptor import RequestInterceptor
-from benchmarks.progress import show_progress
 from infrastructure.local_stage import root_environment
-from infrastructure.package import package
 from localcloud.emulator import Emulator
 from localcloud.servers import PROJECT
-from localcloud.stack import deploy
 
-LEDGER_SIZES = [1_000, 10_000, 100_000]
-# A ledger of a million entries is measured only with 8 GB of free memory. The emulator needs 4 GB and over a minute.
-LARGEST_LEDGER = 1_000_000
-LARGEST_LEDGER_MEMORY_BYTES = 8 << 30
-RATES = [250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000]
+RUNS = 3
+RESULTS = "benchmarks/results.json"
+ADVICE = "Nothing is written. Run `make bench` again when the machine is idle; `make bench FORCE=yes` only prints."
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Compare the cost and correctness of Order Totals and its contenders."
-    )
+def main(arguments: list[str] | None = None, run: Callable[[scenarios.Sizes, int], Any] | None = None) -> int:
+    """Run the command; return its exit status. `run` measures."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Compare Order Totals with its contenders.")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--quick", action="store_true", help="use small batches: a smoke test of about a minute")
-    mode.add_argument("--redraw", action="store_true", help="measure nothing: write report and charts from the results")
-    parser.add_argument("--results", type=Path, default=PROJECT / "benchmarks" / "results.json")
-    parser.add_argument("--docs", type=Path, default=PROJECT / "docs", help="the folder for the report and its charts")
+    mode.add_argument("--force", action="store_true", help="measure on a busy machine too; print, and write nothing")
+    mode.add_argument("--counts", action="store_true", help="measure no times, so that a busy machine does no harm")
+    mode.add_argument("--redraw", action="store_true", help="measure nothing: write the report from the last results")
+    mode.add_argument("--smoke", type=Path, metavar="FOLDER", help="try it with small batches; write to this folder")
     options = parser.parse_args(arguments)
-    if not options.redraw:
-        results = Run(options.quick, show_progress).run()
-        options.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_report(json.loads(options.results.read_text(encoding="utf-8")), options.docs)
-    print(f"Results: {options.results}; report and charts: {options.docs}/bench.md, bench.svg, bench-growth.svg")
+    run = run or measure_all
+    if options.redraw:
+        write(json.loads((PROJECT / RESULTS).read_text(encoding="utf-8")), PROJECT)
+        return 0
+    if options.smoke:
+        write(run(scenarios.SMOKE, 1), options.smoke)
+        return 0
+    if not (options.force or options.counts) and (reason := quiet.probe().too_busy):
+        return refuse(reason)
+    results = run(scenarios.FULL, 0 if options.counts else RUNS)
+    print(report.text(results))
+    if options.force:
+        return 0
+    for each in results["runs"]:
+        if reason := quiet.Load(**each["load"]).too_busy:
+            return refuse(reason)
+    write(results, PROJECT)
+    print(f"Written: {RESULTS}, docs/bench.md, its charts, and the table in README.md.")
     return 0
 
 
-def write_report(results: dict[str, Any], folder: Path) -> None:
-    """Write the report and its charts to a folder, and print the report."""
-    folder.mkdir(parents=True, exist_ok=True)
-    chart.draw(results, folder)
-    text = report.text(results)
-    (folder / "bench.md").write_text(text, encoding="utf-8")
-    print(text)
+def refuse(reason: str) -> int:
+    """Say why nothing is written; return the exit status."""
+    print(f"{reason} {ADVICE}", file=sys.stderr)
+    return 1
 
 
-class Run:
-    """One run of all benchmarks."""
+def write(results: Any, folder: Path) -> None:
+    """Write results, report and charts to a folder, and the table into its README."""
+    for name in ("benchmarks", "docs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    readme = report.in_readme(results, (PROJECT / "README.md").read_text(encoding="utf-8"))
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "docs" / "bench.md").write_text(report.text(results), encoding="utf-8")
+    chart.draw(results, folder / "docs")
 
-    def __init__(self, quick: bool, show_progress: Callable[[str], None]) -> None:
-        self._quick = quick
-        self._sizes = batches.QUICK if quick else batches.FULL
-        self._show_progress = show_progress
 
-    def run(self) -> dict[str, Any]:
-        """Run all benchmarks and return the content of results.json."""
-        started = time.monotonic()
-        results = {"machine": machine(), **self._deployed()}
-        with Emulator() as emulator:
-            os.environ.update(root_environment(emulator.endpoint_url))
-            interceptor = RequestInterceptor()
-            loaded = [delivery.load(name, emulator) for name in contenders.NAMES]
-            results |= {
-                "contenders": {each.name: {"title": each.title} for each in loaded},
-                "compared": self._compared(),
-                "correctness": self._correctness(loaded, interceptor),
-                "container": self._container(),
-                "batches": self._batches(loaded, interceptor),
-                "growth": self._growth(loaded[0], interceptor),
-            }
-        results["floor"] = {"requests": costs.FLOOR_REQUESTS, "write_units": costs.FLOOR_WRITE_UNITS}
-        results["seconds"] = round(time.monotonic() - started)
-        return results
-
-    def _deployed(self) -> dict[str, Any]:
-        self._show_progress("Packaging the app and deploying it to an emulator")
-        with Emulator() as emulator, tempfile.TemporaryDirectory() as folder:
-            package("local", Path(folder))
-            zipped, unzipped = container.package_bytes(Path(folder))
-            stack = deploy(emulator, Path(folder))
-            self._show_progress("Latency and throughput of the deployed app")
-            latency = deployed.latency(stack, emulator, 5 if self._quick else 200)
-            steps = []
-            rates, seconds = (RATES[:1], 1.0) if self._quick else (RATES, 4.0)
-            for step in deployed.throughput(stack, emulator, rates, seconds):
-                self._show_progress(f"  {step.placed_per_second:,.0f} orders/s: {step.behind_orders:,} not counted yet")
-                steps.append(step._asdict())
-        return {
-            "package": {"zipped_bytes": zipped, "unzipped_bytes": unzipped},
-            "latency_ms": latency._asdict(),
-            "throughput": steps,
-        }
-
-    def _compared(self) -> dict[str, Any]:
-        """Return the cases that the report compares, by kind of record and contender."""
-        return {
-            kind: {name: self._sizes.compared(name, kind)._asdict() for name in contenders.NAMES}
-            for kind in batches.KINDS
-        }
-
-    def _correctness(self, loaded: list[delivery.Contender], interceptor: RequestInterceptor) -> list[dict[str, Any]]:
-        self._show_progress("Correctness")
-        return [
+def measure_all(sizes: scenarios.Sizes, runs: int) -> dict[str, Any]:
+    """Measure everything; return the content of results.json."""
+    started = time.monotonic()
+    cases = scenarios.all_cases(sizes)
+    with Emulator() as emulator:
+        os.environ.update(root_environment(emulator.endpoint_url))
+        interceptor = RequestInterceptor()
+        loaded = {name: contenders.load(name, emulator) for name in contenders.NAMES}
+        show_progress("Correctness")
+        correctness = [
             {"scenario": scenario, "contender": contender.name, "truth": truth, **outcome._asdict()}
-            for scenario, contender, truth, outcome in correctness.run_all(loaded, interceptor)
+            for scenario, contender, truth, outcome in scenarios.run_all(list(loaded.values()), interceptor)
         ]
-
-    def _container(self) -> dict[str, Any]:
-        self._show_progress("Import time, memory and planning")
-        dependencies, app = container.import_ms(2 if self._quick else 20)
-        sizes = container.MEMORY_BATCH_SIZES[:1] if self._quick else container.MEMORY_BATCH_SIZES
-        return {
-            "import_bare_ms": dependencies,
-            "import_app_ms": app,
-            "planning_us": container.planning_us(),
-            "memory": [container.memory(records)._asdict() for records in sizes],
-        }
-
-    def _batches(self, loaded: list[delivery.Contender], interceptor: RequestInterceptor) -> list[dict[str, Any]]:
-        rows = []
-        for contender, case, figures in batches.measure_all(loaded, interceptor, self._sizes):
-            self._show_progress(
-                f"{contender.title}: {case.records:,} {case.kind}, {case.products:,} products:"
-                f" {figures.wall_us:,.0f} µs per order"
-            )
-            rows.append({"contender": contender.name, **case._asdict(), **figures._asdict()})
-        return rows
-
-    def _growth(self, ours: delivery.Contender, interceptor: RequestInterceptor) -> list[dict[str, Any]]:
-        rows = []
-        for point in growth.measure_growth(ours, interceptor, self._ledger_sizes(), self._sizes.headline):
-            self._show_progress(
-                f"Ledger of {point.ledger_items:,} entries, {point.case.kind}:"
-                f" {point.figures.wall_us:,.0f} µs per order"
-            )
-            rows.append({"ledger_items": point.ledger_items, **point.case._asdict(), **point.figures._asdict()})
-        return rows
-
-    def _ledger_sizes(self) -> list[int]:
-        if self._quick:
-            return [1_000]
-        if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") < LARGEST_LEDGER_MEMORY_BYTES:
-            self._show_progress(f"Skipping the ledger of {LARGEST_LEDGER:,} entries: it needs 8 GB of free memory")
-            return LEDGER_SIZES
-        return [*LEDGER_SIZES, LARGEST_LEDGER]
+        show_progress("Requests and units")
+        counts = [
+            {**case._asdict(), **measure.count(loaded[case.contender], case, interceptor)._asdict()}
+            for case in cases
+            if not case.latency_ms
+        ]
+        timed = []
+        for number in range(runs):
+            show_progress(f"Times, run {number + 1} of {runs}")
+            before = quiet.sample()
+            times = list(measure.time_all(loaded.values(), cases, interceptor, sizes.rounds))
+            of_container = container.times(sizes.rounds)
+            load = quiet.between(before, quiet.sample())
+            timed.append({"times": times, "container": of_container, "load": load._asdict()})
+        show_progress("Memory, and ledgers of several sizes")
+        memory = container.memory(sizes.memory)
+        growth = list(measure.growth(loaded["ours"], interceptor, sizes))
+    return {
+        "machine": machine(),
+        "seconds": round(time.monotonic() - started),
+        "sizes": sizes._asdict(),
+        "correctness": correctness,
+        "counts": counts,
+        "runs": timed,
+        "memory": memory,
+        "growth": growth,
+    }
 
 
 def machine() -> dict[str, Any]:
-    """Describe this machine and its load."""
-    load = os.getloadavg()[0]
-    return {"cores": os.cpu_count(), "python": platform.python_version(), "load_before": round(load, 1)}
+    """Name this machine."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""Intercept a handler's DynamoDB requests: count their capacity units, lose a response, or crash the handler.
+"""Intercept the DynamoDB requests of a handler: count what they consume, send them elsewhere, or inject a fault.
 
-It uses botocore's events on the default boto3 session.
+This uses botocore's events on the default boto3 session. A handler may send requests from several threads.
 """
 
+import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from benchmarks.capacity import Usage, consumed
+from benchmarks.units import Usage, consumed
 
 
 class Crash(BaseException):
@@ -28,49 +31,63 @@ class RequestInterceptor:
         session.register("before-parameter-build.dynamodb", self._before_build)
         session.register("before-send.dynamodb", self._before_send)
         session.register("after-call.dynamodb", self._after_call)
-        self._counting = False
         self.usage = Usage()
-        self._calls_until_crash = 0  # 0 means no crash.
-        self._requests_until_loss = 0  # 0 means no lost response.
+        self._lock = threading.Lock()
+        self._counting = False
+        self._forgets_tokens = False
+        self._port = 0  # 0 for that of the client.
+        self._calls_until_crash = 0  # 0 for no crash.
+        self._requests_until_loss = 0  # 0 for no loss.
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count requests and units from zero during this block, in `usage`."""
-        self._counting, self.usage = True, Usage()
-        try:
+        """Count from zero in this block. The result is in `usage`."""
+        self.usage = Usage()
+        with self._setting("_counting", True):
             yield
-        finally:
-            self._counting = False
+
+    def crash_after(self, call: int) -> Any:
+        """Raise Crash instead of returning the result of the nth call, counted from 1, in this block."""
+        return self._setting("_calls_until_crash", call)
+
+    def lose_response(self, request: int) -> Any:
+        """Send the nth request in this block, counted from 1, and raise a timeout instead of returning its response."""
+        return self._setting("_requests_until_loss", request)
+
+    def forgetting_tokens(self) -> Any:
+        """Have DynamoDB know no ClientRequestToken from before this block, as after more than 10 minutes."""
+        return self._setting("_forgets_tokens", True)
+
+    def sending_to(self, port: int) -> Any:
+        """Send requests to another port in this block."""
+        return self._setting("_port", port)
 
     @contextmanager
-    def crash_after(self, call: int) -> Iterator[None]:
-        """Raise Crash instead of returning the result of call number `call`, counted from 1."""
-        self._calls_until_crash = call
+    def _setting(self, name: str, value: int) -> Iterator[None]:
+        setattr(self, name, value)
         try:
             yield
         finally:
-            self._calls_until_crash = 0
-
-    @contextmanager
-    def lose_response(self, request: int) -> Iterator[None]:
-        """Send request number `request`, counted from 1, and raise a timeout instead of returning its response."""
-        self._requests_until_loss = request
-        try:
-            yield
-        finally:
-            self._requests_until_loss = 0
+            setattr(self, name, 0)
 
     def _before_build(self, **event: Any) -> None:
-        if self._counting:
-            event["params"]["ReturnConsumedCapacity"] = "TOTAL"
-            event["context"]["parameters"] = event["params"]
+        parameters = event["params"]
+        if "ReturnConsumedCapacity" in event["model"].input_shape.members:
+            # Set at all times, because a request that is sent again with the same token must not differ.
+            parameters["ReturnConsumedCapacity"] = "TOTAL"
+            event["context"]["parameters"] = parameters
+        if self._forgets_tokens and "ClientRequestToken" in parameters:
+            parameters["ClientRequestToken"] = str(uuid.uuid4())
 
     def _before_send(self, **event: Any) -> None:
+        request = event["request"]
         if self._counting:
             self._add(Usage(requests=1))
+        if self._port:
+            request.url = urlsplit(request.url)._replace(netloc=f"127.0.0.1:{self._port}").geturl()
         if self._reaches_zero("_requests_until_loss"):
-            URLLib3Session().send(event["request"])
-            raise ReadTimeoutError(endpoint_url=event["request"].url)
+            URLLib3Session().send(request)
+            raise ReadTimeoutError(endpoint_url=request.url)
 
     def _after_call(self, **event: Any) -> None:
         if self._counting:
@@ -79,14 +96,11 @@ class RequestInterceptor:
             raise Crash
 
     def _reaches_zero(self, countdown: str) -> bool:
-        left = getattr(self, countdown)
-        setattr(self, countdown, max(left - 1, 0))
-        return bool(left == 1)
+        with self._lock:
+            left: int = getattr(self, countdown)
+            setattr(self, countdown, max(left - 1, 0))
+        return left == 1
 
     def _add(self, more: Usage) -> None:
-        total = self.usage
-        self.usage = Usage(
-            total.requests + more.requests,
-            total.write_units + more.write_units,
-            total.read_units + more.read_units,
-        )
+        with self._lock:
+            self.usage = Usage(*map(sum, zip(self.usage, more, strict=True)))

@@ -1,8 +1,8 @@
 """AWS guidance SO9440
 
-Modelled on AWS's "Guidance for Processing Real-Time Data Using Amazon DynamoDB" (SO9440). The template's filter passes
-INSERT and MODIFY records. For each record the handler looks up a hash of the order's key in a second table; if the hash
-is missing, it adds the quantity and then stores the hash. It prints errors and continues. It uses boto3's resource API.
+Modelled on
+https://github.com/aws-solutions-library-samples/guidance-for-processing-real-time-data-using-amazon-dynamo-db: look up
+a hash of the order's key, ADD if it is missing, store it.
 """
 
 import hashlib

@@ -1,15 +1,14 @@
 """Marker per record
 
-One TransactWriteItems per record: a marker item, on the condition that it does not exist yet, and the ADD. This is the
-textbook pattern for counting a record once. It adds the difference between the old and the new image, so it counts
-amendments.
+One transaction per record: a marker item that must not exist yet, and the ADD. The textbook use of transactions
+(https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transactions.html).
 """
 
 from typing import Any
 
 import boto3
 
-from benchmarks.contenders.images import deltas
+from benchmarks.contenders import increments
 
 TABLES = {"MarkerTotals": ("product",), "Markers": ("eventID",)}
 TOTAL = ("MarkerTotals", "product", "totalQuantity")
@@ -49,5 +48,5 @@ def additions(record: Any) -> list[Any]:
                 "ExpressionAttributeValues": {":delta": {"N": str(delta)}},
             }
         }
-        for product, delta in deltas(record).items()
+        for product, delta in increments(record).items()
     ]

@@ -1,8 +1,7 @@
 """Powertools idempotency
 
-The idempotency utility of Powertools for AWS Lambda around one ADD per record, keyed by the record's eventID, as its
-documentation shows for batches. It stores each record's id for 24 hours, the retention of a stream. It adds the
-difference between the old and the new image, so it counts amendments.
+The idempotency utility around one ADD per record, keyed by `eventID` for 24 hours, as documented
+(https://docs.aws.amazon.com/powertools/python/latest/utilities/idempotency/).
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from benchmarks.contenders.images import deltas
+from benchmarks.contenders import increments
 
 TABLES = {"PowertoolsTotals": ("product",), "PowertoolsIdempotency": ("id",)}
 TOTAL = ("PowertoolsTotals", "product", "totalQuantity")
@@ -27,7 +26,7 @@ config = IdempotencyConfig(event_key_jmespath="eventID", expires_after_seconds=2
 @idempotent_function(data_keyword_argument="record", persistence_store=store, config=config)  # type: ignore[untyped-decorator]
 def count(record: Any) -> None:
     """Add the increments of one record."""
-    for product, delta in deltas(record).items():
+    for product, delta in increments(record).items():
         dynamodb.update_item(
             TableName="PowertoolsTotals",
             Key={"product": {"S": product}},

@@ -1,6 +1,7 @@
 """ADD per record
 
-One UpdateItem with ADD for each new order, as in most tutorials on DynamoDB Streams.
+One UpdateItem with ADD for each new order, as in most tutorials (such as
+https://benoitpaul.com/blog/aws/dynamodb-streams-aggregate).
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Calculate the capacity units that a DynamoDB request consumes.
+"""Capacity units that a DynamoDB request consumes, and their price.
 
 The emulator (ministack 1.5.33) reports write units, but not for rejected writes, and no units for BatchGetItem. This
 module calculates these, and those of Scan, by DynamoDB's rules.
@@ -8,7 +8,11 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-READ_UNIT_BYTES = 4096  # Source: Developer Guide, "Read consumption".
+# On demand, us-east-1, standard table class, since November 2024 (https://aws.amazon.com/dynamodb/pricing/on-demand/).
+DOLLARS_PER_MILLION_WRITES = 0.625
+DOLLARS_PER_MILLION_READS = 0.125
+
+READ_UNIT_BYTES = 4096  # Developer Guide, "Read consumption".
 # All items that are written conditionally are below 1 KB: a write consumes 1 unit, and 2 in a transaction. A rejected
 # one consumes the same (Developer Guide, "DynamoDB read and write operations" and "Managing complex workflows with
 # DynamoDB transactions").
@@ -19,9 +23,14 @@ UNITS_PER_REJECTED_ACTION = 2
 class Usage(NamedTuple):
     """The number of requests, and the capacity units that they consumed."""
 
-    requests: int = 0  # HTTP requests, including botocore's retries.
+    requests: float = 0  # HTTP requests: botocore's retries count too.
     write_units: float = 0
     read_units: float = 0
+
+    @property
+    def dollars(self) -> float:
+        """The price of a million times these units."""
+        return self.write_units * DOLLARS_PER_MILLION_WRITES + self.read_units * DOLLARS_PER_MILLION_READS
 
 
 def consumed(operation: str, parameters: Any, result: Any) -> Usage:
@@ -33,8 +42,12 @@ def consumed(operation: str, parameters: Any, result: Any) -> Usage:
     if operation == "Scan":
         return Usage(read_units=read_units(map(item_bytes, result["Items"]), parameters))
     capacity = result["ConsumedCapacity"]
-    total = sum(each["CapacityUnits"] for each in (capacity if isinstance(capacity, list) else [capacity]))
-    return Usage(read_units=total) if operation == "GetItem" else Usage(write_units=total)
+    tables = capacity if isinstance(capacity, list) else [capacity]
+    total = sum(each["CapacityUnits"] for each in tables)
+    # DynamoDB bills a transaction whose token it remembers as a read (API reference, TransactWriteItems).
+    if operation == "GetItem" or any("ReadCapacityUnits" in each for each in tables):
+        return Usage(read_units=total)
+    return Usage(write_units=total)
 
 
 def units_of_rejection(operation: str, parameters: Any, code: str) -> int:
@@ -43,7 +56,7 @@ def units_of_rejection(operation: str, parameters: Any, code: str) -> int:
         return UNITS_PER_REJECTED_WRITE
     if code == "TransactionCanceledException":
         return UNITS_PER_REJECTED_ACTION * len(parameters["TransactItems"])
-    raise ValueError(f"{operation} failed with {code}. Add the units that it consumes to benchmarks/capacity.py.")
+    raise ValueError(f"{operation} failed with {code}. Add the units that it consumes to benchmarks/units.py.")
 
 
 def units_of_batch_get(parameters: Any, result: Any) -> float:
@@ -62,16 +75,13 @@ def read_units(sizes: Iterable[int], request: Any) -> float:
     return units if request.get("ConsistentRead") else units / 2
 
 
-def item_bytes(value: Any) -> int:
-    """Return the size of an item or an attribute value in bytes (Developer Guide, "Item sizes")."""
-    kinds = {"S", "N", "BOOL", "NULL", "L", "M"}
-    if not (isinstance(value, dict) and len(value) == 1 and kinds.issuperset(value)):
-        return sum(len(name.encode()) + item_bytes(each) for name, each in value.items())
-    ((kind, content),) = value.items()
-    if kind == "S":
-        return len(content.encode())
-    if kind == "N":
-        return 1 + (len(content) + 1) // 2
-    if kind == "L":
-        return 3 + sum(1 + item_bytes(each) for each in content)
-    return 3 + len(content) + item_bytes(content) if kind == "M" else 1
+def item_bytes(item: dict[str, dict[str, Any]]) -> int:
+    """Return the size of an item of texts, numbers and booleans (Developer Guide, "Item sizes")."""
+    size = 0
+    for name, value in item.items():
+        ((kind, content),) = value.items()
+        size += (
+            len(name.encode())
+            + {"S": len(str(content).encode()), "N": 1 + (len(str(content)) + 1) // 2, "BOOL": 1}[kind]
+        )
+    return size
