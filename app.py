@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -290,16 +291,15 @@ def run_steps(steps: effects.Steps[Any], end: float, leave_after: float = math.i
 def perform(effect: effects.Effect, end: float) -> Any:
     """Carry out an effect and return its result. Raise OutOfTime at `end`."""
     sleep(0, end)
+    requests_made.count(effect)
     match effect:
         case effects.Get():
             return get_item(effect)
         case effects.BatchGet():
             return batch_get(effect, end)
         case effects.Scan():
-            requests_made.requests += 1
             return effects.page(effect.table, dynamodb.scan(**effect.parameters(NAMES[effect.table])))
         case effects.Query():
-            requests_made.requests += 1
             return effects.page(effect.table, dynamodb.query(**effect.parameters(NAMES[effect.table])))
         case effects.Transact():
             return transact(effect)
@@ -310,12 +310,14 @@ def perform(effect: effects.Effect, end: float) -> Any:
             return int(time.time())
         case effects.Checkpoint():
             return None
+        case effects.Together():
+            with ThreadPoolExecutor(len(effect.effects)) as threads:  # Waits for all, also after an error.
+                return list(threads.map(lambda each: perform(each, end), effect.effects))
     raise TypeError(f"{effect!r} is not an effect")
 
 
 def get_item(effect: effects.Get) -> orders.Item | None:
     """Read an item with a consistent read. Return None if it does not exist."""
-    requests_made.requests += 1
     key = effects.key(effect.table, effect.key)
     return dynamodb.get_item(TableName=NAMES[effect.table], Key=key, ConsistentRead=True).get("Item")
 
@@ -341,7 +343,6 @@ def batch_get(effect: effects.BatchGet, end: float) -> dict[effects.Key, orders.
 def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
     """Commit a transaction, or return why it was cancelled. Raise ClientError for any other error."""
     actions = effect.transaction.actions(NAMES, timestamps.from_epoch(int(time.time())))
-    requests_made.requests += 1
     try:
         dynamodb.transact_write_items(TransactItems=actions)
     except ClientError as error:
@@ -353,7 +354,6 @@ def transact(effect: effects.Transact) -> effects.Committed | effects.Cancelled:
 
 def conditional_update(effect: effects.ConditionalUpdate) -> bool:
     """Update an item. Return False if the condition failed or a transaction was changing the item."""
-    requests_made.requests += 1
     try:
         dynamodb.update_item(TableName=NAMES[effect.table], **effect.parameters)
     except (dynamodb.exceptions.ConditionalCheckFailedException, dynamodb.exceptions.TransactionConflictException):

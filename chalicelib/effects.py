@@ -154,11 +154,25 @@ class Checkpoint(NamedTuple):
     """Mark a point at which a job can stop and return a cursor."""
 
 
-Effect = Get | BatchGet | Scan | Query | Transact | ConditionalUpdate | Sleep | Checkpoint
+class Together(NamedTuple):
+    """Carry out effects at the same time. The result is the list of their results.
+
+    An error is raised after all of them have ended.
+    """
+
+    effects: "Sequence[BatchGet | Transact]"
+
+
+Effect = Get | BatchGet | Scan | Query | Transact | ConditionalUpdate | Sleep | Checkpoint | Together
 
 Result = TypeVar("Result")
 Steps = Generator[Effect, Any, Result]
 """A generator that yields effects, receives their results, and returns a `Result`."""
+
+
+def together(effects: Sequence[BatchGet | Transact]) -> Steps[Any]:
+    """Yield effects to be carried out at the same time, a single one by itself; return the list of their results."""
+    return [(yield effects[0])] if len(effects) == 1 else (yield Together(effects))
 
 
 class RequestCounter:
@@ -166,6 +180,10 @@ class RequestCounter:
 
     def __init__(self) -> None:
         self.requests = 0
+
+    def count(self, effect: Effect) -> None:
+        """Count the request of an effect. Those of a BatchGet are counted one by one."""
+        self.requests += isinstance(effect, Get | Scan | Query | Transact | ConditionalUpdate)
 
 
 def page(table: str, response: Mapping[str, Any]) -> Page:

@@ -42,6 +42,7 @@ class FakeDynamoDB:
         self._replica: Tables = {table: {} for table in tables.KEYS}
         self.transactions = 0
         self.reads = 0
+        self.rounds = 0  # Of requests that are in flight at the same time.
         self.write_units = 0
         self.now = NOW  # The current time. A Sleep advances it.
         self.corrections = 0
@@ -237,6 +238,7 @@ def run(
             checkpoints -= 1
             if checkpoints == 0:
                 return
+        dynamo.rounds += not isinstance(effect, effects.Sleep | effects.Checkpoint)
         result = perform(effect, dynamo)
     raise AssertionError("the steps do not come to an end")
 
@@ -264,6 +266,8 @@ def perform(effect: effects.Effect, dynamo: FakeDynamoDB) -> Any:
             return dynamo.now
         case effects.Checkpoint():
             return None
+        case effects.Together():
+            return [perform(each, dynamo) for each in effect.effects]
 
 
 def _can_add(item: dict[str, Any], update: dict[str, Any]) -> bool:

@@ -7,6 +7,8 @@ invariants, explained in docs/design.md:
   is wrong for one order, the batch was redelivered, so read all remaining entries.
 - conflicts-are-replanned: if an entry has changed since it was read, plan its change again from the current entry.
 - busy-is-retried-with-growing-pauses: retry a transaction for which DynamoDB is too busy, until the invocation ends.
+- one-change-at-a-time: requests that are in flight at the same time (a round) share no entry and no counter. So they
+  do not conflict with each other, and any of them may be carried out, in any order.
 - fatal-is-set-apart: an order that can never be counted ends in `set_apart`, and all others are counted. Either
   DynamoDB will never accept its change, or its ledger entry is unreadable.
 - every-order-ends: in the end, each order is committed, unchanged, stale or set apart.
@@ -17,18 +19,22 @@ from dataclasses import dataclass, field
 
 from chalicelib import tables
 from chalicelib.counting import entry_item, ledger, transactions
-from chalicelib.counting.ledger import ChangeRecord, Entry, Status
+from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Status
 from chalicelib.counting.transactions import Transaction
-from chalicelib.effects import READ_MAX_KEYS, BatchGet, Cancelled, Sleep, Steps, Transact
+from chalicelib.effects import READ_MAX_KEYS, BatchGet, Cancelled, Sleep, Steps, Transact, together
 from chalicelib.orders import Item
+from chalicelib.views import CounterKey
 
-_FIRST_PAUSE_SECONDS = 0.025
-_LONGEST_PAUSE_SECONDS = 1.0
+ROUND_MAX = 8
+"""At most so many requests go out at the same time. botocore keeps 10 connections."""
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 8.0
 
 
 def pause_seconds(tries: int) -> float:
     """Return the longest pause after `tries` consecutive tries for which DynamoDB was too busy."""
-    return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 10)) if tries else 0.0
+    return min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 4.0 ** (min(tries, 10) - 1)) if tries else 0.0
 
 
 @dataclass
@@ -74,8 +80,10 @@ class Committer:
         self._entries.update((order_id, ledger.absent(order_id)) for order_id in assumed_new)
         self._assumed_new = set(assumed_new)
         self._unread = list(unread)
+        self._changes: list[Change] = []  # Planned, but not packed.
         self._transactions: list[Transaction] = []  # A stack: the next transaction is the last one.
         self._busy_in_a_row = 0
+        self._round_max = 1 if assumed_new else ROUND_MAX
 
     def steps(self) -> Steps[None]:
         """Yield effects until every order is committed, unchanged, stale or set apart."""
@@ -85,18 +93,20 @@ class Committer:
             if self._unread:
                 yield from self._read_entries()
             else:
-                yield from self._transact(self._transactions.pop())
+                yield from self._transact(self._next_round())
 
     def _read_entries(self) -> Steps[None]:
-        order_ids, self._unread = self._unread[:READ_MAX_KEYS], self._unread[READ_MAX_KEYS:]
-        items = yield BatchGet(tables.LEDGER, [(order_id,) for order_id in order_ids])
-        self.counts.reads += 1
-        for order_id in order_ids:
-            self._entries[order_id] = entry_item.from_item(order_id, items.get((order_id,)))
+        starts = range(0, len(self._unread), READ_MAX_KEYS)[:ROUND_MAX]
+        pages = [self._unread[start : start + READ_MAX_KEYS] for start in starts]
+        del self._unread[: ROUND_MAX * READ_MAX_KEYS]
+        reads = [BatchGet(tables.LEDGER, [(order_id,) for order_id in order_ids]) for order_ids in pages]
+        for order_ids, items in zip(pages, (yield from together(reads)), strict=True):
+            self.counts.reads += 1
+            for order_id in order_ids:
+                self._entries[order_id] = entry_item.from_item(order_id, items.get((order_id,)))
 
     def _plan_transactions(self) -> bool:
         """Plan a change for each entry that has been read. Return whether there are transactions to commit."""
-        changes = []
         for order_id, before in self._entries.items():
             if before.unreadable and not self._rebuild:
                 self.set_apart[order_id] = f"Its ledger entry cannot be read: {before.unreadable}"
@@ -109,21 +119,46 @@ class Committer:
             if change is None:
                 self.counts.unchanged += 1
             else:
-                changes.append(change)
+                self._changes.append(change)
         self._entries.clear()
-        self._transactions = transactions.pack(changes)[::-1]
+        self._transactions = transactions.pack(self._changes)[::-1]
+        self._changes.clear()
         return bool(self._transactions)
 
-    def _transact(self, transaction: Transaction) -> Steps[None]:
-        result = yield Transact(transaction)
-        self.counts.transactions += 1
-        if isinstance(result, Cancelled):
-            self._cancelled(transaction, result)
-        else:
-            self._committed(transaction)
+    def _next_round(self) -> list[Transaction]:
+        """Take the transactions that go out at the same time (one-change-at-a-time).
+
+        Packed in order, each shares counters only with its neighbors, so half of them can go. The first one goes alone:
+        it tells whether a batch was redelivered. So does the one after a conflict.
+        """
+        taken: list[Transaction] = []
+        left: list[Transaction] = []
+        counters: set[CounterKey] = set()
+        for transaction in reversed(self._transactions):
+            if len(taken) < self._round_max and counters.isdisjoint(transaction.increments):
+                taken.append(transaction)
+                counters.update(transaction.increments)
+            else:
+                left.append(transaction)
+        self._transactions = left[::-1]
+        return taken
+
+    def _transact(self, sent: Sequence[Transaction]) -> Steps[None]:
+        assumed_new, conflicts = len(self._assumed_new), self.counts.conflicts
+        results = yield from together([Transact(transaction) for transaction in sent])
+        for transaction, result in zip(sent, results, strict=True):
+            self.counts.transactions += 1
+            if isinstance(result, Cancelled):
+                self._cancelled(transaction, result)
+            else:
+                self._committed(transaction)
+        if len(self._assumed_new) < assumed_new:
+            self._stop_assuming()
+        is_busy = self.counts.conflicts > conflicts
+        self._busy_in_a_row = self._busy_in_a_row + 1 if is_busy else 0
+        self._round_max = 1 if is_busy else ROUND_MAX
 
     def _committed(self, transaction: Transaction) -> None:
-        self._busy_in_a_row = 0
         for change in transaction.changes:
             if change.only_advances_position:
                 self.counts.unchanged += 1
@@ -138,7 +173,6 @@ class Committer:
 
     def _cancelled(self, transaction: Transaction, result: Cancelled) -> None:
         cancellation = transactions.cancellation(transaction, result.reasons)
-        self._busy_in_a_row = self._busy_in_a_row + 1 if cancellation.retryable else 0
         self.counts.conflicts += cancellation.retryable
         if cancellation.fatal:
             self._isolate(transaction, cancellation.fatal)
@@ -146,26 +180,21 @@ class Committer:
             self._plan_again(transaction, cancellation.conflicts)
 
     def _plan_again(self, transaction: Transaction, conflicts: Mapping[str, Item | None]) -> None:
-        """Plan the transaction's changes again, those in conflict from the current entries."""
+        """Keep the transaction's changes for the next packing. Plan those in conflict from the current entries."""
         for change in transaction.changes:
             order_id = change.before.order_id
-            self._entries[order_id] = (
-                entry_item.from_item(order_id, conflicts[order_id]) if order_id in conflicts else change.before
-            )
-        if not self._assumed_new.isdisjoint(conflicts):
-            self._assumed_new.difference_update(conflicts)
-            self._stop_assuming()
+            if order_id in conflicts:
+                self._entries[order_id] = entry_item.from_item(order_id, conflicts[order_id])
+            else:
+                self._changes.append(change)
+        self._assumed_new.difference_update(conflicts)
 
     def _stop_assuming(self) -> None:
         """Read the entries of all orders that are still assumed to be new (new-until-refused)."""
-        for transaction in reversed(self._transactions):
-            for change in transaction.changes:
-                self._entries[change.before.order_id] = change.before
+        planned = [*self._changes, *(change for each in reversed(self._transactions) for change in each.changes)]
+        self._changes = [change for change in planned if change.before.order_id not in self._assumed_new]
+        self._unread += [change.before.order_id for change in planned if change.before.order_id in self._assumed_new]
         self._transactions.clear()
-        assumed = [order_id for order_id in self._entries if order_id in self._assumed_new]
-        for order_id in assumed:
-            del self._entries[order_id]
-        self._unread.extend(assumed)
         self._assumed_new.clear()
 
     def _isolate(self, transaction: Transaction, reason: str) -> None:

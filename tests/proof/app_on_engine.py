@@ -10,7 +10,7 @@ from chalicelib import stream_lag, tables
 from tests.proof.engine import Choose
 from tests.proof.engine.client import Client, Http, Network
 from tests.proof.engine.database import Database, Table
-from tests.proof.engine.tasks import Scheduler
+from tests.proof.engine.tasks import Scheduler, Threads
 from tests.proof.faults import Fault
 from tests.proof.harness import LOGGER, load_app, use_tables
 
@@ -78,6 +78,7 @@ class AppOnEngine:
             database.tables[name] = Table(name, keys)
         network = Network(scheduler, database, choose_fault)
         self.shell.time = Clock(scheduler, skew)
+        self.shell.ThreadPoolExecutor = lambda threads: Threads(scheduler)
         self.shell.lag_reporter = stream_lag.Reporter()
         self._http.network = network
         self.shell.dynamodb = self._boto3 if through_botocore else Client(network, self._boto3.exceptions)

@@ -11,14 +11,16 @@ also end at any time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from greenlet import getcurrent
 
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.engine import calm
-from tests.proof.engine.tasks import Invocation, Operation, Scheduler
+from tests.proof.engine.tasks import Invocation, Operation, Scheduler, Thread
 from tests.proof.model import Content, Model
+from tests.proof.schedules import one_order_a_request
 
 ORDERS = ("order-1", "order-2")
 
@@ -30,6 +32,7 @@ class Case(NamedTuple):
     second: tuple[int, int] | None
     crashes: int  # The number of invocations that may crash.
     backfill: bool = False
+    rounds: bool = False  # The orders have two products and are counted before, so their requests go out together.
 
 
 class Explored(NamedTuple):
@@ -65,8 +68,8 @@ class Explorer(Scheduler):
         self.taken: list[int] = []
         self.untried: list[list[int]] = []  # The paths that branch off from this path.
         self._numbers: dict[Any, int] = {}  # The number of each invocation.
-        self._results: dict[Any, str] = {}  # The results that each invocation has received.
-        self._progress: dict[Operation, list[Any]] = {}  # For each operation: invocation, results before it, steps.
+        self._results: dict[tuple[int, int], str] = {}  # The results that each thread has received.
+        self._progress: dict[Operation, list[Any]] = {}  # For each operation: thread, results before it, steps.
         self._woken: set[Any] = set()  # The invocations whose first pause ended early.
 
     def start(self, run: Callable[[], Any]) -> None:
@@ -79,8 +82,8 @@ class Explorer(Scheduler):
         operation = super().submit(running)
         if not self.free:
             self.now, self.elapsed = float(int(self.now)), 0.0
-            current = getcurrent()
-            self._progress[operation] = [self._numbers[current], len(self._results.get(current, "")), 0]
+            number = self._number(getcurrent())
+            self._progress[operation] = [number, len(self._results.get(number, "")), 0]
         return operation
 
     def wait(self, operation: Operation) -> Any:
@@ -91,7 +94,8 @@ class Explorer(Scheduler):
         current.operation = operation
         self._hub.switch()
         current.operation = None
-        self._results[current] = f"{self._results.get(current, '')} {operation.response or operation.error!r}"
+        number = self._number(current)
+        self._results[number] = f"{self._results.get(number, '')} {operation.response or operation.error!r}"
         return operation.result()
 
     def sleep(self, seconds: float) -> None:
@@ -138,13 +142,21 @@ class Explorer(Scheduler):
             if self._can_go_on(invocation):
                 yield invocation, False
         for invocation in self.invocations:
-            if self.crashes and invocation:  # A greenlet is truthy while it runs.
+            # A greenlet is truthy while it runs.
+            if self.crashes and invocation and not isinstance(invocation, Thread):
                 yield invocation, True
 
     def _can_go_on(self, invocation: Invocation) -> bool:
         if invocation.operation is not None:
             return invocation.operation.done
+        if self.waits_for_thread(invocation):
+            return False
         return not (invocation.wakes_at and self.operations and invocation in self._woken)
+
+    def _number(self, invocation: Invocation) -> tuple[int, int]:
+        """Return the number of an invocation and that of its thread, 0 for the invocation itself."""
+        thread = 1 + invocation.process.threads.index(invocation) if isinstance(invocation, Thread) else 0
+        return self._numbers[invocation.process], thread
 
     def _state(self) -> str:
         """Return a text with everything that determines which steps can follow."""
@@ -152,13 +164,14 @@ class Explorer(Scheduler):
             sorted((key, repr(place.item)) for key, place in table.places.items() if place.item)
             for table in self.model.database.tables.values()
         ]
-        invocations = [
-            (self._numbers[each], bool(each), self._results.get(each), each.wakes_at, each in self._woken)
+        invocations = sorted(
+            (self._number(each), bool(each), each.wakes_at, each in self._woken, each.operation and each.operation.done)
             for each in self.invocations
-        ]
-        operations = [self._progress[each] for each in self.operations]
-        waiting = [each.operation and each.operation.done for each in self.invocations]
-        return repr((tables, invocations, operations, waiting, self.crashes))
+        )
+        running = {number for (number, _), *_ in invocations}
+        results = sorted(each for each in self._results.items() if each[0][0] in running)
+        operations = sorted(self._progress[each] for each in self.operations)
+        return repr((tables, invocations, results, operations, self.crashes))
 
 
 def explore(app: AppOnEngine, case: Case) -> Explored:
@@ -170,10 +183,11 @@ def explore(app: AppOnEngine, case: Case) -> Explored:
         followed += 1
         explorer = Explorer(paths.pop(), seen, case.crashes)
         try:
-            follow(app, case, explorer)
+            with one_order_a_request() if case.rounds else nullcontext():
+                follow(app, case, explorer)
             ends += 1
         except SeenBefore:
-            for invocation in list(explorer.invocations):
+            for invocation in {each.process for each in explorer.invocations}:
                 explorer.model.kill(invocation)
         except AssertionError as error:
             error.add_note("\n".join([f"{case}, path {explorer.taken}:", *explorer.model.log]))
@@ -186,11 +200,17 @@ def follow(app: AppOnEngine, case: Case, explorer: Explorer) -> None:
     """Run one path from the start. Then deliver all records once more and check the totals."""
     model = explorer.model = Model(app, calm, scheduler=explorer)
     app.shell.lag_reporter = NoReport()
-    for order_id in ORDERS:
-        model.put(order_id, Content("Pen", 2))
-    for order_id in ORDERS:
-        model.put(order_id, Content("Pen", 5))
+    products = ("Pen", "Ink" if case.rounds else "Pen")
     (mapping,), (shard,) = model.mappings, model.shards
+    for order_id, product in zip(ORDERS, products, strict=True):
+        model.put(order_id, Content(product, 2))
+    if case.rounds:
+        explorer.free = True
+        model.deliver(mapping, shard, 0, len(shard.records))
+        model.finish()
+        explorer.free = False
+    for order_id, product in zip(ORDERS, products, strict=True):
+        model.put(order_id, Content(product, 5))
     for batch in (case.first, case.second):
         if batch:
             model.deliver(mapping, shard, *batch)

@@ -385,7 +385,8 @@ class Model:
         return True
 
     def _choose_fault(self, operation: str) -> Fault:
-        invoked = self._invoked.get(getcurrent())
+        current = getcurrent()
+        invoked = self._invoked.get(current.process if isinstance(current, Invocation) else current)
         if invoked is None:  # A route sent the request.
             fault, self._fault_of_route = self._fault_of_route, Fault.NONE
             return fault
@@ -406,7 +407,8 @@ class Model:
             raise self._errors.pop()
 
     def kill(self, task: Invocation) -> None:
-        """Crash an invocation at its current point. The request that it waits for continues."""
+        """Crash an invocation at its current point. The requests that it waits for continue."""
+        self.scheduler.kill_threads(task)
         if task in self._invoked:  # The invocation has started.
             self._invoked[task].has_crashed = True
             task.throw(Crash)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from chalicelib import amounts, effects, fields, orders, tables, views
-from chalicelib.counting import entry_item, ledger, stream, transactions
+from chalicelib.counting import committer, entry_item, ledger, stream, transactions
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Change, ChangeRecord, Entry, Rule, Status
 from chalicelib.jobs import audit, backfill, reads
@@ -141,6 +141,15 @@ def _(app: AppOnEngine) -> Any:
             cancelled(work, transaction, result)
 
     return mock.patch.object(Committer, "_cancelled", trusting)
+
+
+@mutation("the results of a round are mixed up", "rounds")
+def _(app: AppOnEngine) -> Any:
+    def mixed_up(requests: Sequence[Any]) -> Any:
+        results = yield from effects.together(requests)
+        return results[::-1]
+
+    return mock.patch.object(committer, "together", mixed_up)
 
 
 # --- Records -------------------------------------------------------------------------------------

@@ -9,8 +9,11 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar
+from unittest import mock
 
+from chalicelib.counting import committer, transactions
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.engine.streams import EventSourceMapping, Shard
 from tests.proof.engine.tasks import SHORT_SECONDS
@@ -28,6 +31,7 @@ class Kind(NamedTuple):
     switching: bool = False  # The stream is switched off and on again.
     giving_up: bool = False  # Mappings discard batches, and records get older than a day.
     prompt: bool = False  # Every change is delivered immediately, so no audit may find drift.
+    rounds: bool = False  # Each request has one order, so invocations have several requests in flight.
 
 
 KINDS = {
@@ -39,6 +43,7 @@ KINDS = {
     "stream switched": Kind(backfill=True, audit=True, switching=True),
     "given up": Kind(backfill=True, audit=True, giving_up=True, overlap=True),
     "audit in traffic": Kind(overlap=True, audit=True, prompt=True),
+    "rounds": Kind(faults=True, overlap=True, backfill=True, rounds=True),
     "everything": Kind(faults=True, overlap=True, backfill=True, audit=True, switching=True, giving_up=True),
 }
 
@@ -126,10 +131,11 @@ class Schedule:
 
     def run(self) -> None:
         """Run the schedule. Raise AssertionError if a total is wrong."""
-        for _ in range(STEPS):
-            self.choices.pick(self.events())()
-            self.go_on()
-        self.end()
+        with one_order_a_request() if self.kind.rounds else nullcontext():
+            for _ in range(STEPS):
+                self.choices.pick(self.events())()
+                self.go_on()
+            self.end()
 
     def events(self) -> list[Callable[[], object]]:
         """Return the events that may happen next."""
@@ -389,6 +395,13 @@ class Schedule:
         results = self.model.audit(repair)
         self.model.finish()
         assert results[0]["verdict"] == "clean", results[0]
+
+
+@contextmanager
+def one_order_a_request() -> Iterator[None]:
+    """Make transactions and reads so small that each has one order."""
+    with mock.patch.object(transactions, "ACTIONS_MAX", 3), mock.patch.object(committer, "READ_MAX_KEYS", 1):
+        yield
 
 
 # --- Running schedules ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ CASES = {
     "one batch after the other": Case((0, 2), (2, 4), crashes=0),
     "an amendment during a redelivery": Case((0, 4), (2, 4), crashes=0),
     "a backfill during a batch": Case((0, 4), None, crashes=0, backfill=True),
+    "requests of a round, whose invocation may die": Case((2, 4), None, crashes=1, rounds=True),
 }
 
 

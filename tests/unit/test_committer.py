@@ -11,7 +11,7 @@ from chalicelib.counting import committer, entry_item, ledger, stream, transacti
 from chalicelib.counting.committer import Committer
 from chalicelib.counting.ledger import Status
 from chalicelib.counting.transactions import ACTIONS_MAX, REVISION
-from chalicelib.effects import Effect, Sleep, Transact
+from chalicelib.effects import Effect, Sleep, Together, Transact
 from tests.doubles import Crash, FakeDynamoDB, deliver, run
 from tests.streams import Stream, item
 
@@ -75,6 +75,73 @@ def test_entries_of_known_orders_are_read_100_at_a_time():
     assert dynamo.totals() == {"Product 0": (6 * 250, 250)}
 
 
+@pytest.mark.parametrize(("products", "rounds"), [(10, 3), (100, 3), (1000, 5)])
+def test_a_thousand_new_orders_take_few_rounds_of_requests(products: int, rounds: int):
+    dynamo = FakeDynamoDB()
+    deliver(new_orders(1000, products).records, dynamo)
+    assert dynamo.rounds <= rounds
+
+
+def test_a_thousand_amendments_are_read_in_two_rounds_and_committed_in_two():
+    dynamo, placed = FakeDynamoDB(), new_orders(1000, products=10)
+    deliver(placed.records, dynamo)
+    before = dynamo.rounds
+    deliver([placed.put(item(f"o{index}", f"Product {index % 10}", 6)) for index in range(1000)], dynamo)
+    assert dynamo.rounds - before <= 4
+
+
+def test_the_transactions_of_a_round_change_different_counters_and_the_first_new_orders_go_alone():
+    rounds: list[Sequence[Transact]] = []
+
+    def keep(effect: Effect) -> None:
+        rounds.append(effect.effects if isinstance(effect, Together) else [effect])  # type: ignore[arg-type, list-item]
+
+    work = committer.for_stream(stream.read(new_orders(1000, products=10).records).records_by_order)
+    run(work, FakeDynamoDB(), before_each=keep)
+    assert len(rounds[0]) == 1
+    assert max(map(len, rounds)) > 1
+    for each in rounds:
+        counters = [counter for effect in each for counter in effect.transaction.increments]  # type: ignore[attr-defined]
+        assert len(set(counters)) == len(counters)
+
+
+def test_a_round_of_which_some_are_busy_and_one_is_fatal_leaves_the_rest_committed():
+    dynamo, placed = FakeDynamoDB(), new_orders(1000, products=10)
+    sent = 0
+
+    def refuse(actions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]] | None:
+        nonlocal sent
+        sent += 1
+        if any(action.get("Put", {}).get("Item", {}).get("OrderID") == {"S": "o777"} for action in actions):
+            return [{"Code": "ValidationError"}, *[NONE] * (len(actions) - 1)]
+        return [CONFLICT, *[NONE] * (len(actions) - 1)] if sent in (2, 4, 7) else None
+
+    dynamo.refuse = refuse
+    work = deliver(placed.records, dynamo)
+    assert list(work.set_apart) == ["o777"]
+    assert work.counts.conflicts == 3
+    assert dynamo.totals() == {f"Product {n}": (500 - 5 * (n == 7), 100 - (n == 7)) for n in range(10)}
+
+
+def test_orders_that_a_round_shows_to_be_known_are_read_before_they_are_tried_again():
+    dynamo, placed = FakeDynamoDB(), new_orders(1000, products=10)
+    deliver([record for index, record in enumerate(placed.records) if index % 10 > 2], dynamo)
+    before = dynamo.transactions
+    work = deliver(placed.records, dynamo)
+    assert (work.counts.applied, work.counts.unchanged) == (300, 700)
+    assert dynamo.transactions - before <= 1 + 8 + 4
+    assert dynamo.totals() == {f"Product {n}": (500, 100) for n in range(10)}
+
+
+def test_after_a_conflict_transactions_go_out_one_by_one_until_one_is_committed():
+    dynamo = FakeDynamoDB()
+    work = committer.for_stream(stream.read(new_orders(1000, products=10).records).records_by_order)
+    effects: list[Effect] = []
+    dynamo.before_transaction = lambda: [CONFLICT] if dynamo.transactions == 2 else None
+    run(work, dynamo, before_each=effects.append)
+    assert [type(effect) for effect in effects[:5]] == [Transact, Together, Sleep, Transact, Together]
+
+
 # --- conflicts-are-replanned ---------------------------------------------------------------------
 
 
@@ -128,7 +195,7 @@ def test_a_busy_dynamodb_is_tried_again_after_growing_pauses(reasons: Sequence[d
     assert [type(effect) for effect in effects] == [Transact, *[Sleep, Transact] * 12]
     assert pauses == sorted(pauses)
     assert 0 < pauses[0] < pauses[1] < pauses[2]
-    assert pauses[-1] <= 1
+    assert pauses[-1] <= 8
     assert work.counts.conflicts == 12
     assert dynamo.totals() == {"Product 0": (5, 1)}
 

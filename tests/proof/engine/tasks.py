@@ -1,15 +1,18 @@
 """A scheduler for invocations and DynamoDB operations. It runs one step of one task at a time.
 
-An invocation is a greenlet that runs the app's code and pauses when that waits for DynamoDB or sleeps. An operation
-continues even if its invocation has crashed. `choose` decides which task runs next, so a seed determines the order.
+An invocation is a greenlet that runs the app's code and pauses when that waits for DynamoDB or sleeps. Each of its
+threads is a greenlet too. An operation continues even if its invocation has crashed. `choose` decides which task runs
+next, so a seed determines the order.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from greenlet import getcurrent, greenlet
 
 from tests.proof.engine import Choose
+from tests.proof.faults import Crash
 
 START = 1_795_003_200  # The start time in epoch seconds, at the beginning of an hour.
 REQUEST_SECONDS = 0.001
@@ -46,12 +49,49 @@ class Operation:
 
 
 class Invocation(greenlet):  # type: ignore[misc]
-    """A running invocation. It is ready to run, waits for an operation, or sleeps until a time."""
+    """A running invocation, or a thread of one. It is ready to run, waits for an operation or threads, or sleeps."""
 
-    def __init__(self, run: Callable[[], Any], hub: greenlet) -> None:
+    def __init__(self, run: Callable[[], Any], hub: greenlet, process: "Invocation | None" = None) -> None:
         super().__init__(run, hub)
         self.operation: Operation | None = None
         self.wakes_at = 0.0
+        self.process = process or self  # The invocation itself, or that of the thread.
+        self.threads: Sequence[Thread] = ()  # Those that it waits for.
+
+
+class Thread(Invocation):
+    """A thread of an invocation. It keeps the result of its call, or the error."""
+
+    def __init__(self, call: Callable[[], Any], hub: greenlet, process: Invocation) -> None:
+        super().__init__(self._call, hub, process)
+        self.call = call
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def _call(self) -> None:
+        try:
+            self.result = self.call()
+        except BaseException as error:
+            self.error = error
+
+
+class Threads:
+    """Replaces the app's ThreadPoolExecutor: the threads are tasks of a scheduler."""
+
+    def __init__(self, scheduler: "Scheduler") -> None:
+        self.scheduler = scheduler
+
+    def __enter__(self) -> "Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing: `map` has waited for all threads."""
+
+    def map(self, function: Callable[[Any], Any], arguments: Iterable[Any]) -> list[Any]:
+        """Return the results, or raise the first error once all threads have ended."""
+        if not isinstance(getcurrent(), Invocation):
+            return [function(argument) for argument in arguments]
+        return self.scheduler.together([partial(function, argument) for argument in arguments])
 
 
 class Scheduler:
@@ -62,6 +102,7 @@ class Scheduler:
         self.now = float(START)
         self.elapsed = 0.0
         self.invocations: list[Invocation] = []
+        self.rounds = 0  # How often an invocation has had several requests in flight.
         self.operations: list[Operation] = []
         self._hub: Any = getcurrent()
         self._favorite: Any = None  # The task that usually runs next.
@@ -118,6 +159,19 @@ class Scheduler:
         current.wakes_at = self.elapsed + seconds
         self._hub.switch()
 
+    def together(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Carry out calls in threads of the current invocation, and wait for all of them."""
+        current = getcurrent()
+        self.rounds += 1
+        current.threads = [Thread(call, self._hub, current.process) for call in calls]
+        self.invocations += current.threads
+        self._hub.switch()
+        threads, current.threads = current.threads, ()
+        errors = [thread.error for thread in threads if thread.error is not None]
+        if errors:
+            raise min(errors, key=lambda error: not isinstance(error, Crash))
+        return [thread.result for thread in threads]
+
     # --- Called by tests -------------------------------------------------------------------------
 
     def step(self) -> None:
@@ -143,7 +197,11 @@ class Scheduler:
     def _is_ready(self, invocation: Invocation) -> bool:
         if invocation.operation is not None:
             return invocation.operation.done
-        return invocation.wakes_at <= self.elapsed
+        return invocation.wakes_at <= self.elapsed and not self.waits_for_thread(invocation)
+
+    def waits_for_thread(self, invocation: Invocation) -> bool:
+        """Return whether threads of an invocation are running that it waits for."""
+        return any(thread in self.invocations for thread in invocation.threads)
 
     def _run(self, task: Any) -> None:
         if isinstance(task, Operation):
@@ -154,6 +212,16 @@ class Scheduler:
             task.switch()
             if task.dead:
                 self.invocations.remove(task)
+                if isinstance(task, Thread) and isinstance(task.error, Crash):
+                    self.kill_threads(task.process)
+
+    def kill_threads(self, process: Invocation) -> None:
+        """End the threads of an invocation whose process has died. Their requests go on."""
+        for thread in [each for each in self.invocations if isinstance(each, Thread) and each.process is process]:
+            if thread:  # It has begun.
+                thread.throw(Crash)
+            thread.error = Crash()
+            self.invocations.remove(thread)
 
     def finish(self) -> None:
         """Run steps until no task is left."""
