@@ -48,15 +48,16 @@ def page(html: str, style: str, *scripts: str, access: Settings = OPEN_TO_ALL) -
     }
     for name, value in values.items():
         html = html.replace(f"{{{name}}}", value.replace("&", "&amp;").replace("'", "&#39;"))
-    return _page("Order totals", html, style, "".join(scripts))
+    return build_page("Order totals", html, style, "".join(scripts))
 
 
 def docs_page(style: str, document: Mapping[str, Any], url: str) -> Page:
     """Return the page that describes the API. `url` is that of the API, without a slash at its end."""
-    return _page("Order totals API", f"<body>{docs.body(document, url)}", style)
+    return build_page("Order totals API", f"<body>{docs.body(document, url)}", style)
 
 
-def _page(title: str, body: str, style: str, script: str = "") -> Page:
+def build_page(title: str, body: str, style: str, script: str = "") -> Page:
+    """Return an HTML document, given its body without an end tag. Its policy allows only this style and script."""
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{title}</title><link rel="icon" href="{ICON}">'

@@ -1,5 +1,3 @@
-"use strict";
-
 const POLL_MS = 1000, POLL_MS_DURING_STEP = 400;
 const NAMES = {truth: "Truth", plain: "Plain ADD", ours: "Order Totals"};
 const buttons = [...document.querySelectorAll("[data-step]")];

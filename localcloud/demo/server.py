@@ -16,8 +16,8 @@ from localcloud.demo.cloud import DemoError
 from localcloud.demo.steps import STEPS, Demo
 
 HERE = Path(__file__).parent
-JSON = {"Content-Type": "application/json"}
 FILES = ("page.html", "style.css", "script.js")
+JSON = {"Content-Type": "application/json"}
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -28,7 +28,8 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, demo: Demo, port: int) -> None:
         super().__init__((HOST, port), _Requests)
         self.demo = demo
-        self.page = dashboard.page(*[(HERE / name).read_text(encoding="utf-8") for name in FILES])
+        body, style, script = [(HERE / name).read_text(encoding="utf-8") for name in FILES]
+        self.page = dashboard.build_page("Plain ADD or Order Totals?", body, style, script)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
