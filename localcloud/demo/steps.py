@@ -79,9 +79,10 @@ class Demo:
         """Amend the newest order."""
         order = self._orders()[-1]
         old = int(order["Quantity"]["N"])
+        new = old // 2 or 4
         with self._wait():
-            self._put(order["OrderID"]["S"], {"N": str(old // 2 or 4)})
-        return f"Amended an order from {old} to {old // 2 or 4}"
+            self.cloud.dynamodb.put_item(**put(order["OrderID"]["S"], {"N": str(new)}))
+        return f"Amended an order from {old} to {new}"
 
     def cancel(self) -> str:
         """Cancel the oldest order."""
@@ -130,15 +131,12 @@ class Demo:
 
     def _place(self) -> int:
         quantity = next(self._quantities)
-        self._put(self._next_id(), {"N": str(quantity)})
+        self.cloud.dynamodb.put_item(**put(self._next_id(), {"N": str(quantity)}))
         return quantity
 
     def _next_id(self) -> str:
         self._newest = f"order-{next(self._numbers):04}"
         return self._newest
-
-    def _put(self, order_id: str, quantity: Mapping[str, str]) -> None:
-        self.cloud.dynamodb.put_item(**put(order_id, quantity))
 
     def _orders(self) -> list[dict[str, Any]]:
         if orders := self.cloud.orders():
