@@ -329,7 +329,7 @@ def batch_get(effect: effects.BatchGet, end: float) -> dict[effects.Key, orders.
         tries = 0
         while request_items:
             sleep(random.uniform(0, committer.pause_seconds(tries)), end)
-            requests_made.requests += 1
+            requests_made.add(1)
             try:
                 response: Any = dynamodb.batch_get_item(RequestItems=request_items)
             except ClientError as error:

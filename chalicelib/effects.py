@@ -5,6 +5,7 @@ each effect and sends back its result. So the core makes no AWS calls and reads 
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from threading import Lock
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from chalicelib import tables
@@ -180,10 +181,16 @@ class RequestCounter:
 
     def __init__(self) -> None:
         self.requests = 0
+        self._lock = Lock()  # Effects that are carried out at the same time are counted in several threads.
+
+    def add(self, requests: int) -> None:
+        """Add a number of requests."""
+        with self._lock:
+            self.requests += requests
 
     def count(self, effect: Effect) -> None:
         """Count the request of an effect. Those of a BatchGet are counted one by one."""
-        self.requests += isinstance(effect, Get | Scan | Query | Transact | ConditionalUpdate)
+        self.add(isinstance(effect, Get | Scan | Query | Transact | ConditionalUpdate))
 
 
 def page(table: str, response: Mapping[str, Any]) -> Page:
