@@ -8,7 +8,7 @@ import pytest
 CORE = sorted(Path(__file__).parents[2].joinpath("chalicelib").glob("**/*.py"))
 ALLOWED_IMPORTS = {
     "array", "base64", "binascii", "collections", "collections.abc", "dataclasses", "datetime", "decimal", "enum",
-    "functools", "heapq", "hashlib", "html", "json", "operator", "re", "shlex", "types", "typing",
+    "functools", "heapq", "hashlib", "html", "json", "operator", "re", "shlex", "threading", "types", "typing",
     "urllib.parse", "zlib",
 }  # fmt: skip
 # Names from frameworks that the core may use, because they do no I/O.
