@@ -257,7 +257,7 @@ def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.LATER_RECORD, first_seen=(ledger.NEW, ledger.NEW, ledger.NEW))
 
 
-@mutation("a backfill's clock overrides the hour of an order's INSERT", "backfill", seed=56)
+@mutation("a backfill's clock overrides the hour of an order's INSERT", "backfill", seed=126)
 def _(app: AppOnEngine) -> Any:
     return replace_source(ledger.INSERT, first_seen=ledger.SOURCES[ledger.LATER_RECORD].first_seen)
 
@@ -328,7 +328,7 @@ def _(app: AppOnEngine) -> Any:
 # --- Reads ---------------------------------------------------------------------------------------
 
 
-@mutation("ledger entries are read stale", "overlap", seed=345)
+@mutation("ledger entries are read stale", "overlap", seed=442)
 def _(app: AppOnEngine) -> Any:
     return stale_reads("BatchGetItem", tables.LEDGER)
 
@@ -353,12 +353,12 @@ def _(app: AppOnEngine) -> Any:
 # --- The audit, and the API ----------------------------------------------------------------------
 
 
-@mutation("an audit does not pause between two passes", "audit in traffic", seed=66)
+@mutation("an audit does not pause between two passes", "audit in traffic", seed=205)
 def _(app: AppOnEngine) -> Any:
     return mock.patch.object(counter_audit, "PAUSE_SECONDS", 0)
 
 
-@mutation("a counter has drifted after one look", "audit in traffic", seed=383)
+@mutation("a counter has drifted after one look", "audit in traffic", seed=695)
 def _(app: AppOnEngine) -> Any:
     judge = CounterAudit._judge
 
@@ -369,7 +369,7 @@ def _(app: AppOnEngine) -> Any:
     return mock.patch.object(CounterAudit, "_judge", judge_twice)
 
 
-@mutation("an order has drifted without a grace period", "audit in traffic", seed=29)
+@mutation("an order has drifted without a grace period", "audit in traffic", seed=121)
 def _(app: AppOnEngine) -> Any:
     request = audit.request
 
