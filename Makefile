@@ -23,6 +23,7 @@ UPGRADE ?=
 SCHEDULES ?=
 KIND ?=
 SEED ?=
+FUNCTIONS ?=
 JOBS ?= 2
 BROWSER ?=
 SCRIPT ?=
@@ -42,7 +43,7 @@ LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 LICENSE_CHECKED_BY_HAND := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local demo check test bench cost soak package provision backfill audit replay scale load capacity lock dependencies clean
+.PHONY: help local demo check test bench cost soak mutants package provision backfill audit replay scale load capacity lock dependencies clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -73,6 +74,10 @@ cost: $(READY_FOR_TESTS) ## Calculate a month's bill (ORDERS_PER_SECOND=10 PRODU
 soak: $(READY_FOR_TESTS) ## Run many fault schedules, and check that tests catch broken code (SCHEDULES=500000 KIND= SEED= JOBS=2)
 	@exec $(BIN)/python -m tests.proof.soak --jobs '$(JOBS)' $(if $(SCHEDULES),--schedules '$(SCHEDULES)') \
 	  $(if $(KIND),--kind '$(KIND)') $(if $(SEED),--seed '$(SEED)')
+
+mutants: $(READY_FOR_TESTS) $(TOOLS)/.ready ## Check that tests notice small changes of the counting code (FUNCTIONS='*.ledger.*')
+	@PYTHONPATH="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	  exec $(TOOLS)/bin/python -m tools.mutants $(if $(FUNCTIONS),'$(FUNCTIONS)')
 
 package: $(READY) ## Write a stage's SAM template and code to build/ (STAGE=prod)
 	@exec $(BIN)/python -m infrastructure.package --stage '$(or $(STAGE),$(error Which stage? make package STAGE=prod))'
@@ -113,7 +118,7 @@ load: $(READY_FOR_TESTS) ## Run clients against the deployed app, and check ever
 	  $(if $(KILL),$(if $(filter yes,$(KILL)),--kill,$(error The only value is KILL=yes)))
 
 clean: ## Delete all generated files, including the virtualenv
-	rm -rf $(VENV) build .chalice/deployments .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build .chalice/deployments .pytest_cache .hypothesis .mypy_cache .ruff_cache mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements-local.lock tools/venv.py
