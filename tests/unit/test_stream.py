@@ -120,6 +120,11 @@ def test_a_record_with_an_invalid_change_is_set_apart(change: dict[str, Any]):
     assert (batch.records_by_order, [record.order_id for record in batch.malformed]) == ({}, ["o"])
 
 
+def test_a_malformed_record_comes_with_its_problem_and_its_legible_parts():
+    record = {**Stream().put(item("o")), "eventName": "TRUNCATE", "eventID": 7}
+    assert stream.read([record]).malformed == [("", "o", "eventName is 'TRUNCATE'")]
+
+
 @pytest.mark.parametrize("record", [None, 5, "text", []], ids=repr)
 def test_a_value_that_is_not_a_record_is_set_apart(record: Any):
     assert stream.read([record]) == ({}, [("", None, stream.read([record]).malformed[0].problem)])

@@ -92,8 +92,18 @@ def test_a_fatal_cancellation_comes_with_its_reason_and_counter():
     assert cancellation == ({}, False, "ValidationError: no (AggregateTable Pen)")
 
 
+def test_a_fatal_cancellation_without_a_message_names_all_of_the_counters_key():
+    counter = CounterKey("TrendTable", ("Pen", "2026-11-23"))
+    (transaction,) = transactions.pack(
+        [Change(Entry("a"), Entry("a", 1, "v", Status.COUNTED, NOW, {counter: {"h1": 1}}))]
+    )
+    cancellation = transactions.cancellation(transaction, [{"Code": "None"}, {"Code": "ValidationError"}])
+    assert cancellation.fatal == "ValidationError:  (TrendTable Pen 2026-11-23)"
+
+
 def test_only_errors_that_a_committer_handles_have_reasons():
     assert transactions.reasons({"Error": {"Code": "AccessDeniedException"}}) == []
+    assert transactions.reasons({"Error": {"Code": "ThrottlingException"}})[0]["Message"] == ""
     throttled = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
     assert transactions.reasons(throttled) == [throttled["Error"]]
     cancelled = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [{"Code": "None"}]}
