@@ -52,12 +52,18 @@ def add_view(project: Path, example: str) -> None:
 
 
 def copy_project(folder: Path, variables: dict[str, str] | None = None) -> Path:
-    """Copy the files that Chalice needs, without provisioned stages. Set every stage's environment variables."""
+    """Copy the files that Chalice needs, without provisioned stages. Set every stage's environment variables.
+
+    All copies share the zips that Chalice keeps by a hash of the source, so that pip installs the libraries once.
+    """
     folder.mkdir()
     for file in ("app.py", "requirements.txt"):
         shutil.copy(PROJECT / file, folder)
     shutil.copytree(PROJECT / "chalicelib", folder / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".chalice").mkdir()
+    zips = PROJECT / ".chalice" / "deployments"
+    zips.mkdir(exist_ok=True)
+    (folder / ".chalice" / "deployments").symlink_to(zips)
     config = chalice_config.load(PROJECT)
     for stage in config["stages"].values():
         stage.pop("environment_variables", None)

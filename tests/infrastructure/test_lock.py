@@ -65,6 +65,7 @@ def test_packaging_fails_without_the_lock_file(tmp_path: Path, monkeypatch: pyte
 def test_packaging_fails_if_a_library_has_another_hash_than_the_locked_one(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    (project / ".chalice" / "deployments").unlink()  # The other copies keep their zips.
     package("dev", tmp_path / "build", project=project)  # Chalice now has the libraries in its cache.
     lock = tmp_path / "with a space.lock"
     lock.write_text(re.sub("sha256:.{6}", "sha256:000000", LOCK.read_text(encoding="utf-8")), encoding="utf-8")
