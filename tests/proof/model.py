@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import is_
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,7 +19,7 @@ from chalicelib import tables
 from tests.proof.app_on_engine import AppOnEngine
 from tests.proof.engine import Choose
 from tests.proof.engine.streams import DAY_SECONDS, EventSourceMapping, Shard, Stream, ViewType
-from tests.proof.engine.tasks import Invocation, Scheduler
+from tests.proof.engine.tasks import REQUEST_SECONDS, Invocation, Scheduler
 from tests.proof.faults import MAY_END_INVOCATION, Crash, Fault
 
 MONTH_SECONDS = 29 * DAY_SECONDS  # Four weeks and a day: after that, tombstones have expired.
@@ -134,6 +135,7 @@ class Model:
         self._invoked: dict[Any, Invoked] = {}  # The running invocations by greenlet.
         self.pending: list[Callable[[], object]] = []  # Events that happen while an invocation sleeps.
         self._errors: list[BaseException] = []
+        self._shown: dict[str, list[Any]] = {}  # By order: its items and `counted` when the API last showed it.
         self._fault_of_route = Fault.NONE
         self.switch_on()
 
@@ -494,6 +496,12 @@ class Model:
             if not all_counted:
                 # An order that was placed again is not counted until the record of that is delivered.
                 is_counted = is_counted and delivered.content is not None and looks_the_same(delivered, now)
+            state = [self.database.tables[name].place((order_id,)).item for name in (tables.ORDERS, tables.LEDGER)]
+            state.append(is_counted)
+            if all(map(is_, state, self._shown.get(order_id, [self] * 3))):
+                self.scheduler.advance(2 * REQUEST_SECONDS)  # As if it had been shown again.
+                continue
+            self._shown[order_id] = state
             assert self.shell.show_order(order_id)["counted"] == is_counted, f"{order_id} has the wrong `counted`"
 
     def _ledger_sums(self) -> Counters:

@@ -5,7 +5,7 @@ import pytest
 from tests.proof import schedules
 from tests.proof.app_on_engine import AppOnEngine
 
-OF_EACH_KIND = 100
+OF_EACH_KIND = 186
 
 
 @pytest.mark.parametrize("kind", schedules.KINDS)

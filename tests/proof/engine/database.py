@@ -84,6 +84,7 @@ class Write(NamedTuple):
     key: Key
     update: Update | None
     condition: Condition | None
+    size: int = 0  # Of the item that a Put writes.
 
 
 class _Token(NamedTuple):
@@ -142,7 +143,7 @@ class Database:
             if expires and place.transaction is None and int(expires["N"]) <= self.clock():
                 self.replace(table, key, None, by_ttl=True)
 
-    def replace(self, table: Table, key: Key, item: Item | None, by_ttl: bool = False) -> None:
+    def replace(self, table: Table, key: Key, item: Item | None, size: int | None = None, by_ttl: bool = False) -> None:
         """Store or delete an item. Write a stream record only if the item changes."""
         place = table.place(key)
         now = self.clock()
@@ -151,7 +152,7 @@ class Database:
             place.older.append(Version(place.item, now))
             if table.stream:
                 table.stream.append(table.keys, key, place.item, item, now, by_ttl)
-            place.item, place.size = item, size_of(item) if item else 0
+            place.item, place.size = item, size_of(item or {}) if size is None else size
 
     # --- Requests --------------------------------------------------------------------------------
 
@@ -176,34 +177,35 @@ class Database:
 
     def _parse_write(self, kind: str, request: Mapping[str, Any]) -> Write:
         update, condition, _ = expressions.parse(request)
-        table = self._table(request)
+        table, size = self._table(request), 0
         if kind == "ConditionCheck" and condition is None:
             raise invalid("A ConditionCheck needs a ConditionExpression")
         if kind == "Put":
             for value in request["Item"].values():
                 expressions.normalize(value)
-            if size_of(request["Item"]) > ITEM_MAX_BYTES:
+            if (size := size_of(request["Item"])) > ITEM_MAX_BYTES:
                 raise invalid("Item size has exceeded the maximum allowed size")
             key = self._key(table, request["Item"], whole_item=True)
         else:
             key = self._key(table, request["Key"])
-        return Write(kind, request, table, key, update, condition)
+        return Write(kind, request, table, key, update, condition, size)
 
     @staticmethod
-    def _result(write: Write) -> Item | None:
-        """Return the item after a write. Raise ServiceError if the write is invalid for the current item."""
-        item = write.table.place(write.key).item
+    def _result(write: Write) -> tuple[Item | None, int]:
+        """Return the item after a write, and its size. Raise ServiceError if the current item does not allow it."""
+        place = write.table.place(write.key)
+        item = place.item
         if write.kind == "Put":
-            return {name: expressions.normalize(value) for name, value in write.request["Item"].items()}
+            return {name: expressions.normalize(value) for name, value in write.request["Item"].items()}, write.size
         if write.kind == "Delete":
-            return None
+            return None, 0
         if write.kind == "ConditionCheck":
-            return item
+            return item, place.size
         key = dict(write.request["Key"])
         after = expressions.apply(write.update, key if item is None else item, write.table.keys, write.request)
-        if size_of(after) > ITEM_MAX_BYTES:
+        if (size := size_of(after)) > ITEM_MAX_BYTES:
             raise invalid("Item size to update has exceeded the maximum allowed size")
-        return after
+        return after, size
 
     @staticmethod
     def _holds(write: Write) -> bool:
@@ -231,8 +233,8 @@ class Database:
                 wanted = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before is not None
                 more: dict[str, Any] = {"Item": dict(before)} if wanted and before else {}
                 raise ServiceError("ConditionalCheckFailedException", "The conditional request failed", **more)
-            after = self._result(write)
-            self.replace(write.table, write.key, after)
+            after, size = self._result(write)
+            self.replace(write.table, write.key, after, size)
             self.units["write"] += max(0, units(place.size, KB) - charged)
             returned = {"ALL_OLD": before, "ALL_NEW": after}.get(request.get("ReturnValues", "NONE"))
             return {"Attributes": dict(returned)} if returned else {}
@@ -277,13 +279,13 @@ class Database:
             writes.append(self._parse_write(kind, inner))
         if len({(write.table.name, write.key) for write in writes}) < len(writes):
             raise invalid("Transaction request cannot include multiple operations on one item")
-        if sum(size_of(write.request.get("Item", {})) for write in writes) > TRANSACTION_BYTES:
+        if sum(write.size for write in writes) > TRANSACTION_BYTES:
             raise invalid("Transaction request is larger than 4 MB")
         return writes
 
     def _prepare_and_commit(self, transaction: object, writes: Sequence[Write]) -> Running:
         reasons: list[dict[str, Any]] = [{"Code": "None"}] * len(writes)
-        results: list[Item | None] = [None] * len(writes)
+        results: list[tuple[Item | None, int]] = [(None, 0)] * len(writes)
         order = self._shuffled(len(writes))
         throttled = self._throttled(len(writes))
         for at in order:
@@ -294,8 +296,8 @@ class Database:
             yield
         # "Capacity management for transactions": two units per KB and item, even if the transaction is cancelled.
         cost = sum(
-            2 * units(max(write.table.place(write.key).size, size_of(after) if after else 0), KB)
-            for write, after in zip(writes, results, strict=True)
+            2 * units(max(write.table.place(write.key).size, size), KB)
+            for write, (_, size) in zip(writes, results, strict=True)
         )
         self.units["write"] += cost
         if any(reason["Code"] != "None" for reason in reasons):
@@ -312,26 +314,26 @@ class Database:
             write = writes[at]
             write.table.place(write.key).transaction = None
             if write.kind != "ConditionCheck":
-                self.replace(write.table, write.key, results[at])
+                self.replace(write.table, write.key, *results[at])
             if number < len(writes):
                 yield
         self.committing -= 1
         return {}
 
-    def _prepare(self, transaction: object, write: Write) -> tuple[dict[str, Any], Item | None]:
-        """Lock an item for a transaction. Return the cancellation reason and the item after the transaction."""
+    def _prepare(self, transaction: object, write: Write) -> tuple[dict[str, Any], tuple[Item | None, int]]:
+        """Lock an item for a transaction. Return the cancellation reason, and the item after it with its size."""
         place = write.table.place(write.key)
         if place.transaction is not None:
             self.seen["transactions conflicted"] += 1
-            return {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}, None
+            return {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}, (None, 0)
         if not self._holds(write):
             wanted = write.request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and place.item is not None
             more = {"Item": dict(place.item)} if wanted and place.item else {}
-            return {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **more}, None
+            return {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **more}, (None, 0)
         try:
             result = self._result(write)
         except ServiceError as error:
-            return {"Code": "ValidationError", "Message": error.message}, None
+            return {"Code": "ValidationError", "Message": error.message}, (None, 0)
         place.transaction = transaction
         return {"Code": "None"}, result
 

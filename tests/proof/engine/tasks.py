@@ -176,6 +176,9 @@ class Scheduler:
 
     def step(self) -> None:
         """Run one step of one task."""
+        if not self.operations and len(self.invocations) == 1 and self._is_ready(self.invocations[0]):
+            self._run(self.invocations[0])
+            return
         ready: list[Any] = [*self.operations, *(each for each in self.invocations if self._is_ready(each))]
         sleeping = [each.wakes_at for each in self.invocations if not each.operation and each.wakes_at > self.elapsed]
         pause = min(sleeping) - self.elapsed if sleeping else 0.0
