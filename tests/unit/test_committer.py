@@ -175,9 +175,9 @@ def test_an_entry_that_expires_before_the_transaction_counts_as_absent():
 # --- busy-is-retried-with-growing-pauses ---------------------------------------------------------
 
 
-def test_pauses_double_up_to_a_second():
-    pauses = [committer.pause_seconds(tries) for tries in (0, 1, 2, 3, 5, 6, 10_000)]
-    assert pauses == [0, 0.05, 0.1, 0.2, 0.8, 1, 1]
+def test_pauses_grow_fourfold_up_to_eight_seconds():
+    pauses = [committer.pause_seconds(tries) for tries in (0, 1, 2, 3, 4, 5, 10_000)]
+    assert pauses == [0, 0.05, 0.2, 0.8, 3.2, 8, 8]
 
 
 @pytest.mark.parametrize(
