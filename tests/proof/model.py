@@ -496,8 +496,8 @@ class Model:
             if not all_counted:
                 # An order that was placed again is not counted until the record of that is delivered.
                 is_counted = is_counted and delivered.content is not None and looks_the_same(delivered, now)
-            state = [self.database.tables[name].place((order_id,)).item for name in (tables.ORDERS, tables.LEDGER)]
-            state.append(is_counted)
+            names = (tables.ORDERS, tables.LEDGER)
+            state = [*(self.database.tables[name].place((order_id,)).item for name in names), is_counted]
             if all(map(is_, state, self._shown.get(order_id, [self] * 3))):
                 self.scheduler.advance(2 * REQUEST_SECONDS)  # As if it had been shown again.
                 continue

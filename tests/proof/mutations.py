@@ -328,7 +328,7 @@ def _(app: AppOnEngine) -> Any:
 # --- Reads ---------------------------------------------------------------------------------------
 
 
-@mutation("ledger entries are read stale", "overlap", seed=442)
+@mutation("ledger entries are read stale", "overlap", seed=713)
 def _(app: AppOnEngine) -> Any:
     return stale_reads("BatchGetItem", tables.LEDGER)
 

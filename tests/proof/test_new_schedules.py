@@ -5,7 +5,7 @@ import pytest
 from tests.proof import schedules
 from tests.proof.app_on_engine import AppOnEngine
 
-OF_EACH_KIND = 186
+OF_EACH_KIND = 170
 
 
 @pytest.mark.parametrize("kind", schedules.KINDS)

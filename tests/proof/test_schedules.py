@@ -9,7 +9,7 @@ import pytest
 from tests.proof import schedules
 from tests.proof.app_on_engine import AppOnEngine
 
-OF_EACH_KIND = 370
+OF_EACH_KIND = 335
 SEED = 20261124
 
 
