@@ -5,6 +5,7 @@ Callers choose the fault for each request (races.py, test_failing_database.py). 
 the faults in schedules.FAULTS. The engine itself makes conflicts and throttled items.
 """
 
+import base64
 import io
 import json
 import threading
@@ -137,7 +138,7 @@ def cancelled(code: str, actions: int) -> dict[str, Any]:
 
 def fake_response(request: Any, status: int, body: Mapping[str, Any]) -> AWSResponse:
     """Return a made-up HTTP response."""
-    raw: Any = _RawBody(json.dumps(body))
+    raw: Any = _RawBody(json.dumps(body, default=lambda binary: base64.b64encode(binary).decode()))
     headers: Any = {"content-type": "application/x-amz-json-1.0"}
     return AWSResponse(request.url, status, headers, raw)
 

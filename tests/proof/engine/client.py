@@ -4,6 +4,7 @@ Client has the methods of boto3's client that the app calls. Http connects a rea
 Sources: botocore/retries/standard.py; "Error handling with DynamoDB".
 """
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -137,8 +138,15 @@ class Http:
         assert self.network
         attempt = int(request.headers["amz-sdk-request"].decode().partition("attempt=")[2].partition(";")[0]) - 1
         try:
-            response = self.network.send(event_name.rpartition(".")[2], json.loads(request.body), attempt)
+            response = self.network.send(
+                event_name.rpartition(".")[2], json.loads(request.body, object_hook=_decode), attempt
+            )
         except ServiceError as error:
             kind = f"com.amazonaws.dynamodb.v20120810#{error.code}"
             return fake_response(request, error.status, {"__type": kind, "message": error.message, **error.more})
         return fake_response(request, 200, response)
+
+
+def _decode(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a value of a request with binary data as bytes."""
+    return {"B": base64.b64decode(value["B"])} if value.keys() == {"B"} else value
