@@ -43,7 +43,7 @@ LICENSES := MIT;BSD;ISC;Apache;PSF;Python Software Foundation;MPL;Mozilla
 LICENSE_CHECKED_BY_HAND := axe-playwright-python
 
 .DEFAULT_GOAL := help
-.PHONY: help local demo check test bench cost soak mutants package provision backfill audit replay scale load capacity lock dependencies clean
+.PHONY: help local demo check test bench cost soak mutants package provision backfill audit replay scale load capacity contention lock dependencies clean
 
 help: ## List all targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -103,6 +103,9 @@ scale: $(READY_FOR_TESTS) ## Measure backfill and audit with 10,000 and 100,000 
 
 capacity: $(READY_FOR_TESTS) ## Calculate the capacity of a shard and a product, into docs/scale.md
 	@exec $(BIN)/python -m tools.capacity
+
+contention: $(READY_FOR_TESTS) ## Measure conflicts between shards on the model of DynamoDB, for docs/scale.md (some minutes)
+	@exec $(BIN)/python -m tests.proof.contention
 
 lock: $(TOOLS)/.ready ## Update both lock files after editing requirements*.txt (UPGRADE=yes)
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.txt --output-file requirements-dev.lock
