@@ -1,4 +1,4 @@
-"""Test every interleaving of two invocations with two orders of one product, each placed and amended.
+"""Explore the interleavings of two invocations with two orders of one product, each placed and amended.
 
 A transaction prepares and commits item by item, and other tasks may run after each step. Invocations may crash at any
 point, even during a request, which then continues. Whenever no transaction is half visible, the counters must equal the
@@ -6,6 +6,7 @@ sums of the ledger. At the end, everything is delivered once more, and the total
 
 The app's code cannot be copied while it runs, so each path runs from the start. A path ends early at a state that has
 been seen before. A state is the tables, the operations in progress, and the results that each invocation has received.
+It does not hold what an operation in progress has read or locked, so some interleavings are not followed.
 Time does not advance. A pause after a conflict ends when no request is in progress. An invocation's first pause may
 also end at any time.
 """

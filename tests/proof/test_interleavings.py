@@ -1,4 +1,4 @@
-"""Tests that every interleaving of two invocations ends with the right totals (interleavings.py)."""
+"""Tests that the interleavings of two invocations end with the right totals (interleavings.py)."""
 
 import pytest
 
@@ -17,7 +17,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_interleaving_ends_with_the_right_totals(app: AppOnEngine, name: str):
+def test_interleavings_end_with_the_right_totals(app: AppOnEngine, name: str):
     explored = explore(app, CASES[name])
     assert explored.ends > 20
     assert explored.paths > explored.ends
