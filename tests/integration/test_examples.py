@@ -289,6 +289,7 @@ print(banner.text("http://local", stack, None))
 def test_commands_that_make_local_prints_fit_the_model(
     tmp_path: Path, example: str, replaced: tuple[str, str], body: str, path: str, table: str
 ):
+    pytest.importorskip("rich")  # `make local` prints with it.
     model = (PROJECT / "examples" / example / "model.py").read_text(encoding="utf-8")
     project = copy_with_model(tmp_path, model.replace(*replaced))
     printed = subprocess.run([sys.executable, "-c", PRINT_COMMANDS], cwd=project, capture_output=True, text=True)

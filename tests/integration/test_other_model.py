@@ -138,11 +138,11 @@ def test_payment_is_counted(results: dict[str, Result]):
 def test_views_of_the_model_are_listed_and_described(results: dict[str, Result]):
     assert results["views"].json["views"] == [
         {
-            "view": "merchants", "key": ["merchant"], "top": "revenue", "keepDays": None, "complete": False,
+            "view": "merchants", "key": ["merchant"], "top": "revenue", "keepDays": None, "complete": True,
             "amounts": [{"name": "revenue", "decimalPlaces": 2}, {"name": "payments", "decimalPlaces": 0}],
         },
         {
-            "view": "days", "key": ["merchant", "day"], "top": None, "keepDays": 90, "complete": False,
+            "view": "days", "key": ["merchant", "day"], "top": None, "keepDays": 90, "complete": True,
             "amounts": [{"name": "revenue", "decimalPlaces": 2}],
         },
     ]  # fmt: skip
