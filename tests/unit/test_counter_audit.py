@@ -293,6 +293,7 @@ def at_request(number: int, do: Callable[[], None]) -> Hook:
     return hook
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [None, too_much, not_there, of_no_order, wrong_hour])
 @pytest.mark.parametrize("number", range(60))
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
