@@ -8,6 +8,7 @@ replaced, which DynamoDB returns. If invocations overlap, a report lacks the ord
 later report has them again.
 """
 
+import heapq
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,12 +40,12 @@ def of_batch(
 ) -> list[RecentOrder]:
     """Return the latest orders that a batch has counted, newest first. `now` is in epoch seconds."""
     last = [records_by_order[order_id][-1] for order_id in counted if len(order_id) <= _ORDER_ID_MAX_CHARACTERS]
-    last.sort(key=lambda record: (record.created_at, record.position), reverse=True)
+    newest = heapq.nlargest(ORDERS_MAX, last, key=lambda record: (record.created_at, record.position))
     return [
         RecentOrder(
             record.order_id, int(now), round(max(0.0, float(now) - _changed_at(record)), 1), _content(record.image)
         )
-        for record in last[:ORDERS_MAX]
+        for record in newest
     ]
 
 
