@@ -135,7 +135,7 @@ def largest(view: TopView, rows: Iterable[Item]) -> list[Item]:
 
 
 def _load(view: TopView) -> Steps[tuple[TopList, float, float]]:
-    """Return the list or NO_LIST, the `as_of` of the list that the last claim replaces, and the claim's time."""
+    """Return the list (or NO_LIST), and from the last claim the `as_of` that it replaces and its time."""
     found = yield BatchGet(tables.STATE, [view.list_key, view.claim_key])
     claim = found.get(view.claim_key, {})
     replaced, claimed_at = (float(claim.get(name, {}).get("N", -1)) for name in ("replaces", "claimedAt"))

@@ -58,7 +58,7 @@ class Turn(NamedTuple):
     """The part of an audit that one invocation does."""
 
     number: int
-    started_at: float  # When the audit started, not the turn.
+    started_at: float  # The start of the audit. Its turns start later.
     work: Audit
 
 

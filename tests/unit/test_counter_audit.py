@@ -386,7 +386,7 @@ def test_a_counter_that_changes_just_before_its_repair_is_repaired_after_the_nex
 
     answer = audited(shop, order, repair=True)
     assert (answer["counters"]["drifted"], answer["counters"]["repaired"]) == (1, 1)
-    assert after_repairs == [18, 23, 22]  # Each new order adds 5. Two repairs fail, because such an order comes first.
+    assert after_repairs == [18, 23, 22]  # Two repairs fail, because a new order, which adds 5, is counted before each.
     assert shop.dynamo.counters() == shop.truth()
 
 
